@@ -1,0 +1,51 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+extras = {
+    # Run the float and the quantized model on the CPU: calibration, evaluation.
+    "cpu": ["onnxruntime>=1.17"],
+    # Build engines without a GPU (TensorRT-RTX, plain wheels).
+    "rtx": ["tensorrt-rtx-cu13>=1.4"],
+    # The implicit route: calibrators and dynamic ranges exist up to TensorRT 10.
+    "trt10": ["tensorrt-cu12>=10,<11", "pycuda>=2024.1"],
+    # Explicit Q/DQ only.
+    "trt11": ["tensorrt-cu12>=11,<12"],
+    "images": ["pillow>=10"],
+    "report": ["jinja2>=3.1"],
+    "dask": ["distributed>=2024.1"],
+    "train": ["torch>=2.2"],
+    "lint": ["ruff>=0.6", "mypy>=1.11"],
+}
+extras["test"] = [
+    *extras["cpu"],
+    *extras["rtx"],
+    *extras["images"],
+    *extras["report"],
+    *extras["lint"],
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "jsonschema>=4.20",
+]
+
+setup(
+    name="trt_int8",
+    version="0.1.0.dev0",
+    description="From a trained ONNX model and calibration data to a verified INT8 TensorRT engine",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["trt_int8", "trt_int8.*"]),
+    package_data={"trt_int8": ["py.typed"]},
+    install_requires=["numpy>=1.24", "onnx>=1.16", "click>=8.1", "rich>=13"],
+    extras_require=extras,
+    entry_points={"console_scripts": ["trt-int8 = trt_int8.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

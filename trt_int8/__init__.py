@@ -1,0 +1,1 @@
+"""From a trained ONNX model and calibration data to a verified INT8 TensorRT engine."""

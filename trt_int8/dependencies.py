@@ -1,0 +1,36 @@
+"""Import optional packages where they are used, with an error that names the command to install them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from trt_int8.errors import MissingDependencyError
+
+#: What to install for an importable module, where the names differ.
+_INSTALL = {
+    "PIL": "pillow",
+    "tensorrt": "'tensorrt-cu12>=10,<11'",
+    "tensorrt_rtx": "tensorrt-rtx-cu13",
+}
+
+
+def require(module: str, *, purpose: str) -> ModuleType:
+    """Import ``module``.
+
+    Raises:
+        MissingDependencyError: it is not installed, or installed and broken; ``purpose`` says what
+            needed it ("calibration on the CPU").
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that lacks one of its own dependencies is broken rather than missing.
+        if error.name and error.name.split(".")[0] != module.split(".")[0]:
+            raise MissingDependencyError(f"{purpose} needs {module}, which fails to import: {error}") from error
+        package = _INSTALL.get(module, module)
+        raise MissingDependencyError(
+            f"{purpose} needs {module}, which is not installed: pip install {package}"
+        ) from error
+    except ImportError as error:
+        raise MissingDependencyError(f"{purpose} needs {module}, which fails to import: {error}") from error

@@ -1,0 +1,75 @@
+"""Every error this package raises on purpose.
+
+::
+
+    TrtInt8Error
+    ├── ModelError              the ONNX model cannot be read, checked or used
+    ├── DataError               calibration or evaluation data does not fit the model
+    ├── CalibrationError        the model ran, and what came out cannot be calibrated
+    ├── CacheError              a calibration cache cannot be read or does not fit
+    ├── QuantizationError       no Q/DQ model can be made from this model and these ranges
+    ├── BuildError              TensorRT's parser or builder refused (carries its lines and the log)
+    ├── ReportError             a build log or layer information cannot be read
+    ├── OutputError             a result cannot be written
+    └── MissingDependencyError  an optional package is not installed (names the command)
+
+Each message names the value, the place (file:line, tensor, batch) and the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class TrtInt8Error(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ModelError(TrtInt8Error):
+    """The ONNX model cannot be read, checked or used."""
+
+
+class DataError(TrtInt8Error):
+    """Calibration or evaluation data does not fit the model."""
+
+
+class CalibrationError(TrtInt8Error):
+    """The model ran, and what came out cannot be calibrated."""
+
+
+class CacheError(TrtInt8Error):
+    """A calibration cache cannot be read or does not fit."""
+
+
+class QuantizationError(TrtInt8Error):
+    """No Q/DQ model can be made from this model and these ranges."""
+
+
+class ReportError(TrtInt8Error):
+    """A build log or layer information cannot be read."""
+
+
+class OutputError(TrtInt8Error):
+    """A result cannot be written."""
+
+
+class MissingDependencyError(TrtInt8Error):
+    """An optional package is not installed; the message names the command that installs it."""
+
+
+class BuildError(TrtInt8Error):
+    """TensorRT refused to parse the model or to build the engine.
+
+    Attributes:
+        lines: TensorRT's own error lines, first one first.
+        log: the file that holds the whole verbose log, where one was asked for.
+    """
+
+    def __init__(self, message: str, *, lines: Sequence[str] = (), log: Path | None = None) -> None:
+        self.lines = tuple(lines)
+        self.log = log
+        parts = [message, *(f"  {line}" for line in self.lines)]
+        if log is not None:
+            parts.append(f"  whole log: {log}")
+        super().__init__("\n".join(parts))
