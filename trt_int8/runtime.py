@@ -32,9 +32,7 @@ class Session:
         MissingDependencyError: onnxruntime is not installed.
     """
 
-    def __init__(
-        self, model: onnx.ModelProto, *, optimize: bool = True, threads: int | None = None
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, *, optimize: bool = True, threads: int | None = None) -> None:
         ort = require("onnxruntime", purpose="running a model on the CPU")
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL

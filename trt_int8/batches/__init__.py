@@ -3,6 +3,6 @@
 from trt_int8.batches.arrays import open_arrays
 from trt_int8.batches.batching import LAST, batched
 from trt_int8.batches.check import Batch, checked
-from trt_int8.batches.source import Samples
+from trt_int8.batches.source import ArraySamples, Samples
 
-__all__ = ["LAST", "Batch", "Samples", "batched", "checked", "open_arrays"]
+__all__ = ["LAST", "ArraySamples", "Batch", "Samples", "batched", "checked", "open_arrays"]

@@ -52,16 +52,24 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, struct.error) as error:
         raise DataError(f"{file}: {_explain(error)}") from error
-    raise DataError(f"{file}: neither an .npy nor an .npz file; save the samples with numpy.save or numpy.savez")
+    raise DataError(
+        f"{file}: neither an .npy nor an .npz file; save the samples with numpy.save or numpy.savez"
+    )
 
 
-def read_array(path: str | os.PathLike[str], key: str) -> npt.NDArray[np.generic]:
-    """The array ``key`` of a ``.npz`` file, or the one array of a ``.npy`` file.
+def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
+    """Integer labels, one a sample: from the file ``labels``, or from that key of the ``.npz`` ``data``.
 
     Raises:
-        DataError: as `open_arrays`.
+        DataError: as `open_arrays`, and for labels that are no integers.
     """
-    return np.asarray(open_arrays(path, inputs=[key]).arrays[key])
+    source: str | os.PathLike[str] = labels if labels.endswith((".npy", ".npz")) else data
+    array = np.asarray(open_arrays(source, inputs=[labels]).arrays[labels])
+    if not np.issubdtype(array.dtype, np.integer):
+        raise DataError(
+            f"{source}: labels {labels!r} are {array.dtype}; give the class of each sample as an integer"
+        )
+    return array
 
 
 def _members(file: Path, names: list[str]) -> dict[str, npt.NDArray[np.generic]]:
@@ -70,7 +78,7 @@ def _members(file: Path, names: list[str]) -> dict[str, npt.NDArray[np.generic]]
         missing = [name for name in names if name not in members]
         if missing:
             raise DataError(
-                f"{file}: has no key {missing[0]!r} for the model's input of that name "
+                f"{file}: has no key {missing[0]!r} that was asked for "
                 f"(keys: {', '.join(sorted(members)) or 'none'}); save with "
                 f"numpy.savez(file, **{{{missing[0]!r}: …}})"
             )

@@ -44,9 +44,7 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
         if name not in specs:
             near = difflib.get_close_matches(str(name), list(specs), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(
-                f"{where}: {name!r} is no input of the model (inputs: {', '.join(specs)}){hint}"
-            )
+            raise DataError(f"{where}: {name!r} is no input of the model (inputs: {', '.join(specs)}){hint}")
     for name in specs:
         if name not in batch:
             raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")

@@ -19,7 +19,8 @@ class Samples(Protocol):
     the order of ``indices``. ``place`` names the source in messages.
     """
 
-    place: str
+    @property
+    def place(self) -> str: ...
 
     def __len__(self) -> int: ...
 

@@ -1,6 +1,6 @@
 """The float model's activations become histograms, and histograms become ranges."""
 
-from trt_int8.calibration.calibrate import Calibration, calibrate
+from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.calibration.collect import collect
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms

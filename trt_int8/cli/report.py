@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.errors import TrtInt8Error
 from trt_int8.report import PrecisionReport
 
 
@@ -16,8 +15,5 @@ def report(log: str, form: str) -> None:
 
     Example: trt-int8 report build.log
     """
-    try:
-        result = PrecisionReport.from_log(log)
-    except TrtInt8Error as error:
-        raise click.ClickException(str(error)) from error
+    result = PrecisionReport.from_log(log)
     click.echo(result.to_json() if form == "json" else result.to_text(), nl=form == "json")

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8 import atomic
-from trt_int8.calibration.calibrate import Calibration, calibrate
+from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import load
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.model.load import load_model
-from trt_int8.quantization.quantize import Quantized, has_qdq, quantize
+from trt_int8.quantization.quantized import Quantized, has_qdq, quantize
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
 

@@ -58,7 +58,9 @@ def build_explicit(
         network = builder.create_network(tensorrt.explicit_network_flags())
         config = builder.create_builder_config()
     except (TypeError, RuntimeError) as error:
-        raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)], log=log.path) from error
+        raise BuildError(
+            f"{tensorrt.name} does not start", lines=log.errors or [str(error)], log=log.path
+        ) from error
     tensorrt.set_target(config, target)
     tensorrt.set_detailed_layers(config)
     _parse(model, tensorrt, network, logger, log)

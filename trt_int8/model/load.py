@@ -74,7 +74,7 @@ def serialize(model: onnx.ModelProto) -> bytes:
             f"the model takes {model.ByteSize() / 2**30:.1f} GiB, more than protobuf's 2 GiB; "
             "split it, or quantize its parts one by one"
         )
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _require_graph(model: onnx.ModelProto, place: str) -> None:

@@ -37,4 +37,5 @@ def with_minimum_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def opset_version(model: onnx.ModelProto) -> int:
+    """The opset of the standard operators."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)

@@ -40,7 +40,10 @@ class QdqWriter:
                         "QuantizeLinear", [tensor, *parameters], [quantized], self._name(f"{tensor}_Q")
                     ),
                     helper.make_node(
-                        "DequantizeLinear", [quantized, *parameters], [dequantized], self._name(f"{tensor}_DQ")
+                        "DequantizeLinear",
+                        [quantized, *parameters],
+                        [dequantized],
+                        self._name(f"{tensor}_DQ"),
                     ),
                 ]
             )
@@ -48,7 +51,7 @@ class QdqWriter:
         node.input[slot] = self._activations[tensor]
 
     def weight(
-        self, node: onnx.NodeProto, slot: int, axis: int | None, values: npt.NDArray[np.floating]
+        self, node: onnx.NodeProto, slot: int, axis: int | None, values: npt.NDArray[np.generic]
     ) -> None:
         """Make input ``slot`` of ``node`` read ``values`` as INT8, per channel along ``axis``."""
         tensor = node.input[slot]
@@ -57,16 +60,12 @@ class QdqWriter:
             parameters = self._parameters(tensor, scales)
             quantized, dequantized = self._name(f"{tensor}_quantized"), self._name(f"{tensor}_dequantized")
             self._add_initializer(quantize_int8(values, scales, axis), quantized)
-            along = {} if axis is None else {"axis": axis}
-            self._before.setdefault(id(node), []).append(
-                helper.make_node(
-                    "DequantizeLinear",
-                    [quantized, *parameters],
-                    [dequantized],
-                    self._name(f"{tensor}_DQ"),
-                    **along,
-                )
+            dequantize = helper.make_node(
+                "DequantizeLinear", [quantized, *parameters], [dequantized], self._name(f"{tensor}_DQ")
             )
+            if axis is not None:
+                dequantize.attribute.append(helper.make_attribute("axis", axis))
+            self._before.setdefault(id(node), []).append(dequantize)
             self._weights[(tensor, axis)] = dequantized
         node.input[slot] = self._weights[(tensor, axis)]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]
+#: float32, or what converts to it.
+Array = npt.NDArray[np.generic]
 
 
-def weight_scales(weights: Floats, axis: int | None) -> npt.NDArray[np.float32]:
+def weight_scales(weights: Array, axis: int | None) -> npt.NDArray[np.float32]:
     """max |w| / 127, per channel along ``axis`` (float32 [channels]), or one scale (axis None, rank 0).
 
     A channel of nothing but zeros gets scale 1: TensorRT refuses a scale of 0 and every scale is exact
@@ -21,7 +22,7 @@ def weight_scales(weights: Floats, axis: int | None) -> npt.NDArray[np.float32]:
 
 
 def quantize_int8(
-    values: Floats, scales: npt.NDArray[np.float32], axis: int | None = None
+    values: Array, scales: npt.NDArray[np.float32], axis: int | None = None
 ) -> npt.NDArray[np.int8]:
     """round(values / scale), halves to even, clipped to [-128, 127] (ONNX QuantizeLinear, float32).
 
@@ -35,4 +36,4 @@ def quantize_int8(
         shape[axis] = -1
         scales = scales.reshape(shape)
     quotient = values.astype(np.float32) / scales
-    return np.clip(np.rint(quotient), -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(quotient), -128, 127), np.int8)

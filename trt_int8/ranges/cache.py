@@ -129,7 +129,7 @@ class CalibrationCache:
                 )
         header = f"{_VERSION}-{_MINMAX if algorithm == 'minmax' else _ENTROPY2}"
         scales = {name: range_.scale for name, range_ in ranges.items()}
-        body = "".join(f"{name}: {_hex(scale)}\n" for name, scale in scales.items())
+        body = "".join(f"{name}: {scale_to_hex(scale)}\n" for name, scale in scales.items())
         return cls(header, scales, f"{header}\n{body}")
 
     def ranges(self) -> Ranges:
@@ -167,7 +167,8 @@ def _entry(line: str, place: str) -> tuple[str, np.float32]:
     return name, scale
 
 
-def _hex(scale: np.float32) -> str:
+def scale_to_hex(scale: np.float32) -> str:
+    """As TensorRT prints a scale: the big-endian bytes of the float32; zero is ``0``."""
     return struct.pack(">f", scale).hex() if scale else "0"
 
 

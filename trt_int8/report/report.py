@@ -56,8 +56,8 @@ class PrecisionReport:
                 return build
         raise ReportError(
             f"{self.source} holds no complete build: no engine layer information was found. Build with a "
-            "verbose logger (trtexec --verbose, trt.Logger.VERBOSE) and profiling_verbosity DETAILED, and keep "
-            "the whole log"
+            "verbose logger (trtexec --verbose, trt.Logger.VERBOSE) and profiling_verbosity DETAILED, and "
+            "keep the whole log"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -95,4 +95,4 @@ def _xlogx(values: Floats) -> Floats:
 def _last_level(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Index of the last level that holds a bin, for each candidate."""
     widths = np.diff(starts, axis=1)
-    return LEVELS - 1 - np.argmax(widths[:, ::-1] > 0, axis=1)
+    return np.asarray(LEVELS - 1 - np.argmax(widths[:, ::-1] > 0, axis=1), np.int64)

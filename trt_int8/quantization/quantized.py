@@ -68,7 +68,8 @@ def quantize(model: onnx.ModelProto | str | os.PathLike[str], ranges: Ranges) ->
     loaded = load_model(model)
     if has_qdq(loaded):
         raise QuantizationError(
-            "the model holds Q/DQ nodes already; build it as it is, or quantize the float model it was made from"
+            "the model holds Q/DQ nodes already; build it as it is, or quantize the float model "
+            "it was made from"
         )
     target = with_minimum_opset(loaded)
     index = GraphIndex(target)
@@ -116,7 +117,9 @@ def _obstacle(site: Site, index: GraphIndex, ranges: Ranges) -> Skipped | None:
         if ranges[tensor].amax == 0:
             return Skipped(name, tensor, f"tensor {tensor!r} was always zero in calibration")
         if not ranges[tensor].usable:
-            return Skipped(name, tensor, f"range {ranges[tensor].amax:g} of tensor {tensor!r} has no float32 scale")
+            return Skipped(
+                name, tensor, f"range {ranges[tensor].amax:g} of tensor {tensor!r} has no float32 scale"
+            )
     for weight in site.weights:
         tensor = site.node.input[weight.slot]
         values = index.constant(tensor)
@@ -132,8 +135,8 @@ def _refuse(skipped: list[Skipped], ranges: Ranges) -> None:
     wanted = sorted({entry.tensor for entry in skipped})
     if ranges and not any(tensor in ranges for tensor in wanted):
         raise QuantizationError(
-            f"none of the {len(wanted)} tensors to quantize has a range (the model needs {', '.join(wanted[:5])}; "
-            f"the {len(ranges)} ranges start with {', '.join(list(ranges)[:5])}): they belong to another model"
+            f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "
+            f"(wanted: {', '.join(wanted[:5])}; given: {', '.join(list(ranges)[:5])})"
         )
     listed = "\n".join(f"  {entry}" for entry in skipped[:10])
     raise QuantizationError(f"nothing can be quantized:\n{listed}")
