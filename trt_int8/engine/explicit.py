@@ -14,6 +14,10 @@ from trt_int8.errors import BuildError
 from trt_int8.model.inputs import InputSpec, input_specs
 from trt_int8.model.load import serialize
 
+#: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
+#: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
+_failed_before = False
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,7 +54,25 @@ def build_explicit(
     Raises:
         BuildError: the parser or the builder refused; carries their own lines.
     """
+    global _failed_before
     target = tensorrt.resolve_target(target)
+    log.add("I", f"trt_int8: building with {tensorrt.name} for {target}")
+    if _failed_before:
+        log.add(
+            "W",
+            "trt_int8: a build failed earlier in this process, after which TensorRT-RTX may use fewer INT8 "
+            "kernels; compare the report with one of a fresh process",
+        )
+    try:
+        return _build(model, tensorrt, log, target, batch_size)
+    except BuildError:
+        _failed_before = True
+        raise
+
+
+def _build(
+    model: onnx.ModelProto, tensorrt: TensorRT, log: BuildLog, target: str, batch_size: int | None
+) -> Plan:
     logger = tensorrt.logger(log)
     try:
         # Without a driver the constructor of the builder itself fails.

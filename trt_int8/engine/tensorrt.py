@@ -91,7 +91,8 @@ class TensorRT:
 
     def set_target(self, config: Any, target: str) -> None:
         """Set the compute capability to build for, one of `targets`."""
-        if target != CURRENT:
+        # Left unset, TensorRT-RTX builds without saying for what; CURRENT asks the driver.
+        if self.builds_ahead_of_time:
             config.num_compute_capabilities = 1
             config.set_compute_capability(getattr(self.module.ComputeCapability, target.upper()), 0)
 
