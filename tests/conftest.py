@@ -15,12 +15,15 @@ CORPUS = ROOT.parent / "shared" / "corpus"
 SAMPLE = ROOT / "samples" / "mnist"
 
 
-def corpus_files(folder: str, pattern: str = "*") -> list[Path]:
-    """Real files of the corpus, for parametrized tests; empty where the corpus is not there."""
-    return sorted((CORPUS / folder).glob(pattern))
-
-
 requires_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"the corpus is not at {CORPUS}")
+
+
+def corpus_files(folder: str, pattern: str = "*", *, exclude: str = "") -> list[object]:
+    """Real files of the corpus as test parameters; one that skips with a reason if there is no corpus."""
+    found = sorted(path for path in (CORPUS / folder).glob(pattern) if not exclude or not path.match(exclude))
+    if not found:
+        return [pytest.param(Path(pattern), marks=requires_corpus, id="no corpus")]
+    return [pytest.param(path, id=path.name) for path in found]
 
 
 @pytest.fixture(scope="session")
