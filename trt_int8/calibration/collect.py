@@ -48,7 +48,7 @@ def collect(
     """
     activations = Activations(model, tensors=tensors)
     queue = _Queue(checked(batches, activations.specs, place=place))
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or _cores()
 
     def work() -> tuple[dict[str, Histogram], int]:
         found = {name: Histogram.empty() for name in activations.counted}
@@ -82,6 +82,11 @@ def _count_batch(activations: Activations, batch: Batch, found: dict[str, Histog
                 f"{place}, tensor {name!r}: {error}; the model itself computes it from finite inputs, so "
                 "look at the operator that makes this tensor"
             ) from error
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _merged(parts: Iterable[Histogram]) -> Histogram:
