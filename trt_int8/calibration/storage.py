@@ -27,6 +27,7 @@ _FORMAT = "trt_int8 histograms"
 _VERSION = 1
 #: Stands for "no exponent": no float32 or float64 needs it.
 _NO_EXPONENT = -(2**31)
+_COLUMNS = ("row", "exponent", "zeros", "minimum", "maximum", "infinities")
 
 
 def save_histograms(
@@ -82,7 +83,7 @@ def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> 
         "samples": histograms.samples,
         "extra": extra or {},
     }
-    columns = {
+    columns: dict[str, npt.NDArray[Any]] = {
         "header": np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), np.uint8),
         "row": np.array(row, np.int64),
         "counts": counts.astype(np.int32) if counts.max(initial=0) < 2**31 else counts,
@@ -108,16 +109,12 @@ def from_bytes(data: bytes) -> tuple[Histograms, dict[str, Any]]:
         if header["version"] > _VERSION:
             raise ValueError(f"version {header['version']} is newer than this package reads ({_VERSION})")
         counts = file["counts"].astype(np.int64)
-        columns = [
-            file[name].tolist() for name in ("row", "exponent", "zeros", "minimum", "maximum", "infinities")
-        ]
+        columns = [file[name].tolist() for name in _COLUMNS]
     if counts.shape[1:] != (2 * BINS,):
         raise ValueError(f"counts have shape {counts.shape}")
     tensors = {
-        name: Histogram(
-            counts[row], None if exponent == _NO_EXPONENT else exponent, zeros, low, high, infinities
-        )
-        for name, row, exponent, zeros, low, high, infinities in zip(header["names"], *columns, strict=True)
+        name: Histogram(counts[row], None if exponent == _NO_EXPONENT else exponent, *scalars)
+        for name, row, exponent, *scalars in zip(header["names"], *columns, strict=True)
     }
     return Histograms(tensors, header["ties"], header["samples"]), header["extra"]
 
