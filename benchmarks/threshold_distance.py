@@ -37,7 +37,10 @@ def textbook(magnitudes: np.ndarray, largest: float) -> float:
     candidates = np.arange(128, 2049)
     magnitudes = magnitudes.copy()
     magnitudes[0] = magnitudes[1]
-    best = candidates[np.argmin(divergences(magnitudes, candidates))]
+    kept = np.cumsum(magnitudes)[candidates - 1] / magnitudes.sum()
+    with np.errstate(divide="ignore"):
+        literal = divergences(magnitudes, candidates) + np.log(kept)  # Q scaled to the mass of P
+    best = candidates[np.nanargmin(literal)]
     return float(best + 0.5) * largest / 2048
 
 

@@ -46,6 +46,25 @@ def test_entropy_is_as_good_as_the_two_pass_textbook_method(rng, name):
     assert sqnr_db(values, ours) == pytest.approx(sqnr_db(values, textbook), abs=1.5)
 
 
+AWAY_FROM_ZERO = {
+    "uniform": lambda rng: rng.uniform(0.3, 1, size=10_000),
+    "normal": lambda rng: 0.5 + 0.05 * rng.normal(size=10_000),
+    "two sides": lambda rng: rng.uniform(0.3, 1, size=10_000) * rng.choice([-1, 1], 10_000),
+}
+
+
+@pytest.mark.parametrize("name", AWAY_FROM_ZERO)
+def test_data_that_stays_away_from_zero_is_not_clipped(rng, name):
+    # The slides to the letter clip it at its smallest value: one spike equals one spike.
+    values = AWAY_FROM_ZERO[name](rng)
+    counts = histogram_of(values).magnitudes()
+    smallest = int(np.flatnonzero(counts)[0]) + 1
+    assert divergence(counts, smallest, normalize=True) == 0
+    assert divergence(counts, smallest) > 5
+    assert entropy_amax(histogram_of(values)) > 0.9 * np.abs(values).max()
+    assert sqnr_db(values, entropy_amax(histogram_of(values))) > 40
+
+
 def test_entropy_searches(rng):
     # Long tails are clipped: a method that only returns the maximum (as one peer does) fails here.
     values = rng.standard_t(3, size=40_000)
