@@ -34,7 +34,7 @@ _ONE_LINE = re.compile(
     re.DOTALL,
 )
 _TYPED = re.compile(
-    r"(?: \((?P<new>\w+)\[(?P<dims>[^\[\]]*)\]\)|\[(?P<old>\w+)\((?P<olddims>[^()]*)\)\])(?=, | -> |\s*$)"
+    r"(?: \((?P<new>\w+)\[(?P<dims>[^\[\]]*)\]\)|\[(?P<old>\w+)\((?P<olddims>[^()]*)\)\])(?=, | ->|\s*$)"
 )
 
 

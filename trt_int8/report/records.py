@@ -38,6 +38,7 @@ class Candidate:
     best_time_ms: float | None
     outcome: str
     line: int | None = None
+    source: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,6 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class GraphNode:
-    """An ONNX node as the parser's log lines (or ``--model``) give it."""
-
-    name: str
-    op: str
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    line: int | None = None
-
-
-@dataclass(frozen=True)
 class Node:
     """The answer for one ONNX node: the precision of the kernel that does its arithmetic."""
 
@@ -108,10 +98,27 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Warnings:
-    """Tensors without a scale, every other warning and error line, and lines about calibration."""
+    """Tensors without a scale, and every other warning or error, each once with its first line."""
 
     missing_scale: tuple[str, ...] = ()
     other: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What costs time although layers are in INT8.
+
+    ``reformats_on_both_sides``: INT8 layers with a copy or quantize step before and behind them.
+    ``float_between_int8``: (tensor, dtype, producing layer, consuming layer) where both layers are INT8 and
+    the tensor between them is not.
+    ``bytes_moved``: activation bytes read and written by all layers, per datatype; layers with unknown or
+    dynamic dimensions are counted in ``layers_without_dims`` instead.
+    """
+
+    reformats_on_both_sides: tuple[str, ...] = ()
+    float_between_int8: tuple[tuple[str, str, str, str], ...] = ()
+    bytes_moved: tuple[tuple[str, int], ...] = ()
+    layers_without_dims: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,13 +127,13 @@ class Build:
 
     layers: tuple[Layer, ...] = ()
     nodes: tuple[Node, ...] = ()
+    findings: Findings | None = None
     tensorrt: str | None = None
     status: str = "incomplete"
     first_line: int = 1
     last_line: int = 1
     warnings: Warnings = field(default_factory=Warnings)
     calibration: Calibration | None = None
-    graph: tuple[GraphNode, ...] = ()
     unrecognized_lines: int = 0
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from trt_int8.errors import ReportError
-from trt_int8.report.parser import parse_lines
+from trt_int8.report.judge import judge
+from trt_int8.report.parser import observe
+from trt_int8.report.reading import read_lines, split_lines
 from trt_int8.report.records import Build
 from trt_int8.report.schema import builds_to_dict
 
@@ -33,16 +34,17 @@ class PrecisionReport:
         Raises:
             ReportError: the file cannot be read.
         """
-        try:
-            with Path(path).open("rb") as file:
-                return cls(parse_lines(file), source=str(path))
-        except OSError as error:
-            raise ReportError(f"cannot read the log {path}: {error.strerror or error}") from error
+        return cls(cls.stream(path), source=str(path))
+
+    @staticmethod
+    def stream(path: str | os.PathLike[str]) -> Iterator[Build]:
+        """The builds of a log, one at a time: memory is bounded by the largest of them."""
+        return map(judge, observe(read_lines(path)))
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
         """Read log lines, or messages of several lines each, from any iterable."""
-        return cls(parse_lines(_split(lines)), source=source)
+        return cls(map(judge, observe(split_lines(_blocks(lines)))), source=source)
 
     @property
     def last(self) -> Build:
@@ -75,7 +77,7 @@ class PrecisionReport:
         return render(self, width=width, color=color)
 
 
-def _split(lines: Iterable[str | bytes]) -> Iterable[bytes]:
+def _blocks(lines: Iterable[str | bytes]) -> Iterator[bytes]:
     for line in lines:
         data = line.encode("utf-8", errors="surrogateescape") if isinstance(line, str) else line
-        yield from data.removesuffix(b"\n").split(b"\n")
+        yield data if data.endswith(b"\n") else data + b"\n"

@@ -1,0 +1,48 @@
+"""What one build's log said, before it is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trt_int8.report.network import NetworkNode
+from trt_int8.report.records import Calibration, Candidate, Evidence, Layer
+
+#: Distinct warnings kept per build; a log can repeat variants without end.
+MOST_WARNINGS = 1000
+
+
+@dataclass
+class Observed:
+    """Raw facts of a build, from a log or from layer information.
+
+    ``rejected`` and ``constrained`` map layer names, ``missing`` and ``scales`` tensor names, to the line
+    that says so. ``myelin_nodes`` maps ForeignNode layers to the ONNX nodes inside; ``registered`` maps
+    TensorRT's layer names to the ONNX node each was made for.
+    """
+
+    first_line: int = 1
+    last_line: int = 1
+    tensorrt: str | None = None
+    layers: list[Layer] = field(default_factory=list)
+    complete: bool = False
+    nodes: dict[str, NetworkNode] = field(default_factory=dict)
+    registered: dict[str, str] = field(default_factory=dict)
+    myelin_nodes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    candidates: dict[str, dict[tuple[str, str], Candidate]] = field(default_factory=dict)
+    reformats: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    missing: dict[str, Evidence] = field(default_factory=dict)
+    scales: dict[str, Evidence] = field(default_factory=dict)
+    rejected: dict[str, list[tuple[str, Evidence]]] = field(default_factory=dict)
+    constrained: dict[str, Evidence] = field(default_factory=dict)
+    warnings: dict[str, Evidence] = field(default_factory=dict)
+    precision_flags: Evidence | None = None
+    int8_enabled: bool | None = None
+    explicit: Evidence | None = None
+    calibration: Calibration | None = None
+    verbose: bool = False
+    unrecognized: int = 0
+
+    def warn(self, text: str, line: int) -> None:
+        """Keep a warning with the first line it occurred on."""
+        if text not in self.warnings and len(self.warnings) < MOST_WARNINGS:
+            self.warnings[text] = Evidence(line, text)
