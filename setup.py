@@ -42,7 +42,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["trt_int8", "trt_int8.*"]),
-    package_data={"trt_int8": ["py.typed"]},
+    package_data={"trt_int8": ["py.typed", "report/*.json", "report/views/*.j2"]},
     install_requires=["numpy>=1.24", "onnx>=1.16", "click>=8.1", "rich>=13"],
     extras_require=extras,
     entry_points={"console_scripts": ["trt-int8 = trt_int8.cli:main"]},

@@ -2,18 +2,107 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
 import click
 
+from trt_int8 import atomic
 from trt_int8.report import PrecisionReport
+from trt_int8.report.diff import diff
+from trt_int8.report.gate import offences
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("log", type=click.Path(dir_okay=False))
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def report(log: str, form: str) -> None:
-    """Which layers of an engine run in INT8, read from the verbose LOG of its build.
+@click.argument("log", type=_FILE, required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "csv", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="The view; the JSON follows docs/report-schema.md.",
+)
+@click.option("-o", "--output", type=_FILE, help="Write the view to this file instead of the terminal.")
+@click.option("--profile", type=_FILE, help="Times of the layers, from trtexec --exportProfile.")
+@click.option("--model", type=_FILE, help="The ONNX model that was built: sharpens the reasons.")
+@click.option("--cache", type=_FILE, help="The calibration cache that was used: sharpens the reasons.")
+@click.option("--diff", "pair", type=_FILE, nargs=2, metavar="OLD NEW", help="Compare two builds instead.")
+@click.option(
+    "--require", multiple=True, metavar="GLOB", help="Fail unless these nodes or layers are in INT8."
+)
+@click.option("--min-int8", type=click.FloatRange(0, 1), help="Fail below this share of nodes in INT8.")
+@click.option("--max-reformats", type=click.IntRange(min=0), help="Fail with more reformat layers than this.")
+@click.pass_context
+def report(
+    context: click.Context,
+    log: Path | None,
+    form: str,
+    output: Path | None,
+    profile: Path | None,
+    model: Path | None,
+    cache: Path | None,
+    pair: tuple[Path, Path] | None,
+    require: tuple[str, ...],
+    min_int8: float | None,
+    max_reformats: int | None,
+) -> None:
+    """Which layers of an engine run in INT8, and why the others do not.
 
-    Example: trt-int8 report build.log
+    LOG is the verbose log of a build (TensorRT 4 to 10, TensorRT-RTX; plain or gzip), or layer information in
+    JSON (trtexec --exportLayerInfo, engine inspector). With --require, --min-int8 or --max-reformats the exit
+    code is 1 if the last build breaks one of them.
+
+    \b
+    Examples:
+      trt-int8 report build.log
+      trt-int8 report build.log --format html -o report.html
+      trt-int8 report build.log --require 'conv*' --min-int8 0.9
+      trt-int8 report --diff old.log new.log
     """
-    result = PrecisionReport.from_log(log)
-    click.echo(result.to_json() if form == "json" else result.to_text(), nl=form == "json")
+    if pair:
+        if log is not None:
+            raise click.UsageError("--diff takes two files and no LOG besides")
+        compared = diff(*(PrecisionReport.read(path).last for path in pair))
+        text = (
+            json.dumps(compared.to_dict(), indent=2, ensure_ascii=False) + "\n"
+            if form == "json"
+            else compared.to_text()
+        )
+        _write(text, output)
+        return
+    if log is None:
+        raise click.UsageError("give a LOG, or --diff OLD NEW")
+    result = PrecisionReport.read(log, profile=profile, model=model, cache=cache)
+    _write(_view(result, form, terminal=output is None and sys.stdout.isatty()), output)
+    if require or min_int8 is not None or max_reformats is not None:
+        found = offences(result.last, require=require, min_int8=min_int8, max_reformats=max_reformats)
+        for offence in found:
+            click.echo(f"not met: {offence}", err=True)
+        if found:
+            context.exit(1)
+
+
+def _view(result: PrecisionReport, form: str, *, terminal: bool) -> str:
+    if form == "json":
+        return result.to_json() + "\n"
+    if form == "csv":
+        return result.to_csv()
+    if form == "markdown":
+        return result.to_markdown()
+    if form == "html":
+        return result.to_html()
+    width = shutil.get_terminal_size().columns if terminal else 100
+    return result.to_text(width=width, color=terminal and "NO_COLOR" not in os.environ)
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        atomic.write_text(output, text)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from trt_int8.report.layer_text import onnx_nodes, read_detailed, read_one_line
 from trt_int8.report.network import NetworkNode
 from trt_int8.report.observed import Observed
 from trt_int8.report.records import Calibration, Evidence, Layer
-from trt_int8.report.tuning import Tuning
+from trt_int8.report.tuning import Kept, Reformat, Tuning, number_in
 
 _MISSING = re.compile(rb"Missing scale and zero-point for tensor (.*?), expect fall back")
 _REJECTING = re.compile(
-    rb"Rejecting some int8 implementation of layer (.*) due to missing int8 scales for tensor (.*) at (?:in|out)put"
+    rb"Rejecting some int8 implementation of layer (.*) "
+    rb"due to missing int8 scales for tensor (.*) at (?:in|out)put"
 )
 _SCALE = re.compile(
     rb"INT8 Inference Tensor [Ss]cales(?: and zero-points)?: (.*?)(?: scale and zero-point .*| \[\d+\])?$"
@@ -45,7 +45,7 @@ class Messages:
         self._broken = False
         self._tuned = False
         self._calibrating = False
-        self._kept: tuple[dict, dict] | None = None  # type: ignore[type-arg]
+        self._kept: tuple[dict[str, Kept], dict[Reformat, float]] | None = None
         self._node: NetworkNode | None = None
         self._node_key = b"\n"
 
@@ -359,7 +359,7 @@ class Messages:
     def _calibration(self, message: bytes, number: int) -> bool:
         if message.startswith(b"Calibration completed"):
             found = _SECONDS.search(message)
-            self._calibrate(seconds=float(found.group(1)) if found else None)
+            self._calibrate(seconds=number_in(found.group(1)) if found else None)
             self._calibrating = False
             return True
         if message.startswith(b"Calibrator won't be used in explicit") and self._build.explicit is None:
@@ -389,11 +389,15 @@ class Messages:
         self._calibrate(cache="written" if lower.startswith(b"writing") else "read")
         return True
 
-    def _calibrate(self, **known: object) -> None:
+    def _calibrate(
+        self, *, batches: int | None = None, seconds: float | None = None, cache: str | None = None
+    ) -> None:
         now = self._build.calibration or Calibration()
-        self._build.calibration = replace(
-            now, **{key: value for key, value in known.items() if value is not None}
-        )  # type: ignore[arg-type]
+        self._build.calibration = Calibration(
+            now.batches if batches is None else batches,
+            now.seconds if seconds is None else seconds,
+            now.cache if cache is None else cache,
+        )
 
     def _warning(self, message: bytes, number: int) -> None:
         text = _text(message.rstrip())

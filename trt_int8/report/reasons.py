@@ -1,8 +1,8 @@
-"""Why a computing layer is not in INT8: one reason with its evidence, from the list in docs/report-schema.md."""
+"""Why a computing layer is not in INT8: one reason of docs/report-schema.md with its evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS, is_qdq, multiplies
@@ -36,11 +36,16 @@ class Reasoner:
             return None
         if layer.precision == "weight_dequantized":
             return self._mixed(layer)
+        if not layer.inputs and layer.candidates:
+            chosen = self._chosen(layer)
+            if chosen is not None and "int8" in chosen.inputs:
+                return None  # tuned only, and INT8 was the fastest
         int8 = [candidate for candidate in layer.candidates if "int8" in candidate.inputs]
         return (
             self._fused(layer)
-            or self._no_scale(layer, int8)
-            or self._tried(layer, int8)
+            or self._slower(layer, int8)
+            or self._no_scale(layer)
+            or self._no_kernel(int8)
             or self._not_offered(layer)
             or self._unknown(layer)
         )
@@ -50,8 +55,8 @@ class Reasoner:
         weights = f", weights {layer.weights}" if layer.weights else ""
         return Reason(
             "mixed",
-            f"reads Int8 but multiplies in float: its operands are {read}{weights}. A weight Q/DQ on the wrong "
-            "axis, or on one operand only, has this effect",
+            f"reads Int8 but multiplies in float: its operands are {read}{weights}. A weight Q/DQ on the "
+            "wrong axis, or on one operand only, has this effect",
             _at(layer),
         )
 
@@ -78,14 +83,14 @@ class Reasoner:
             )
         return Reason("fused", text, tuple(_line(c) for c in tried.values()) or _at(layer))
 
-    def _no_scale(self, layer: Layer, int8: list[Candidate]) -> Reason | None:
+    def _no_scale(self, layer: Layer) -> Reason | None:
         rejected = self.seen.rejected.get(layer.name)
         if rejected:
             tensors = names(tensor for tensor, _ in rejected)
             return Reason(
                 "no_scale",
-                f"an INT8 implementation was rejected because {tensors} has no scale; calibrate it or set its "
-                "dynamic range",
+                f"an INT8 implementation was rejected because {tensors} has no scale; calibrate it or set "
+                "its dynamic range",
                 tuple(line for _, line in rejected),
             )
         if self.network.explicit or self.seen.explicit is not None:
@@ -98,7 +103,7 @@ class Reasoner:
                 f"{names(missing)} has no scale; calibrate it or set its dynamic range",
                 tuple(missing.values()),
             )
-        if self.cached is None or self.seen.int8_enabled is False or any(c.best_time_ms for c in int8):
+        if self.cached is None or self.seen.int8_enabled is False:
             return None
         absent = [tensor for tensor in touched[: len(layer.inputs)] if tensor not in self.cached]
         if absent:
@@ -109,27 +114,28 @@ class Reasoner:
             )
         return None
 
-    def _tried(self, layer: Layer, int8: list[Candidate]) -> Reason | None:
-        if not int8:
-            return None
+    def _slower(self, layer: Layer, int8: list[Candidate]) -> Reason | None:
         timed = [candidate for candidate in int8 if candidate.best_time_ms is not None]
         if not timed:
-            formats = len({candidate.formats for candidate in int8})
-            return Reason(
-                "no_int8_kernel",
-                f"{formats} format combination{'s' * (formats > 1)} with Int8 input tried, and no tactic ran: "
-                + names(f"{candidate.runner or 'runner'} {candidate.outcome}" for candidate in int8),
-                tuple(_line(candidate) for candidate in int8[:4]),
-            )
+            return None
         best = min(timed, key=lambda candidate: candidate.best_time_ms or 0.0)
         chosen = self._chosen(layer)
-        if chosen is not None and "int8" in chosen.inputs:
-            return None
         text = f"INT8 was timed: best {_ms(best.best_time_ms)} with {best.runner} ({best.formats})"
         if chosen is not None:
             text += f"; chosen: {_ms(chosen.best_time_ms)} with {chosen.runner} ({chosen.formats})"
         text += self._reformats(layer, best)
         return Reason("slower", text, tuple(_line(each) for each in (best, chosen) if each is not None))
+
+    def _no_kernel(self, int8: list[Candidate]) -> Reason | None:
+        if not int8:
+            return None
+        formats = len({candidate.formats for candidate in int8})
+        return Reason(
+            "no_int8_kernel",
+            f"{formats} format combination{'s' * (formats > 1)} with Int8 input tried, and no tactic ran: "
+            + names(f"{candidate.runner or 'runner'} {candidate.outcome}" for candidate in int8),
+            tuple(_line(candidate) for candidate in int8[:4]),
+        )
 
     def _chosen(self, layer: Layer) -> Candidate | None:
         """The candidate that became the layer: same datatypes, and of those the runner that was kept."""
@@ -224,14 +230,15 @@ class Reasoner:
         if not weighs and deciding.outputs and not all(map(self.network.is_quantized_next, deciding.outputs)):
             return Reason(
                 "not_offered",
-                f"{deciding.op} {deciding.name} has Q/DQ on its inputs only: {names(deciding.outputs)} is read "
-                "unquantized, and layers without weights need a QuantizeLinear behind them too",
+                f"{deciding.op} {deciding.name} has Q/DQ on its inputs only: {names(deciding.outputs)} is "
+                "read unquantized, and layers without weights need a QuantizeLinear behind them too",
                 evidence,
             )
+        read_dtype = layer.inputs[0].dtype if layer.inputs else layer.precision
         return Reason(
             "no_int8_kernel",
-            f"{deciding.op} {deciding.name} has Q/DQ where INT8 needs it, yet its kernel reads "
-            f"{layer.inputs[0].dtype if layer.inputs else layer.precision}: this builder has no INT8 kernel for it",
+            f"{deciding.op} {deciding.name} has Q/DQ where INT8 needs it, yet its kernel reads {read_dtype}: "
+            "this builder has no INT8 kernel for it",
             evidence,
         )
 
@@ -261,11 +268,6 @@ class Reasoner:
                 return tensor
             tensor = source.inputs[0].name
         return tensor
-
-
-def scale_names(cache: Mapping[str, float] | Collection[str]) -> frozenset[str]:
-    """The tensors with a scale."""
-    return frozenset(cache)
 
 
 def _at(layer: Layer) -> tuple[Evidence, ...]:

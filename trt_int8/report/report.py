@@ -1,14 +1,19 @@
-"""The precision report: builds read from a log, and the views on them."""
+"""The precision report: builds read from a log or from layer information, and the views on them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from trt_int8.errors import ReportError
 from trt_int8.report.judge import judge
+from trt_int8.report.layer_information import read_layer_information, read_profile, with_times
+from trt_int8.report.network import Network
 from trt_int8.report.parser import observe
 from trt_int8.report.reading import read_lines, split_lines
 from trt_int8.report.records import Build
@@ -21,6 +26,9 @@ class PrecisionReport:
     Attributes:
         builds: one `Build` for each engine build in the source, in order, incomplete ones included.
         source: what was read, for messages.
+
+    The readers take ``model`` and ``cache`` to sharpen the reasons: an ONNX file (operators, Q/DQ) and a
+    calibration cache (which tensors have a scale).
     """
 
     def __init__(self, builds: Iterable[Build], *, source: str = "log") -> None:
@@ -28,23 +36,89 @@ class PrecisionReport:
         self.source = source
 
     @classmethod
-    def from_log(cls, path: str | os.PathLike[str]) -> PrecisionReport:
-        """Read a verbose log of TensorRT 5 to 10 or TensorRT-RTX.
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        profile: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> PrecisionReport:
+        """Read a verbose log, or layer information in JSON; the content tells which.
+
+        Args:
+            path: the log (plain, gzip, UTF-16) or the JSON file.
+            profile: what ``trtexec --exportProfile`` wrote for the last engine in ``path``.
+            model: the ONNX file that was built.
+            cache: the calibration cache that was used.
+
+        Raises:
+            ReportError: a file cannot be read or is something else.
+            ModelError: ``model`` is no ONNX model.
+            CacheError: ``cache`` is no calibration cache.
+        """
+        reader = cls.from_layer_information if _is_json(path) else cls.from_log
+        report = reader(path, model=model, cache=cache)
+        return report if profile is None else report.with_profile(profile)
+
+    @classmethod
+    def from_log(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> PrecisionReport:
+        """Read a verbose log of TensorRT 4 to 10 or TensorRT-RTX.
 
         Raises:
             ReportError: the file cannot be read.
         """
-        return cls(cls.stream(path), source=str(path))
+        return cls(cls.stream(path, model=model, cache=cache), source=str(path))
 
     @staticmethod
-    def stream(path: str | os.PathLike[str]) -> Iterator[Build]:
+    def stream(
+        path: str | os.PathLike[str],
+        *,
+        model: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> Iterator[Build]:
         """The builds of a log, one at a time: memory is bounded by the largest of them."""
-        return map(judge, observe(read_lines(path)))
+        network, cached = _network(model), _scales(cache)
+        return map(partial(judge, network=network, cached=cached), observe(read_lines(path)))
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
         """Read log lines, or messages of several lines each, from any iterable."""
         return cls(map(judge, observe(split_lines(_blocks(lines)))), source=source)
+
+    @classmethod
+    def from_layer_information(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> PrecisionReport:
+        """Read layer information in JSON: engine inspector, ``trtexec --exportLayerInfo``, TREx graph.
+
+        Raises:
+            ReportError: the file cannot be read, or is no layer information.
+        """
+        seen = read_layer_information(path)
+        return cls([judge(seen, network=_network(model), cached=_scales(cache))], source=str(path))
+
+    def with_profile(self, path: str | os.PathLike[str]) -> PrecisionReport:
+        """This report with the time of each layer of the last complete build.
+
+        Raises:
+            ReportError: no profile, or one of another engine.
+        """
+        last = self.last
+        timed = replace(last, layers=with_times(last.layers, read_profile(path), source=str(path)))
+        return PrecisionReport(
+            (timed if build is last else build for build in self.builds), source=self.source
+        )
 
     @property
     def last(self) -> Build:
@@ -68,13 +142,60 @@ class PrecisionReport:
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def to_text(self, *, width: int = 100, color: bool = False) -> str:
-        """The answer for people: per ONNX node first, then kernels, warnings, calibration."""
+        """The answer for people: per ONNX node first, then kernels, findings, warnings, calibration."""
         from trt_int8.report.views.text import render
 
-        return render(self, width=width, color=color)
+        return render(self.builds, width=width, color=color)
+
+    def to_csv(self) -> str:
+        """One row for each layer."""
+        from trt_int8.report.views.csv import render
+
+        return render(self.builds)
+
+    def to_markdown(self) -> str:
+        """Tables for an issue or a pull request."""
+        from trt_int8.report.views.markdown import render
+
+        return render(self.builds)
+
+    def to_html(self) -> str:
+        """One self-contained page: table, graph, candidates and evidence.
+
+        Raises:
+            MissingDependencyError: jinja2 is not installed.
+        """
+        from trt_int8.report.views.html import render
+
+        return render(self)
+
+
+def _is_json(path: str | os.PathLike[str]) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError as error:
+        raise ReportError(f"cannot read {path}: {error.strerror or error}") from error
+    return start.startswith(b"{") and start[1:].lstrip()[:1] in (b'"', b"}")
+
+
+def _network(model: str | os.PathLike[str] | None) -> Network | None:
+    if model is None:
+        return None
+    from trt_int8.model import load_model
+
+    return Network.from_model(load_model(model))
+
+
+def _scales(cache: str | os.PathLike[str] | None) -> Collection[str] | None:
+    if cache is None:
+        return None
+    from trt_int8.ranges import CalibrationCache
+
+    return frozenset(CalibrationCache.read(cache).scales)
 
 
 def _blocks(lines: Iterable[str | bytes]) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from trt_int8.report.records import Build, Candidate, Layer, Node, Reason, Tensor
+from trt_int8.report.records import Build, Candidate, Findings, Layer, Node, Reason, Tensor
 
 SCHEMA = 1
 
@@ -25,6 +25,7 @@ def build_to_dict(build: Build) -> dict[str, Any]:
         "layers": [_layer(layer) for layer in build.layers],
         "nodes": [_node(node) for node in build.nodes],
         "summary": summary(build),
+        "findings": _findings(build.findings),
         "warnings": {
             "missing_scale": list(build.warnings.missing_scale),
             "other": [{"line": line.line, "text": line.text} for line in build.warnings.other],
@@ -37,7 +38,7 @@ def build_to_dict(build: Build) -> dict[str, Any]:
 
 
 def summary(build: Build) -> dict[str, Any]:
-    """Counts over the layers; ``by_precision`` counts compute layers."""
+    """Counts over the layers; ``by_precision`` counts compute layers. Times where a profile was given."""
     compute = build.compute_layers
     return {
         "layers": len(build.layers),
@@ -45,6 +46,39 @@ def summary(build: Build) -> dict[str, Any]:
         "int8_layers": len(build.int8_layers),
         "reformat_layers": sum(layer.kind == "reformat" for layer in build.layers),
         "by_precision": dict(Counter(layer.precision for layer in compute)),
+        "time_ms": times(build),
+        "int8_time_share": int8_time_share(build),
+    }
+
+
+def times(build: Build) -> dict[str, float] | None:
+    """Milliseconds by kind of layer, and of the INT8 ones; None without a profile."""
+    known = [(layer, layer.time_ms) for layer in build.layers if layer.time_ms is not None]
+    if not known:
+        return None
+    kinds = dict.fromkeys(("compute", "reformat", "quantize", "data"), 0.0)
+    for layer, time in known:
+        kinds[layer.kind] += time
+    int8 = sum(time for layer, time in known if layer.kind == "compute" and layer.precision == "int8")
+    return {"total": sum(kinds.values()), **kinds, "int8": int8}
+
+
+def int8_time_share(build: Build) -> float | None:
+    """Time of INT8 layers over the time of all compute layers; None without a profile."""
+    known = times(build)
+    return known["int8"] / known["compute"] if known and known["compute"] > 0 else None
+
+
+def _findings(findings: Findings | None) -> dict[str, Any]:
+    findings = findings or Findings()
+    return {
+        "reformats_on_both_sides": list(findings.reformats_on_both_sides),
+        "float_between_int8": [
+            {"tensor": tensor, "dtype": dtype, "from": source, "to": target}
+            for tensor, dtype, source, target in findings.float_between_int8
+        ],
+        "bytes_moved": dict(findings.bytes_moved),
+        "layers_without_dims": findings.layers_without_dims,
     }
 
 

@@ -13,7 +13,7 @@ from trt_int8.report.records import Candidate
 _OLD_RUNNER = re.compile(rb"(.*)\((\d+)\)$")
 _CACHED = re.compile(rb"(.*) \[(.*)\] got cached result: (\w+), tactic (\S+), (\S+) ms$")
 _ROW = re.compile(rb"\(foreignNode\) +\d+, ([\d.eE+-]+), [^,\n]*, [^,\n]*, ([^,\n]+), ")
-#: Operand datatypes in kernel names: ``gemm_i8i8_i32…``, ``fprop_implicit_gemm_f16f16_…``, ``h1688``, ``i8816``.
+#: Operand datatypes in kernel names: ``gemm_i8i8_i32…``, ``implicit_gemm_f16f16_…``, ``h1688``, ``i8816``.
 _KERNEL_TYPE = re.compile(
     r"(?:^|_)(e4m3e4m3|bf16bf16|f16f16|i8i8|f32f32|tf32tf32|i8816|h\d{3,5}|sgemm|hgemm|igemm)"
 )
@@ -33,6 +33,12 @@ _KERNEL_TYPES = {
 _PENDING = 1024
 
 
+#: (format combination, outcome) → the best candidate.
+Kept = dict[tuple[str, str], Candidate]
+#: (tensor or "" for any, from datatype, to datatype).
+Reformat = tuple[str, str, str]
+
+
 @dataclass
 class Tuning:
     """Candidates by layer name, for one pass of tuning.
@@ -42,8 +48,8 @@ class Tuning:
     the network.
     """
 
-    candidates: dict[str, dict[tuple[str, str], Candidate]] = field(default_factory=dict)
-    reformats: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    candidates: dict[str, Kept] = field(default_factory=dict)
+    reformats: dict[Reformat, float] = field(default_factory=dict)
     layer: str = ""
     formats: str = ""
     runner: str = ""
@@ -121,7 +127,7 @@ class Tuning:
         self._close()
         name, formats, runner, _, time = found.groups()
         self.layer, self.formats = _text(name), _text(formats)
-        milliseconds = _number(time)
+        milliseconds = number_in(time)
         if name.startswith(b"Optimizer Reformat("):
             self._keep_reformat(milliseconds)
         else:
@@ -208,7 +214,7 @@ class Tuning:
                 (),
                 f"{self.formats} {self.table_op}".strip(),
                 f"Myelin {_text(kernel)}",
-                _number(time),
+                number_in(time),
                 "timed",
                 self.table_line,
                 b"Autotuning op %s: %s ms, %s" % (self.table_op.encode(), time, kernel),
@@ -231,10 +237,11 @@ def kernel_type(kernel: str) -> str:
 
 def _time(line: bytes) -> float | None:
     at = max(line.rfind(b"Time: "), line.rfind(b"time "))
-    return _number(line[at + 5 :].strip()) if at >= 0 else None
+    return number_in(line[at + 5 :].strip()) if at >= 0 else None
 
 
-def _number(text: bytes) -> float | None:
+def number_in(text: bytes) -> float | None:
+    """A printed number; None if it is none."""
     try:
         return float(text)
     except ValueError:

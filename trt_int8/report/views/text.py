@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,16 +12,16 @@ from rich.text import Text
 
 from trt_int8.report.kernels import MULTIPLYING_OPS
 from trt_int8.report.records import Build, Node
-from trt_int8.report.schema import summary
+from trt_int8.report.views.words import headline, printable, remarks, why
 
-if TYPE_CHECKING:
-    from trt_int8.report.report import PrecisionReport
+_STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold red"}
+#: Beyond this many nodes, those in INT8 are only counted: the others are what a reader looks for.
+_MOST_NODES = 60
+_MOST_WARNINGS = 10
 
-STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold red"}
 
-
-def render(report: PrecisionReport, *, width: int, color: bool) -> str:
-    """All builds of ``report`` as text, ``width`` columns wide, with terminal colours if ``color``."""
+def render(builds: Sequence[Build], *, width: int, color: bool) -> str:
+    """All builds as text, ``width`` columns wide, with terminal colours if ``color``."""
     out = io.StringIO()
     console = Console(
         file=out,
@@ -31,58 +32,61 @@ def render(report: PrecisionReport, *, width: int, color: bool) -> str:
         emoji=False,
         markup=False,
     )
-    for build in report.builds:
-        print_build(console, build)
-    return out.getvalue()
+    for number, build in enumerate(builds, 1):
+        if len(builds) > 1:
+            console.print(Text(f"build {number} of {len(builds)}", style="dim"))
+        _print(console, build)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def print_build(console: Console, build: Build) -> None:
-    """One build: headline, nodes, kernels by precision, warnings."""
+def _print(console: Console, build: Build) -> None:
     console.print(Text(headline(build), style="bold"))
     if build.nodes:
-        console.print(_node_table(build.nodes))
-    counts = summary(build)
-    by_precision = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_precision"].items()))
-    console.print(
-        Text(
-            f"{counts['layers']} kernels: {counts['compute_layers']} compute ({by_precision or 'none'}), "
-            f"{counts['reformat_layers']} reformat"
+        shown = _shown(build.nodes)
+        console.print(_table(shown))
+        hidden = Counter(node.precision for node in build.nodes) - Counter(node.precision for node in shown)
+        if hidden:
+            rest = ", ".join(f"{count} {precision}" for precision, count in sorted(hidden.items()))
+            console.print(Text(f"… and {rest} (all of them with --format json, csv or html)", style="dim"))
+    elif build.status != "complete":
+        console.print(_layer_table(build))
+    for remark in remarks(build):
+        console.print(Text(remark))
+    for warning in build.warnings.other[:_MOST_WARNINGS]:
+        console.print(Text(printable(f"line {warning.line}: {warning.text}"), style="yellow"))
+    if len(build.warnings.other) > _MOST_WARNINGS:
+        console.print(
+            Text(f"… and {len(build.warnings.other) - _MOST_WARNINGS} more warnings", style="yellow")
         )
-    )
-    for warning in build.warnings.other:
-        console.print(Text(f"line {warning.line}: {warning.text}", style="yellow"))
 
 
-def headline(build: Build) -> str:
-    """One sentence with the answer."""
-    nodes = weighted_nodes(build)
-    engine = f"TensorRT {build.tensorrt}: " if build.tensorrt else ""
-    if build.status != "complete":
-        return f"{engine}the build is incomplete (lines {build.first_line} to {build.last_line})"
-    if not nodes:
-        return f"{engine}{len(build.int8_layers)} of {len(build.compute_layers)} compute kernels run in INT8"
-    int8 = sum(node.precision == "int8" for node in nodes)
-    rest = ", ".join(f"{node.node} {node.precision}" for node in nodes if node.precision != "int8")
-    return f"{engine}{int8} of {len(nodes)} nodes that multiply run in INT8" + (
-        f"; not: {rest}" if rest else ""
-    )
+def _shown(nodes: Sequence[Node]) -> list[Node]:
+    if len(nodes) <= _MOST_NODES:
+        return list(nodes)
+    wanted = [node for node in nodes if node.op in MULTIPLYING_OPS and node.precision != "int8"]
+    return wanted[:_MOST_NODES]
 
 
-def weighted_nodes(build: Build) -> tuple[Node, ...]:
-    """The nodes that multiply (Conv, Gemm, …)."""
-    return tuple(node for node in build.nodes if node.op in MULTIPLYING_OPS)
-
-
-def _node_table(nodes: tuple[Node, ...]) -> Table:
-    table = Table("node", "op", "precision", "kernels", "why not INT8", box=None, pad_edge=False)
+def _table(nodes: Sequence[Node]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("node", "op", "precision", "kernels", "why not INT8"):
+        table.add_column(heading, overflow="fold")
     for node in nodes:
-        why = "" if node.reason is None else f"{node.reason.code}: {node.reason.text}"
-        style = STYLE.get(node.precision, "")
         table.add_row(
-            Text(node.node),
-            Text(node.op or ""),
-            Text(node.precision, style=style),
-            Text(", ".join(node.layers)),
-            Text(why),
+            Text(printable(node.node)),
+            Text(printable(node.op or "")),
+            Text(node.precision, style=_STYLE.get(node.precision, "")),
+            Text(printable(", ".join(node.layers))),
+            Text(why(node)),
         )
+    return table
+
+
+def _layer_table(build: Build) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("layer", "runner", "why not INT8"):
+        table.add_column(heading, overflow="fold")
+    for layer in build.layers[:_MOST_NODES]:
+        reason = "" if layer.reason is None else f"{layer.reason.code}: {layer.reason.text}"
+        table.add_row(Text(printable(layer.name)), Text(printable(layer.type)), Text(printable(reason)))
     return table

@@ -1,0 +1,75 @@
+"""A check for CI: what must be in INT8, and how many copies are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from trt_int8.report.records import Build
+from trt_int8.report.views.words import multiplying_nodes
+
+_FINE = ("int8", "int8_io")
+
+
+def int8_share(build: Build) -> float | None:
+    """The share of ONNX nodes that multiply and run in INT8.
+
+    Where no such node is known, the share of INT8 among the compute layers; None if there is neither.
+    """
+    entries = [node.precision for node in multiplying_nodes(build)]
+    entries = entries or [layer.precision for layer in build.compute_layers]
+    return sum(precision == "int8" for precision in entries) / len(entries) if entries else None
+
+
+def offences(
+    build: Build,
+    *,
+    require: Sequence[str] = (),
+    min_int8: float | None = None,
+    max_reformats: int | None = None,
+) -> tuple[str, ...]:
+    """What ``build`` does wrong, one sentence each; empty if the gate is passed.
+
+    Args:
+        build: a complete build.
+        require: shell patterns; each ONNX node and each compute layer whose name matches must be in INT8
+            (``int8``, or ``int8_io`` where nothing is multiplied). A pattern without a match is an offence.
+        min_int8: the least `int8_share`, in [0, 1].
+        max_reformats: the most layers of kind ``reformat``.
+    """
+    found = [offence for pattern in require for offence in _require(build, pattern)]
+    if min_int8 is not None:
+        share = int8_share(build)
+        if share is None or share < min_int8:
+            rest = ", ".join(
+                f"{node.node} {node.precision}"
+                for node in multiplying_nodes(build)
+                if node.precision != "int8"
+            )
+            got = "nothing that multiplies was found" if share is None else f"{share:.1%} run in INT8"
+            found.append(f"{got}, {min_int8:.1%} are required" + (f"; not in INT8: {rest}" if rest else ""))
+    if max_reformats is not None:
+        copies = [layer.name for layer in build.layers if layer.kind == "reformat"]
+        if len(copies) > max_reformats:
+            found.append(f"{len(copies)} reformat layers, {max_reformats} are allowed: {', '.join(copies)}")
+    return tuple(found)
+
+
+def _require(build: Build, pattern: str) -> list[str]:
+    entries = [
+        (f"node {node.node}", node.precision, node.reason)
+        for node in build.nodes
+        if fnmatchcase(node.node, pattern)
+    ]
+    entries += [
+        (f"layer {layer.name}", layer.precision, layer.reason)
+        for layer in build.compute_layers
+        if fnmatchcase(layer.name, pattern)
+    ]
+    if not entries:
+        return [f"no node or layer matches {pattern!r}"]
+    return [
+        f"{name} is {precision}" + (f" ({reason.code}: {reason.text})" if reason else "")
+        for name, precision, reason in entries
+        if precision not in _FINE
+    ]

@@ -1,0 +1,40 @@
+"""One self-contained page: summary, table, graph, candidates and evidence; no network, works from file://."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from trt_int8.dependencies import require
+from trt_int8.report.views.words import headline, remarks
+
+if TYPE_CHECKING:
+    from trt_int8.report.report import PrecisionReport
+
+
+def render(report: PrecisionReport) -> str:
+    """The page. All names travel as JSON data and reach the document as text only.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    jinja2 = require("jinja2", purpose="the HTML report")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    source = resources.files("trt_int8.report.views").joinpath("page.html.j2").read_text(encoding="utf-8")
+    document = report.to_dict()
+    for entry, build in zip(document["builds"], report.builds, strict=True):
+        entry["headline"] = headline(build)
+        entry["remarks"] = remarks(build)
+        for layer, record in zip(entry["layers"], build.layers, strict=True):
+            layer["line"] = record.line
+    page: str = environment.from_string(source).render(source=report.source, data=_embedded(document))
+    return page
+
+
+def _embedded(document: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

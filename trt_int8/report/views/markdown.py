@@ -1,0 +1,46 @@
+"""Tables for an issue or a pull request."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+from trt_int8.report.records import Build
+from trt_int8.report.views.words import headline, printable, remarks, why
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|#~])")
+
+
+def render(builds: Sequence[Build]) -> str:
+    """All builds in GitHub's Markdown; names cannot break the tables or smuggle in HTML."""
+    return "\n".join(line for build in builds for line in _build(build)) + "\n"
+
+
+def escape(text: str) -> str:
+    """``text`` as literal Markdown in a table cell."""
+    flat = printable(text).replace("\n", " ").replace("\t", " ")
+    return html.escape(_SPECIAL.sub(r"\\\1", flat), quote=False)
+
+
+def _build(build: Build) -> list[str]:
+    lines = [f"**{escape(headline(build))}**", ""]
+    if build.nodes:
+        lines += ["| node | op | precision | kernels | why not INT8 |", "| --- | --- | --- | --- | --- |"]
+        lines += [
+            f"| {escape(node.node)} | {escape(node.op or '')} | {escape(node.precision)} | "
+            f"{escape(', '.join(node.layers))} | {escape(why(node))} |"
+            for node in build.nodes
+        ]
+        lines.append("")
+    else:
+        lines += ["| layer | type | precision | why not INT8 |", "| --- | --- | --- | --- |"]
+        for layer in build.layers:
+            reason = "" if layer.reason is None else f"{layer.reason.code}: {layer.reason.text}"
+            lines.append(
+                f"| {escape(layer.name)} | {escape(layer.type)} | {layer.precision} | {escape(reason)} |"
+            )
+        lines.append("")
+    lines += [f"- {escape(remark)}" for remark in remarks(build)]
+    lines += [f"- line {warning.line}: {escape(warning.text)}" for warning in build.warnings.other[:20]]
+    return [*lines, ""]

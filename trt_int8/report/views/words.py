@@ -1,0 +1,96 @@
+"""Sentences that all views share."""
+
+from __future__ import annotations
+
+import re
+
+from trt_int8.report.kernels import MULTIPLYING_OPS
+from trt_int8.report.records import Build, Node
+from trt_int8.report.schema import int8_time_share, summary, times
+
+#: Control characters would reach the terminal; a log is not trusted that far.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters other than tab and newline."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def headline(build: Build) -> str:
+    """One sentence with the answer."""
+    engine = f"TensorRT {build.tensorrt}: " if build.tensorrt else ""
+    if build.status != "complete":
+        known = f", {len(build.layers)} layers were tuned" if build.layers else ""
+        return f"{engine}the build is incomplete (lines {build.first_line} to {build.last_line}){known}"
+    nodes = multiplying_nodes(build)
+    compute = build.compute_layers
+    if not nodes or all(node.precision == "unknown" for node in nodes):
+        if compute and all(layer.precision == "unknown" for layer in compute):
+            return (
+                f"{engine}{len(compute)} compute layers, of which only the names are known; build with "
+                "profiling_verbosity DETAILED to see their precision"
+            )
+        return f"{engine}{len(build.int8_layers)} of {len(compute)} compute kernels run in INT8"
+    int8 = sum(node.precision == "int8" for node in nodes)
+    return f"{engine}{int8} of {len(nodes)} ONNX nodes that multiply run in INT8"
+
+
+def multiplying_nodes(build: Build) -> tuple[Node, ...]:
+    """The nodes that multiply (Conv, Gemm, …)."""
+    return tuple(node for node in build.nodes if node.op in MULTIPLYING_OPS)
+
+
+def why(node: Node) -> str:
+    """``code: text``, or nothing."""
+    return "" if node.reason is None else printable(f"{node.reason.code}: {node.reason.text}")
+
+
+def remarks(build: Build) -> list[str]:
+    """Counts, time, findings, calibration, missing scales: one sentence each."""
+    counts = summary(build)
+    by_precision = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_precision"].items()))
+    quantize = sum(layer.kind == "quantize" for layer in build.layers)
+    lines = [
+        f"{counts['layers']} kernels: {counts['compute_layers']} compute ({by_precision or 'none'}), "
+        f"{quantize} quantize, {counts['reformat_layers']} reformat"
+    ]
+    share, spent = int8_time_share(build), times(build)
+    if spent is not None and share is not None:
+        lines.append(
+            f"{spent['total']:.4g} ms in all: {share:.1%} of the compute time in INT8, "
+            f"{spent['reformat'] + spent['quantize']:.4g} ms in copies and quantize steps"
+        )
+    found = build.findings
+    if found is not None and found.reformats_on_both_sides:
+        lines.append(_listed("INT8 kernel", "pays a copy on both sides", found.reformats_on_both_sides))
+    if found is not None and found.float_between_int8:
+        tensors = [f"{tensor} ({dtype})" for tensor, dtype, _, _ in found.float_between_int8]
+        lines.append(_listed("tensor", "between two INT8 kernels is not Int8", tensors))
+    if found is not None and found.bytes_moved:
+        moved = ", ".join(f"{_bytes(size)} {dtype}" for dtype, size in found.bytes_moved)
+        lines.append(f"activations moved per inference: {moved}")
+    if build.warnings.missing_scale:
+        lines.append(_listed("tensor", "without a scale", build.warnings.missing_scale))
+    calibration = build.calibration
+    if calibration is not None:
+        batches = f"{calibration.batches} batches" if calibration.batches is not None else "calibration"
+        seconds = f" in {calibration.seconds:.4g} s" if calibration.seconds is not None else ""
+        cache = f", cache {calibration.cache}" if calibration.cache else ""
+        lines.append(f"calibration: {batches}{seconds}{cache}")
+    return [printable(line) for line in lines]
+
+
+def _listed(noun: str, what: str, names: tuple[str, ...] | list[str]) -> str:
+    few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    plural = noun + "s" * (len(names) > 1)
+    verb = what.replace("pays ", "pay ").replace("is not ", "are not ") if len(names) > 1 else what
+    return f"{len(names)} {plural} {verb}: {few}"
+
+
+def _bytes(size: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.4g} GB"
