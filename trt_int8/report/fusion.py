@@ -40,8 +40,8 @@ _NAMED_AFTER_OP = re.compile(rf"(?:^|/)({'|'.join(_OPS)})(?:_\d+)?$")
 def fused_nodes(layer: Layer, ops: Mapping[str, str], registered: Mapping[str, str]) -> tuple[str, ...]:
     """The nodes in ``a + b``, ``a || b``, ``PWN(a, b)``; weights and constants are none.
 
-    Where the network is known (``ops``), only its nodes count, directly or through the TensorRT layer that was
-    ``registered`` for them. Else every part that is not a weight counts.
+    Where the network is known (``ops``), only its nodes count, directly or through the TensorRT layer that
+    was ``registered`` for them. Else every part that is not a weight counts.
     """
     if layer.type in ("Reformat", "NoOp", "MyelinReformat") and layer.name.startswith(
         "Reformatting CopyNode"

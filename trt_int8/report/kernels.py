@@ -142,6 +142,8 @@ def kind(layer: Layer, ops: dict[str, str]) -> str:
         return _reformat_kind(layer)
     if type_ in ("Shuffle", "Slice", "Concat", "Gather"):
         return "data"
+    if not type_:
+        return _kind_of_name(layer.name)
     names = operators(layer)
     if names:
         return _generated_kind(layer, frozenset(names), ops)
@@ -150,6 +152,13 @@ def kind(layer: Layer, ops: dict[str, str]) -> str:
     if layer.type.lower() in ("copy", "move", "reformat"):
         return "reformat"
     return "compute"
+
+
+def _kind_of_name(name: str) -> str:
+    """Names-only layer information."""
+    if name.startswith("Reformatting CopyNode") or name.endswith(" copy"):
+        return "reformat"
+    return "quantize" if " + " not in name and _QDQ_NAME.search(name) else "compute"
 
 
 def _reformat_kind(layer: Layer) -> str:

@@ -23,7 +23,8 @@ _METADATA = re.compile(rb"ForeignNode (.*) metadata: ?(.*)$", re.DOTALL)
 _VERSION = re.compile(rb"TensorRT version: ([\d.]+)|\[TensorRT v(\d+)\]")
 _CONSTRAINED = re.compile(
     rb"(?:Warning: )?[Nn]o implementation of (?:layer )?(.*) obeys the requested constraints"
-    rb"|For layer (.*) a non-conforming implementation was chosen|Could not find any implementation for node (.*?)\.?$"
+    rb"|For layer (.*) a non-conforming implementation was chosen"
+    rb"|Could not find any implementation for node (.*?)\.?\)?$"
 )
 _CALIBRATED = re.compile(rb"Calibrated batch (\d+) in")
 _SECONDS = re.compile(rb"completed in ([\d.eE+-]+) seconds")

@@ -64,8 +64,10 @@ def times(build: Build) -> dict[str, float] | None:
 
 
 def int8_time_share(build: Build) -> float | None:
-    """Time of INT8 layers over the time of all compute layers; None without a profile."""
+    """Time of INT8 layers over that of all compute layers; None without a profile or without precisions."""
     known = times(build)
+    if all(layer.precision == "unknown" for layer in build.compute_layers):
+        return None
     return known["int8"] / known["compute"] if known and known["compute"] > 0 else None
 
 
