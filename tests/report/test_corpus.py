@@ -2,13 +2,17 @@
 
 import json
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from conftest import LOGS, corpus_files
+from conftest import CORPUS, corpus_files, requires_corpus
 
 from trt_int8.report import PrecisionReport
 
-# Counted with `grep -c '^Layer('` (one-line form) or in the Layers: section by eye; engines in order of the file.
+LOGS = Path(__file__).parent / "logs"
+
+# Counted with `grep -c '^Layer('` (one-line form) or in the Layers: section by eye, engine by engine.
 LAYERS = {
     "trt101401_cookbook_mnist_trtexec": [16],
     "trt101600_cookbook_NetworkSerialization": [8],
@@ -51,7 +55,7 @@ def sections(path):
     return [section for section in found if section]
 
 
-@pytest.mark.parametrize("path", corpus_files("logs/*.log"))
+@pytest.mark.parametrize("path", corpus_files("logs", "*.log"))
 def test_layers_are_those_of_the_engine_information(path):
     report = PrecisionReport.from_log(path)
     got = [[layer.name for layer in build.layers] for build in report.builds if build.status == "complete"]
@@ -63,14 +67,14 @@ def test_layers_are_those_of_the_engine_information(path):
         assert [len(layers) for layers in got] == LAYERS[path.stem]
 
 
-@pytest.mark.parametrize("path", corpus_files("logs/*.log"))
+@pytest.mark.parametrize("path", corpus_files("logs", "*.log"))
 def test_builds_cover_lines_in_order_and_every_view_renders(path):
     report = PrecisionReport.from_log(path)
     lines = path.read_bytes().count(b"\n") + 1
     assert report.builds[0].first_line == 1
     ends = [(build.first_line, build.last_line) for build in report.builds]
     assert all(first <= last for first, last in ends)
-    assert all(before[1] + 1 == after[0] for before, after in zip(ends, ends[1:], strict=False))
+    assert all(before[1] + 1 == after[0] for before, after in pairwise(ends))
     assert ends[-1][1] <= lines
     assert all(0 <= build.unrecognized_lines <= lines for build in report.builds)
     assert json.loads(report.to_json())["schema"] == 1
@@ -86,7 +90,7 @@ def test_own_logs_have_the_layers_of_their_section(path):
 
 # {"Layers": [...]}: counted by json alone.
 @pytest.mark.parametrize(
-    "path", corpus_files("layer_info/*[eio].graph.json") + corpus_files("layer_info/*layerinfo.json")
+    "path", corpus_files("layer_info", "*.graph.json") + corpus_files("layer_info", "*layerinfo.json")
 )
 def test_layer_information_in_json(path):
     names = [
@@ -96,9 +100,10 @@ def test_layer_information_in_json(path):
     assert [layer.name for layer in PrecisionReport.read(path).last.layers] == names
 
 
-def test_int8_layers_of_a_real_qat_engine(corpus):
+@requires_corpus
+def test_int8_layers_of_a_real_qat_engine():
     """All 43 convolutions read Int8 in the log; `grep -c 'Layer(CaskConvolution)'` gives 43."""
-    build = PrecisionReport.from_log(corpus / "logs/trt8502_trex_yolo_qat_int8_trtexec.log").last
+    build = PrecisionReport.from_log(CORPUS / "logs/trt8502_trex_yolo_qat_int8_trtexec.log").last
     assert build.tensorrt == "8.5.2"
     assert len(build.int8_layers) == 43
     assert {layer.type for layer in build.int8_layers} == {"CaskConvolution"}
@@ -106,20 +111,16 @@ def test_int8_layers_of_a_real_qat_engine(corpus):
     assert len(convolutions) == 43
     assert {node.precision for node in convolutions} == {"int8"}
     kinds = [layer.kind for layer in build.layers]
-    # 9 Q/DQ copies, one of them cloned twice, are quantize steps; 4 Reformatting CopyNodes and 2 concat copies.
-    assert kinds.count("quantize") == sum(
-        "_quantizer/QuantizeLinear" in layer.name for layer in build.layers if layer.type == "Reformat"
-    )
-    assert [layer.name for layer in build.layers if layer.kind == "reformat"] == [
-        layer.name
-        for layer in build.layers
-        if layer.name.startswith("Reformatting CopyNode") or layer.name.endswith(" copy")
-    ]
+    names = [layer.name for layer in build.layers if layer.type == "Reformat"]
+    copies = [name for name in names if name.startswith("Reformatting CopyNode") or name.endswith(" copy")]
+    assert [layer.name for layer in build.layers if layer.kind == "reformat"] == copies
+    assert kinds.count("quantize") == len(names) - len(copies) == 12
 
 
-def test_kept_backend_strategy_is_the_one_reported(corpus):
+@requires_corpus
+def test_kept_backend_strategy_is_the_one_reported():
     """10.16 tunes with strategies 4, 3 and 2, and says it keeps 4 (lines 555 to 2806)."""
-    build = PrecisionReport.from_log(corpus / "logs/trt101600_cookbook_mnist_trtexec.log").last
+    build = PrecisionReport.from_log(CORPUS / "logs/trt101600_cookbook_mnist_trtexec.log").last
     lines = [candidate.line for layer in build.layers for candidate in layer.candidates]
     assert lines
     assert min(lines) >= 555
@@ -139,9 +140,10 @@ def test_kept_backend_strategy_is_the_one_reported(corpus):
     assert gemm.onnx_nodes == ("node_linear",)
 
 
-def test_candidates_of_a_calibrated_build_cut_off_by_a_crash(corpus):
+@requires_corpus
+def test_candidates_of_a_calibrated_build_cut_off_by_a_crash():
     """8.0.1: read from lines 2849 to 3214 of the log by hand."""
-    build = PrecisionReport.from_log(corpus / "logs/trt8001_lannyyip_ocr_int8_calibcache_trtexec.log").builds[
+    build = PrecisionReport.from_log(CORPUS / "logs/trt8001_lannyyip_ocr_int8_calibcache_trtexec.log").builds[
         0
     ]
     assert build.status == "incomplete"
@@ -163,9 +165,10 @@ def test_candidates_of_a_calibrated_build_cut_off_by_a_crash(corpus):
     assert "Conv_44" not in reasons  # INT8 was the fastest when the log ended
 
 
-def test_missing_scales_by_name(corpus):
+@requires_corpus
+def test_missing_scales_by_name():
     report = PrecisionReport.from_log(
-        corpus / "logs/trt10_cookbook_polygraphy_convert_int8_missing-scale.log"
+        CORPUS / "logs/trt10_cookbook_polygraphy_convert_int8_missing-scale.log"
     )
     missing = report.builds[0].warnings.missing_scale
     assert len(missing) == 19
@@ -173,8 +176,9 @@ def test_missing_scales_by_name(corpus):
     assert missing[-2:] == ("node_argmax_output (1)", "ONNXTRT_castHelper_8_output")
 
 
-def test_calibration_run(corpus):
-    (build,) = PrecisionReport.from_log(corpus / "logs/trt7x_README_sampleINT8_calibration.log").builds
+@requires_corpus
+def test_calibration_run():
+    (build,) = PrecisionReport.from_log(CORPUS / "logs/trt7x_README_sampleINT8_calibration.log").builds
     assert (build.calibration.batches, build.calibration.seconds, build.calibration.cache) == (
         10,
         0.317902,
@@ -182,9 +186,10 @@ def test_calibration_run(corpus):
     )
 
 
-def test_a_build_failure_keeps_what_was_tried(corpus):
+@requires_corpus
+def test_a_build_failure_keeps_what_was_tried():
     (build,) = PrecisionReport.from_log(
-        corpus / "logs/trt86_issue3579_qdq_int8_build-failure_FRAG.log"
+        CORPUS / "logs/trt86_issue3579_qdq_int8_build-failure_FRAG.log"
     ).builds
     (layer,) = build.layers
     assert layer.reason.code == "no_int8_kernel"

@@ -78,8 +78,8 @@ def with_times(
     ]
     if layers and all(layer.time_ms is None for layer in timed):
         raise ReportError(
-            f"{source} is a profile of another engine: none of its {len(times)} layers has the name of one of "
-            f"this engine's {len(layers)} (first here: {layers[0].name!r}, first there: {times[0][0]!r})"
+            f"{source} is a profile of another engine: none of its {len(times)} names is that of one of this "
+            f"engine's {len(layers)} layers (first here {layers[0].name!r}, first there {times[0][0]!r})"
         )
     return tuple(timed)
 

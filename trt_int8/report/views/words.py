@@ -33,7 +33,7 @@ def headline(build: Build) -> str:
             )
         return f"{engine}{len(build.int8_layers)} of {len(compute)} compute kernels run in INT8"
     int8 = sum(node.precision == "int8" for node in nodes)
-    return f"{engine}{int8} of {len(nodes)} ONNX nodes that multiply run in INT8"
+    return f"{engine}{int8} of {len(nodes)} nodes that multiply run in INT8"
 
 
 def multiplying_nodes(build: Build) -> tuple[Node, ...]:
