@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _WORDS = {
     "float": "fp32",
@@ -31,6 +32,7 @@ _IN_SENTENCE = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)
 def dtype(spelling: str) -> str:
     """``Half``, ``FP16``, ``Row major linear FP16 format`` → ``fp16``; an unknown spelling → ``unknown``."""
     word = _WORDS.get(spelling.strip().lower())

@@ -47,7 +47,7 @@ def fused_nodes(layer: Layer, ops: Mapping[str, str], registered: Mapping[str, s
         "Reformatting CopyNode"
     ):
         return ()
-    name = _PROFILE.sub("", layer.name)
+    name = _PROFILE.sub("", layer.name) if " [profile " in layer.name else layer.name
     if name in ops:
         return (name,)
     if name.startswith("{ForeignNode["):

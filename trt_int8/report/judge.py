@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from trt_int8.report.flow import findings
 from trt_int8.report.fusion import fused_nodes, guess_op
@@ -14,6 +13,7 @@ from trt_int8.report.observed import Observed
 from trt_int8.report.precision import precision
 from trt_int8.report.reasons import Reasoner
 from trt_int8.report.records import Build, Layer, Warnings
+from trt_int8.report.tuning import Kept, text
 
 
 def judge(seen: Observed, *, network: Network | None = None, cached: Collection[str] | None = None) -> Build:
@@ -26,10 +26,13 @@ def judge(seen: Observed, *, network: Network | None = None, cached: Collection[
     """
     network = network or Network(seen.nodes)
     ops = network.ops
-    layers = [_judged(_completed(layer, seen, ops), ops) for layer in seen.layers or _tuned_layers(seen)]
+    tried = {text(name): kept for name, kept in seen.candidates.items()}
+    layers = [
+        _judged(layer, seen, ops, tried.get(layer.name, {})) for layer in seen.layers or _tuned_layers(seen)
+    ]
     reasoner = Reasoner(seen, network, layers, cached)
     layers = [
-        layer if (reason := reasoner.reason(layer)) is None else replace(layer, reason=reason)
+        layer if (reason := reasoner.reason(layer)) is None else layer.changed(reason=reason)
         for layer in layers
     ]
     return Build(
@@ -46,30 +49,27 @@ def judge(seen: Observed, *, network: Network | None = None, cached: Collection[
     )
 
 
+def _judged(layer: Layer, seen: Observed, ops: dict[str, str], tried: Kept) -> Layer:
+    """``layer`` with candidates, kind, precision and, where its line does not name them, its ONNX nodes."""
+    nodes = layer.onnx_nodes or seen.myelin_nodes.get(layer.name) or fused_nodes(layer, ops, seen.registered)
+    named = layer if nodes == layer.onnx_nodes else layer.changed(onnx_nodes=nodes)
+    return layer.changed(
+        onnx_nodes=nodes,
+        candidates=tuple(each.candidate() for each in tried.values()),
+        kind=kind(named, ops),
+        precision=precision(named, ops),
+    )
+
+
 def _tuned_layers(seen: Observed) -> list[Layer]:
     """A build that ended before its layer information: what was tuned, named after the fastest runner."""
     layers = []
-    for name, candidates in seen.candidates.items():
-        timed = [candidate for candidate in candidates.values() if candidate.best_time_ms is not None]
-        best = min(timed, key=lambda candidate: candidate.best_time_ms or 0.0, default=None)
-        first = best or next(iter(candidates.values()), None)
-        if name and first is not None and not name.startswith(("Optimizer Reformat", "<")):
-            layers.append(Layer(name, first.runner.split(" ")[0], line=first.line))
+    for name, tried in seen.candidates.items():
+        timed = [each for each in tried.values() if each.best is not None]
+        first = min(timed, key=lambda each: each.best or 0.0, default=next(iter(tried.values()), None))
+        if name and first is not None and not name.startswith((b"Optimizer Reformat", b"<")):
+            layers.append(Layer(text(name), text(first.runner).split(" ")[0], line=first.line))
     return layers
-
-
-def _completed(layer: Layer, seen: Observed, ops: dict[str, str]) -> Layer:
-    """``layer`` with its candidates and, where the layer information does not name them, its ONNX nodes."""
-    candidates = seen.candidates.get(layer.name)
-    nodes = layer.onnx_nodes or seen.myelin_nodes.get(layer.name) or fused_nodes(layer, ops, seen.registered)
-    if not candidates and nodes == layer.onnx_nodes:
-        return layer
-    return replace(layer, candidates=tuple(candidates.values()) if candidates else (), onnx_nodes=nodes)
-
-
-def _judged(layer: Layer, ops: dict[str, str]) -> Layer:
-    layer = replace(layer, kind=kind(layer, ops))
-    return replace(layer, precision=precision(layer, ops))
 
 
 def _guessed(layers: list[Layer]) -> dict[str, str]:

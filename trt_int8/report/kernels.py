@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from trt_int8.report.records import Layer
 
@@ -87,11 +88,18 @@ def is_qdq(node: str, op: str | None) -> bool:
 
 def operators(layer: Layer) -> tuple[str, ...]:
     """The operators of a generated Myelin kernel, from its name; () for others."""
-    for name in (layer.name, layer.tactic_name or ""):
-        found = _GENERATED.match(name)
-        if found:
-            return tuple(_OPERATOR.findall(found.group(1)))
-    return ()
+    return _operators(layer.name) or _operators(layer.tactic_name or "")
+
+
+@lru_cache(maxsize=4096)
+def _operators(name: str) -> tuple[str, ...]:
+    found = _GENERATED.match(name) if name.startswith("__myl_") else None
+    return tuple(_OPERATOR.findall(found.group(1))) if found else ()
+
+
+@lru_cache(maxsize=1024)
+def _is_multiplying_type(type_: str) -> bool:
+    return type_ not in ("Reformat", "NoOp", "Constant", "MyelinReformat") and bool(_MULTIPLY.search(type_))
 
 
 def multiplies(layer: Layer, ops: dict[str, str]) -> bool:
@@ -113,9 +121,7 @@ def multiplies(layer: Layer, ops: dict[str, str]) -> bool:
             or any(_is_matrix(tensor.dims) for tensor in layer.constants)
             or len(layer.inputs) > 1
         )
-    if layer.type in ("Reformat", "NoOp", "Constant", "MyelinReformat"):
-        return False
-    return bool(_MULTIPLY.search(layer.type))
+    return _is_multiplying_type(layer.type)
 
 
 def dequantizes_first(layer: Layer) -> bool:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def with_times(
     for name, time in reversed(times):
         left.setdefault(name, []).append(time)
     timed = [
-        replace(layer, time_ms=left[layer.name].pop()) if left.get(layer.name) else layer for layer in layers
+        layer.changed(time_ms=left[layer.name].pop()) if left.get(layer.name) else layer for layer in layers
     ]
     if layers and all(layer.time_ms is None for layer in timed):
         raise ReportError(

@@ -132,4 +132,7 @@ def names(tensors: Iterable[str]) -> str:
 
 
 def _tensors(raw: bytes) -> tuple[str, ...]:
+    if raw.count(b" -> ") == 1:
+        start = raw.find(b"[")
+        return (raw[start + 1 : raw.find(b" -> ")].decode("utf-8", errors="replace"),) if start >= 0 else ()
     return tuple(name.decode("utf-8", errors="replace") for name in _TENSOR.findall(raw))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trt_int8.report.network import NetworkNode
-from trt_int8.report.records import Calibration, Candidate, Evidence, Layer
+from trt_int8.report.records import Calibration, Evidence, Layer
+from trt_int8.report.tuning import Kept, Reformats, Tuning
 
 #: Distinct warnings kept per build; a log can repeat variants without end.
 MOST_WARNINGS = 1000
@@ -28,8 +29,8 @@ class Observed:
     nodes: dict[str, NetworkNode] = field(default_factory=dict)
     registered: dict[str, str] = field(default_factory=dict)
     myelin_nodes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    candidates: dict[str, dict[tuple[str, str], Candidate]] = field(default_factory=dict)
-    reformats: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    candidates: dict[bytes, Kept] = field(default_factory=dict)
+    reformats: Reformats = field(default_factory=dict)
     missing: dict[str, Evidence] = field(default_factory=dict)
     scales: dict[str, Evidence] = field(default_factory=dict)
     rejected: dict[str, list[tuple[str, Evidence]]] = field(default_factory=dict)
@@ -46,3 +47,19 @@ class Observed:
         """Keep a warning with the first line it occurred on."""
         if text not in self.warnings and len(self.warnings) < MOST_WARNINGS:
             self.warnings[text] = Evidence(line, text)
+
+
+@dataclass
+class Reading:
+    """Where the reader of a log stands: the build, its tuning, and the level of the current line.
+
+    ``tuned``: a tuning line has been seen. ``calibrating``: between "Starting Calibration" and its end.
+    ``kept``: the tuning pass that TensorRT said it keeps.
+    """
+
+    build: Observed = field(default_factory=Observed)
+    tuning: Tuning = field(default_factory=Tuning)
+    severity: str = ""
+    tuned: bool = False
+    calibrating: bool = False
+    kept: tuple[dict[bytes, Kept], Reformats] | None = None

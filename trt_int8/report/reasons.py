@@ -10,6 +10,7 @@ from trt_int8.report.network import Network, NetworkNode, names
 from trt_int8.report.observed import Observed
 from trt_int8.report.precision import operands
 from trt_int8.report.records import Candidate, Evidence, Layer, Reason
+from trt_int8.report.tuning import reformat_costs
 
 _REFORMATTED = ("Reformatted Input Tensor ", "Reformatted Output Tensor ")
 
@@ -166,7 +167,8 @@ class Reasoner:
                 needed.append((self._origin(tensor.name), dtype, tensor.dtype))
         if not needed:
             return ""
-        costs = [self.seen.reformats.get(key, self.seen.reformats.get(("", *key[1:]))) for key in needed]
+        measured = reformat_costs(self.seen.reformats)
+        costs = [measured.get(key, measured.get(("", *key[1:]))) for key in needed]
         known = [cost for cost in costs if cost is not None]
         steps = ", ".join(f"{tensor} {source} to {target}" for tensor, source, target in needed)
         cost = f", about {_ms(sum(known))} in all" if len(known) == len(costs) else ""

@@ -1,4 +1,8 @@
-"""What TensorRT tried while tuning: candidates of each layer, the cost of reformats, Myelin's tables."""
+"""What TensorRT tried while tuning: candidates of each layer, the cost of reformats, Myelin's tables.
+
+Names and format combinations stay bytes here, and only what is kept is decoded: most of what a builder tries
+is thrown away.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from trt_int8.report.formats import combination
 from trt_int8.report.records import Candidate
 
-_OLD_RUNNER = re.compile(rb"(.*)\((\d+)\)$")
 _CACHED = re.compile(rb"(.*) \[(.*)\] got cached result: (\w+), tactic (\S+), (\S+) ms$")
 _ROW = re.compile(rb"\(foreignNode\) +\d+, ([\d.eE+-]+), [^,\n]*, [^,\n]*, ([^,\n]+), ")
 #: Operand datatypes in kernel names: ``gemm_i8i8_i32…``, ``implicit_gemm_f16f16_…``, ``h1688``, ``i8816``.
@@ -29,90 +33,112 @@ _KERNEL_TYPES = {
     "tf32tf32": "fp32",
     "sgemm": "fp32",
 }
-#: Tactic lines of one runner that are kept before they are reduced to the best one.
-_PENDING = 1024
+#: Tactic lines of one runner, or rows of one table, that are kept until they are reduced to the best.
+_PENDING = 4096
 
 
-#: (format combination, outcome) → the best candidate.
-Kept = dict[tuple[str, str], Candidate]
-#: (tensor or "" for any, from datatype, to datatype).
-Reformat = tuple[str, str, str]
+class Tried(NamedTuple):
+    """One way to run a layer, as printed. ``operand`` is set for a kernel of Myelin's tables."""
+
+    formats: bytes
+    runner: bytes
+    best: float | None
+    outcome: str
+    line: int
+    source: bytes
+    operand: str = ""
+
+    def candidate(self) -> Candidate:
+        """The record of the report."""
+        formats = text(self.formats).strip()
+        inputs, outputs = ((self.operand,), ()) if self.operand else combination(formats)
+        return Candidate(
+            inputs, outputs, formats, text(self.runner), self.best, self.outcome, self.line, self.source
+        )
+
+
+#: (format combination, outcome) → the best try.
+Kept = dict[tuple[bytes, str], Tried]
+#: (tensor or empty for any, format combination) → the best time of a copy, ms.
+Reformats = dict[tuple[bytes, bytes], float]
 
 
 @dataclass
 class Tuning:
-    """Candidates by layer name, for one pass of tuning.
+    """Tries by layer name, for one pass of tuning.
 
-    ``reformats`` maps (tensor or "", from, to) to the best time in ms of a copy between two datatypes.
-    Per layer, the best candidate for each (format combination, outcome) is kept, so memory is bounded by
-    the network.
+    Per layer, the best try for each (format combination, outcome) is kept, so memory is bounded by the
+    network and not by the log. ``pending`` (lines of tactics of the current runner) and ``table`` (rows of
+    Myelin's current table, best tactic first: id, cost in ms, ratio, correlation, kernel, hash) are appended
+    to from outside, and stay the same lists.
     """
 
-    candidates: dict[str, Kept] = field(default_factory=dict)
-    reformats: dict[Reformat, float] = field(default_factory=dict)
-    layer: str = ""
-    formats: str = ""
-    runner: str = ""
+    candidates: dict[bytes, Kept] = field(default_factory=dict)
+    reformats: Reformats = field(default_factory=dict)
+    layer: bytes = b""
+    formats: bytes = b""
+    runner: bytes = b""
     reformatting: bool = False
     opened: int = 0
     pending: list[bytes] = field(default_factory=list)
     table: list[bytes] = field(default_factory=list)
-    table_op: str = ""
+    table_op: bytes = b""
     table_line: int = 0
 
     def computing_costs(self, name: bytes) -> None:
         """``=============== Computing costs for NAME``; the name is empty before 8.6."""
-        self._close()
-        self.layer, self.formats, self.reformatting = _text(name).strip(), "", False
+        self.close()
+        self.layer, self.formats, self.reformatting = name.strip(), b"", False
 
     def computing_reformats(self) -> None:
         """``=============== Computing reformatting costs``."""
-        self._close()
-        self.layer, self.formats, self.reformatting = "", "", True
+        self.close()
+        self.layer, self.formats, self.reformatting = b"", b"", True
 
     def format_combination(self, formats: bytes, *, reformat: bool) -> None:
         """``*************** Autotuning format combination: A -> B ***************``."""
-        self._close()
-        self.formats, self.reformatting = _text(formats).strip(), reformat
+        self.close()
+        self.formats, self.reformatting = formats, reformat
 
     def timing_runner(self, rest: bytes, number: int) -> None:
-        """``--------------- Timing Runner: NAME (RUNNER[0x…])``."""
-        self._close()
+        """``--------------- Timing Runner: NAME (RUNNER[0x…])``, with `` [profile 1]`` for further profiles."""
+        self.close()
         name, separator, runner = rest.rpartition(b" (")
         if separator:
-            self.layer, self.opened = _text(name), number
-            # "CaskConvolution[0x80000009])", with " [profile 1]" behind it for further profiles
-            self.runner = _text(runner.partition(b"[0x")[0].partition(b")")[0])
+            self.layer, self.opened = name, number
+            self.runner = runner.partition(b"[0x")[0].partition(b")")[0]
 
     def timing_old(self, rest: bytes, number: int) -> None:
         """``--------------- Timing NAME(14)`` up to TensorRT 5: a runner is a number."""
-        self._close()
-        found = _OLD_RUNNER.match(rest)
-        if found:
-            self.layer, self.runner, self.formats = _text(found.group(1)), _text(found.group(2)), ""
-            self.opened = number
+        self.close()
+        name, separator, runner = rest.rpartition(b"(")
+        if separator and runner[:-1].isdigit():
+            self.layer, self.runner, self.formats, self.opened = name, runner[:-1], b"", number
 
-    def tactic(self, line: bytes) -> None:
-        """A line of one tactic; read when its runner is done."""
+    def shorten(self) -> None:
+        """Bound what is pending: called now and then while a runner goes on without end."""
         pending = self.pending
-        pending.append(line)
-        if len(pending) >= _PENDING:
-            times = [line for line in pending if (time := _time(line)) is not None and math.isfinite(time)]
-            others = [line for line in pending if b"kipp" in line or b"scratch" in line][:1]
-            best = min(times, key=lambda line: _time(line) or 0.0, default=None)
-            self.pending = others if best is None else [best, *others]
+        if len(pending) > _PENDING:
+            timed = [each for each in pending if _time(each) is not None]
+            best = min(timed, key=lambda each: _time(each) or 0.0, default=None)
+            pending[:] = [each for each in (best, _refused(pending)) if each is not None]
+        del self.table[_PENDING:]
+
+    def table_begins(self, operation: bytes, number: int) -> None:
+        """Myelin's `` (foreignNode) Autotuning op X: [ONNX Layer: X]``."""
+        self._close_table()
+        self.table_op, self.table_line = operation, number
 
     def fastest(self, line: bytes, number: int) -> None:
         """``Fastest Tactic: … Time: …``: the runner is done, and this is its best tactic."""
-        best = _time(line)
-        self._reduce(best if best is not None and 0 < best < 1e30 else None, number, line)
+        self._reduce(_time(line), number, line)
 
     def no_tactic(self, runner: bytes, line: bytes, number: int) -> None:
         """``RUNNER has no valid tactics for this config, skipping``."""
-        self.pending = []
+        self.pending.clear()
         if self.layer and not self.reformatting:
-            self._keep("no_tactic", _text(runner), None, number, line)
-        self.runner = ""
+            self._keep("no_tactic", runner, None, number, line)
+        self.runner = b""
 
     def skipped(self, line: bytes, number: int) -> None:
         """A tactic that was refused at run time (exception, memory)."""
@@ -124,106 +150,96 @@ class Tuning:
         found = _CACHED.match(message)
         if not found:
             return False
-        self._close()
-        name, formats, runner, _, time = found.groups()
-        self.layer, self.formats = _text(name), _text(formats)
-        milliseconds = number_in(time)
-        if name.startswith(b"Optimizer Reformat("):
-            self._keep_reformat(milliseconds)
+        self.close()
+        self.layer, self.formats, runner, _, time = found.groups()
+        best = number_in(time)
+        if self.layer.startswith(b"Optimizer Reformat("):
+            self._keep_reformat(best)
         else:
-            self._keep("cached", _text(runner), milliseconds, number, message)
+            self._keep("cached", runner, best, number, message)
         return True
 
-    def table_begins(self, operation: bytes, number: int) -> None:
-        """Myelin's `` (foreignNode) Autotuning op X: [ONNX Layer: X]``."""
-        self._close_table()
-        self.table_op, self.table_line = _text(operation), number
-
-    def table_row(self, row: bytes) -> None:
-        """A row of Myelin's table, best tactic first: id, cost in ms, ratio, correlation, kernel, hash."""
-        table = self.table
-        if len(table) < 4 * _PENDING:
-            table.append(row)
-
-    def finish(self) -> None:
-        """Read what is still pending: the log may end anywhere."""
-        self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """The runner is over; a log may end anywhere, too."""
         if self.table:
             self._close_table()
-        if self.runner:
-            if self.pending:
+        if self.pending:
+            if self.runner:
                 self._reduce(None, self.opened, self.pending[0])
-            self.runner = ""
-        self.pending = []
+            self.pending.clear()
+        self.runner = b""
+
+    def take(self) -> tuple[dict[bytes, Kept], Reformats]:
+        """What was kept, leaving nothing: the pass is over."""
+        self.close()
+        kept = self.candidates, self.reformats
+        self.candidates, self.reformats = {}, {}
+        return kept
 
     def _reduce(self, best: float | None, number: int, line: bytes) -> None:
-        pending, self.pending = self.pending, []
         if self.table:
             self._close_table()
-        times = () if best is not None else [time for each in pending if (time := _time(each)) is not None]
-        finite = [time for time in times if 0 < time < 1e30]
-        if finite:
-            best = min(finite)
-        if not self.layer and not self.reformatting:
-            return
-        if self.reformatting or self.layer.startswith("Optimizer Reformat") or self.layer == "<reformat>":
+        refused = None
+        if best is None:
+            best = min((time for each in self.pending if (time := _time(each)) is not None), default=None)
+            refused = _refused(self.pending) if best is None else None
+        self.pending.clear()
+        layer = self.layer
+        if self.reformatting or layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat"):
             self._keep_reformat(best)
-            if self.layer.startswith("Optimizer Reformat") or self.layer in ("", "<reformat>"):
+            if not layer or layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat"):
                 return
+        if not layer:
+            return
         if best is not None:
             self._keep("timed", self.runner, best, number, line)
         else:
-            refused = next((each for each in pending if b"kipped" in each or b"scratch" in each), None)
-            self._keep("skipped", self.runner, None, number, refused if refused is not None else line)
+            self._keep("skipped", self.runner, None, number, line if refused is None else refused)
 
-    def _keep(self, outcome: str, runner: str, best: float | None, number: int, line: bytes) -> None:
+    def _keep(self, outcome: str, runner: bytes, best: float | None, number: int, line: bytes) -> None:
         kept = self.candidates.get(self.layer)
         if kept is None:
             kept = self.candidates[self.layer] = {}
         key = (self.formats, outcome)
         known = kept.get(key)
-        if known is None or (best is not None and (known.best_time_ms is None or best < known.best_time_ms)):
-            inputs, outputs = combination(self.formats)
-            kept[key] = Candidate(inputs, outputs, self.formats, runner, best, outcome, number, line)
+        if known is None or (best is not None and (known.best is None or best < known.best)):
+            kept[key] = Tried(self.formats, runner, best, outcome, number, line)
 
     def _keep_reformat(self, best: float | None) -> None:
-        inputs, outputs = combination(self.formats)
-        if best is None or not inputs or not outputs:
+        if best is None:
             return
         layer = self.layer
-        names = ("", layer[19:-10]) if layer.endswith(" -> <out>)") else ("",)
-        for name in names:
-            key = (name, inputs[0], outputs[0])
+        for name in (b"", layer[19:-10]) if layer.endswith(b" -> <out>)") else (b"",):
+            key = (name, self.formats)
             known = self.reformats.get(key)
             if known is None or best < known:
                 self.reformats[key] = best
 
     def _close_table(self) -> None:
-        rows, self.table = b"\n".join(self.table), []
+        rows = b"\n".join(self.table)
+        self.table.clear()
         kept = self.candidates.setdefault(self.layer, {})
+        label = b"%s %s" % (self.formats, self.table_op)
         for time, kernel in _ROW.findall(rows):
             # Best tactic first: only the first row of each datatype can be the best one.
             operand = _kernel_type(kernel)
-            key = (f"{self.formats} {self.table_op} {operand}", "timed")
-            if key in kept:
-                continue
-            kept[key] = Candidate(
-                (operand,),
-                (),
-                f"{self.formats} {self.table_op}".strip(),
-                f"Myelin {_text(kernel)}",
-                number_in(time),
-                "timed",
-                self.table_line,
-                b"Autotuning op %s: %s ms, %s" % (self.table_op.encode(), time, kernel),
-            )
+            key = (label, operand)
+            if key not in kept:
+                source = b"Autotuning op %s: %s ms, %s" % (self.table_op, time, kernel)
+                kept[key] = Tried(
+                    label, b"Myelin " + kernel, number_in(time), "timed", self.table_line, source, operand
+                )
 
 
-@lru_cache(maxsize=4096)
-def _kernel_type(kernel: bytes) -> str:
-    return kernel_type(_text(kernel))
+def reformat_costs(reformats: Reformats) -> dict[tuple[str, str, str], float]:
+    """(tensor or "" for any, from datatype, to datatype) → the best time of a copy, ms."""
+    costs: dict[tuple[str, str, str], float] = {}
+    for (name, formats), best in reformats.items():
+        inputs, outputs = combination(text(formats))
+        if inputs and outputs:
+            key = (text(name), inputs[0], outputs[0])
+            costs[key] = min(best, costs.get(key, best))
+    return costs
 
 
 def kernel_type(kernel: str) -> str:
@@ -235,18 +251,31 @@ def kernel_type(kernel: str) -> str:
     return "fp16" if word[0] == "h" and word[1:].isdigit() else _KERNEL_TYPES[word]
 
 
+@lru_cache(maxsize=4096)
+def _kernel_type(kernel: bytes) -> str:
+    return kernel_type(text(kernel))
+
+
+def _refused(lines: list[bytes]) -> bytes | None:
+    return next((line for line in lines if b"kipped" in line or b"scratch" in line), None)
+
+
 def _time(line: bytes) -> float | None:
+    """The time of a tactic; None for none, zero (not measured) and infinity (failed)."""
     at = max(line.rfind(b"Time: "), line.rfind(b"time "))
-    return number_in(line[at + 5 :].strip()) if at >= 0 else None
+    time = number_in(line[at + 5 :]) if at >= 0 else None
+    return time if time is not None and 0 < time < 1e30 else None
 
 
-def number_in(text: bytes) -> float | None:
-    """A printed number; None if it is none."""
+def number_in(digits: bytes) -> float | None:
+    """A printed number; None if it is none, or not finite."""
     try:
-        return float(text)
+        number = float(digits)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
-def _text(data: bytes) -> str:
+def text(data: bytes) -> str:
+    """What the log says; bytes that are no UTF-8 become replacement characters."""
     return data.decode("utf-8", errors="replace")

@@ -1,0 +1,100 @@
+"""Parsing speed and memory: a real log, repeated, streamed through a pipe of bytes, with full candidates.
+
+``python benchmarks/parse_log.py [--log FILE] [--megabytes N]``. Beside it, in the same run and on the first
+part of the same bytes: a plain parser that tries one ``re.match`` per line and keeps nothing but times.
+Each runs in a process of its own, so that the peak memory is its own. Times are CPU seconds of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import re
+import resource
+import time
+from pathlib import Path
+
+from trt_int8.report.judge import judge
+from trt_int8.report.parser import observe
+from trt_int8.report.reading import split_lines
+
+HERE = Path(__file__).parent
+LOGS = [
+    HERE.parents[1] / "shared/corpus/logs/trt8502_trex_yolo_qat_int8_trtexec.log",
+    HERE.parents[1] / "shared/corpus/logs/trt101600_cookbook_mnist_trtexec.log",
+    HERE.parent / "tests/report/logs/rtx_lenet_qdq.log",
+]
+LINE = re.compile(
+    r"(?:\[[^\]]*\] )?(?:\[[VIWE]\] )?(?:\[TRT\] )?(?:\[[VIWE]\] )?(?:"
+    r"Tactic(?: Name: (?P<name>\S+) Tactic)?: (?P<tactic>\S+) Time: (?P<time>\S+)"
+    r"|-+ Timing Runner: (?P<layer>.*) \((?P<runner>[^()]*)\)"
+    r"|\*+ Autotuning (?:format combination|Reformat): (?P<formats>.*?) \*+"
+    r"|Layer\((?P<type>\w+)\): (?P<engine>.*), Tactic: "
+    r")"
+)
+
+
+def blocks(data, total):
+    """``data`` again and again, in blocks of 1 MiB, until ``total`` bytes have passed."""
+    passed = 0
+    rest = b""
+    for _ in itertools.count():
+        rest += data
+        while len(rest) >= 1 << 20:
+            yield rest[: 1 << 20]
+            rest = rest[1 << 20 :]
+            passed += 1 << 20
+            if passed >= total:
+                return
+
+
+def report(data, total):
+    layers = candidates = 0
+    for build in map(judge, observe(split_lines(blocks(data, total)))):
+        layers += len(build.layers)
+        candidates += sum(len(layer.candidates) for layer in build.layers)
+    return f"{layers} layers, {candidates} candidates"
+
+
+def baseline(data, total):
+    matched = 0
+    for lines in split_lines(blocks(data, total)):
+        for line in lines:
+            matched += LINE.match(line.decode("utf-8", "replace")) is not None
+    return f"{matched} lines matched"
+
+
+def measure(work, path, total, queue):
+    data = path.read_bytes()
+    started = time.process_time()
+    found = work(data, total)
+    seconds = time.process_time() - started
+    queue.put((total / 1e6 / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found))
+
+
+def main():
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--log", type=Path, help="a verbose log; else the real ones at hand")
+    arguments.add_argument("--megabytes", type=int, default=1000)
+    options = arguments.parse_args()
+    for path in [options.log] if options.log else [path for path in LOGS if path.is_file()]:
+        print(f"{path.name}, repeated to {options.megabytes} MB")
+        speeds = {}
+        for work, share in ((report, 1.0), (baseline, 0.2)):
+            queue = multiprocessing.get_context("spawn").SimpleQueue()
+            process = multiprocessing.get_context("spawn").Process(
+                target=measure, args=(work, path, int(options.megabytes * 1e6 * share), queue)
+            )
+            process.start()
+            speed, memory, found = queue.get()
+            process.join()
+            speeds[work.__name__] = speed
+            print(f"  {work.__name__:8} {speed:7.1f} MB/s, peak {memory:5.0f} MB resident; {found}")
+        print(f"  report / baseline: {speeds['report'] / speeds['baseline']:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Messages about precision, scales and calibration."""
+
+from __future__ import annotations
+
+import re
+
+from trt_int8.report.observed import Reading
+from trt_int8.report.records import Calibration, Evidence
+from trt_int8.report.tuning import number_in, text
+
+_MISSING = re.compile(rb"Missing scale and zero-point for tensor (.*?), expect fall back")
+_REJECTING = re.compile(
+    rb"Rejecting some int8 implementation of layer (.*) "
+    rb"due to missing int8 scales for tensor (.*) at (?:in|out)put"
+)
+_SCALE = re.compile(
+    rb"INT8 Inference Tensor [Ss]cales(?: and zero-points)?: (.*?)(?: scale and zero-point .*| \[\d+\])?$"
+)
+_CALIBRATED = re.compile(rb"Calibrated batch (\d{1,9}) in")
+_SECONDS = re.compile(rb"completed in ([\d.eE+-]+) seconds")
+#: Lines kept per layer: an implementation for each format is rejected on its own.
+_MOST_REJECTED = 16
+
+
+class ScaleMessages:
+    """Fills ``missing``, ``rejected``, ``scales``, ``calibration`` and the precision flags of the build."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def flags(self, message: bytes, number: int) -> bool:
+        """``Precision: FP32+INT8`` (trtexec), ``Flags | [INT8]`` (Polygraphy)."""
+        if not message.startswith((b"Precision: ", b"    Flags  ")):
+            return False
+        build = self._reading.build
+        build.precision_flags = Evidence(number, text(message))
+        build.int8_enabled = b"INT8" in message or b"best" in message
+        return True
+
+    def missing(self, message: bytes, number: int) -> bool:
+        """``Missing scale and zero-point for tensor T, expect fall back to non-int8 implementation …``."""
+        found = _MISSING.match(message)
+        if found:
+            self._reading.build.missing.setdefault(text(found.group(1)), Evidence(number, text(message)))
+        return found is not None
+
+    def rejecting(self, message: bytes, number: int) -> bool:
+        """``Rejecting some int8 implementation of layer X due to missing int8 scales for tensor T at …``."""
+        found = _REJECTING.match(message)
+        if found:
+            lines = self._reading.build.rejected.setdefault(text(found.group(1)), [])
+            if len(lines) < _MOST_REJECTED:
+                lines.append((text(found.group(2)), Evidence(number, text(message))))
+        return found is not None
+
+    def scale(self, message: bytes, number: int) -> bool:
+        """``INT8 Inference Tensor scales and zero-points: T scale and zero-point …``."""
+        found = _SCALE.search(message)
+        if found:
+            self._reading.build.scales.setdefault(text(found.group(1)), Evidence(number, text(message)))
+        return found is not None
+
+    def starting(self, message: bytes, number: int) -> bool:
+        """``Starting Calibration with batch size 50.``"""
+        if not message.startswith(b"Starting Calibration"):
+            return False
+        self._reading.tuning.take()  # so far it was the engine that calibrates, in FP32
+        self._reading.calibrating = True
+        self._known()
+        return True
+
+    def calibrated(self, message: bytes, number: int) -> bool:
+        """``  Calibrated batch 9 in 0.002 seconds.``"""
+        found = _CALIBRATED.search(message)
+        if found:
+            self._known(batches=int(found.group(1)) + 1)
+        return found is not None
+
+    def calibration(self, message: bytes, number: int) -> bool:
+        """``Calibration completed in 0.31 seconds.``, ``Calibrator won't be used in explicit …``."""
+        build = self._reading.build
+        if message.startswith(b"Calibration completed"):
+            found = _SECONDS.search(message)
+            self._known(seconds=number_in(found.group(1)) if found else None)
+            self._reading.calibrating = False
+            return True
+        if message.startswith(b"Calibrator won't be used in explicit") and build.explicit is None:
+            build.explicit = Evidence(number, text(message))
+        return False
+
+    def cache(self, message: bytes, number: int) -> bool:
+        """``Reading Calibration Cache for calibrator: …``, ``Writing …``, Polygraphy's ``Loading …``."""
+        lower = message[:40].lower()
+        if b"calibration cache" not in lower:
+            return False
+        self._known(cache="written" if lower.startswith(b"writing") else "read")
+        return True
+
+    def _known(
+        self, *, batches: int | None = None, seconds: float | None = None, cache: str | None = None
+    ) -> None:
+        now = self._reading.build.calibration or Calibration()
+        self._reading.build.calibration = Calibration(
+            now.batches if batches is None else batches,
+            now.seconds if seconds is None else seconds,
+            now.cache if cache is None else cache,
+        )
