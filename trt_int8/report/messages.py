@@ -52,6 +52,7 @@ class Messages:
         network, scales, tuner = self._network, self._scales, self._tuner
         return {
             **dict.fromkeys(_SILENT, self.ignore),
+            b"[TRT] ": self.longer_prefix,
             b"Tactic": tuner.tactic,
             b" (fore": tuner.foreign,
             b"Fastes": tuner.fastest,
@@ -92,6 +93,10 @@ class Messages:
     def ignore(self, message: bytes, number: int) -> None:
         """Stands for messages that are understood and say nothing a report needs."""
 
+    def longer_prefix(self, message: bytes, number: int) -> bool:
+        """Stands for a message that still has a part of the prefix in front."""
+        return False
+
     def other(self, message: bytes, number: int) -> None:
         """A message that no first bytes announce: it begins with a name, or is unknown."""
         reading = self.reading
@@ -100,7 +105,7 @@ class Messages:
         elif message.startswith(self._network.node_key):
             self._network.tensors(message[len(self._network.node_key) :])
         elif not reading.tuned or self._section is not None or not self._tuner.named(message, number):
-            reading.build.unrecognized += 1
+            reading.build.unrecognized += bool(message.strip())
 
     def take(self) -> Iterator[Observed]:
         """The builds that are over."""

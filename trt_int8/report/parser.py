@@ -24,24 +24,21 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
     messages = Messages()
     reading, other = messages.reading, messages.other
     find = messages.handlers().get
-    ignore, tactic, foreign = find(b"Total "), find(b"Tactic"), find(b" (fore")
+    ignore, tactic, foreign, longer = find(b"Total "), find(b"Tactic"), find(b" (fore"), find(b"[TRT] ")
     add_tactic, add_row = reading.tuning.pending.append, reading.tuning.table.append
     prefix, start, key, loud = _NONE, 0, slice(0, 6), False
     number = 0
     for lines in chunks:
-        for number, line in enumerate(lines, number + 1):
+        for number, line in enumerate(lines, number + 1):  # noqa: B020 - counts on
             if not line.startswith(prefix):
-                found = PREFIX.match(line)
-                if found:
-                    prefix = found.group()
-                    start = len(prefix)
-                    reading.severity = level(found)
-                else:
-                    # A bare line carries no level; the next one with a prefix must set it again.
-                    prefix, start, reading.severity = _NONE, 0, ""
-                key = slice(start, start + 6)
-                loud = reading.severity in ("W", "E")
+                prefix, start, reading.severity = _prefix(line)
+                key, loud = slice(start, start + 6), reading.severity in ("W", "E")
             handler = find(line[key])
+            if handler is longer:
+                # trtexec's own "[V] " is the beginning of TensorRT's "[V] [TRT] ".
+                prefix, start, reading.severity = _prefix(line)
+                key, loud = slice(start, start + 6), reading.severity in ("W", "E")
+                handler = find(line[key])
             if handler is None:
                 if b" Set Tactic Name: " not in line:
                     other(line[start:], number)
@@ -60,3 +57,13 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
                     yield from messages.take()
         reading.tuning.shorten()
     yield from messages.end(number)
+
+
+def _prefix(line: bytes) -> tuple[bytes, int, str]:
+    """What to try on the next lines, where the message begins, and its level."""
+    found = PREFIX.match(line)
+    if found is None:
+        return _NONE, 0, ""  # a bare line carries no level, and the next one may have a prefix again
+    prefix = found.group()
+    # "[TRT]" at the end of an empty message lacks the blank that belongs to the prefix.
+    return prefix if prefix.endswith(b" ") else _NONE, len(prefix), level(found)

@@ -65,6 +65,7 @@ class ScaleMessages:
         if not message.startswith(b"Starting Calibration"):
             return False
         self._reading.tuning.take()  # so far it was the engine that calibrates, in FP32
+        self._reading.tuned = False
         self._reading.calibrating = True
         self._known()
         return True

@@ -101,7 +101,7 @@ class Tuning:
         self.formats, self.reformatting = formats, reformat
 
     def timing_runner(self, rest: bytes, number: int) -> None:
-        """``--------------- Timing Runner: NAME (RUNNER[0x…])``, with `` [profile 1]`` for further profiles."""
+        """``--------------- Timing Runner: NAME (RUNNER[0x…])``, `` [profile 1]`` on further profiles."""
         self.close()
         name, separator, runner = rest.rpartition(b" (")
         if separator:
