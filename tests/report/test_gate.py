@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from trt_int8.report import PrecisionReport
+from trt_int8.report.gate import int8_share, offences
+
+LOGS = Path(__file__).parent / "logs"
+
+
+@pytest.fixture(scope="module")
+def axis():
+    return PrecisionReport.from_log(LOGS / "rtx_lenet_wrong_axis.log").last
+
+
+def test_share_counts_nodes_that_multiply(axis):
+    assert int8_share(axis) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ({"require": ["conv*"]}, None),
+        ({"require": ["pool*"]}, None),
+        ({"require": ["ip*"]}, "node ip1 is weight_dequantized (mixed"),
+        ({"require": ["nothing*"]}, "no node or layer matches 'nothing*'"),
+        ({"min_int8": 0.75}, None),
+        ({"min_int8": 0.76}, "75.0% run in INT8, 76.0% are required; not in INT8: ip1 weight_dequantized"),
+        ({"max_reformats": 0}, None),
+    ],
+)
+def test_gate(axis, conditions, words):
+    found = offences(axis, **conditions)
+    if words is None:
+        assert found == ()
+    else:
+        assert len(found) == 1
+        assert found[0].startswith(words)
+
+
+def test_reformats_are_counted_and_named():
+    build = PrecisionReport.from_log(LOGS / "rtx_concat.log").last
+    assert offences(build, max_reformats=1) == ()
+    (offence,) = offences(build, max_reformats=0)
+    assert offence == "1 reformat layers, 0 are allowed: __myl_Move_myl0_1"

@@ -1,0 +1,234 @@
+"""Reasons: on built engines for what TensorRT-RTX reaches, on real and written logs of TensorRT ≤ 10 for the rest."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import CORPUS, requires_corpus
+from onnx import helper, numpy_helper
+
+from trt_int8.report import PrecisionReport
+
+LOGS = Path(__file__).parent / "logs"
+
+
+def node_reasons(build):
+    return {node.node: node.reason.code if node.reason else None for node in build.nodes}
+
+
+# Read off the network that was built (Q/DQ by name) and the datatypes in the Layers: section.
+RTX = {
+    "rtx_weights_only": ("c", "not_offered", "of its operands, data comes from no DequantizeLinear"),
+    "rtx_activations_only": ("c", "not_offered", "of its operands, w1 comes from no DequantizeLinear"),
+    "rtx_conv_transpose": ("ct", "no_int8_kernel", "its kernel reads fp32"),
+    "rtx_average_pool": ("avg", "no_int8_kernel", "its kernel reads fp32"),
+    "rtx_lenet_wrong_axis": ("ip1", "mixed", "__mye1814_dconst_myl0 fp32"),
+    "rtx_lenet_float": ("conv1", "not_offered", "no Q/DQ node"),
+    "rtx_attention": ("sm", "not_offered", "of its inputs, s comes from no DequantizeLinear"),
+}
+
+
+@pytest.mark.parametrize("name", RTX)
+def test_reasons_on_tensorrt_rtx(name):
+    path = LOGS / f"{name}.log"
+    build = PrecisionReport.from_log(path).last
+    wanted, code, text = RTX[name]
+    node = next(node for node in build.nodes if node.node == wanted)
+    assert node.reason.code == code
+    assert text in node.reason.text
+    lines = path.read_text().split("\n")
+    for evidence in node.reason.evidence:
+        # The line that is named says what the evidence says: the layer, or the node.
+        name_in_line = evidence.text.split(":")[0].split(" ")[-1] if ": reads" in evidence.text else wanted
+        assert name_in_line in lines[evidence.line - 1]
+
+
+def test_int8_nodes_and_int8_io_need_no_reason():
+    reasons = node_reasons(PrecisionReport.from_log(LOGS / "rtx_lenet_qdq.log").last)
+    assert {reasons[node] for node in ("conv1", "conv2", "ip1", "ip2", "pool1", "pool2")} == {None}
+    assert reasons["relu1"] == reasons["prob"] == "not_offered"
+
+
+def test_an_epilogue_is_not_blamed_on_the_convolution():
+    build = PrecisionReport.from_log(LOGS / "rtx_lenet_qdq.log").last
+    layer = next(layer for layer in build.layers if layer.name == "__myl_MulAddMulMinMaxRounCast_myl0_2")
+    assert layer.reason.code == "not_offered"
+    assert "multiplies in another kernel" in layer.reason.text
+
+
+IMPLICIT = """\
+[I] Precision: FP32+INT8
+[V] [TRT] *************** Autotuning format combination: Float(192,64,8,1) -> Float(256,64,8,1) ***************
+[V] [TRT] --------------- Timing Runner: conv1 (CaskConvolution)
+[V] [TRT] Tactic: 0x01 Time: 0.010
+[V] [TRT] Fastest Tactic: 0x01 Time: 0.010
+{tried}
+[V] [TRT] *************** Autotuning Reformat: Float(192,64,8,1) -> Int8(64,64:4,8,1) ***************
+[V] [TRT] --------------- Timing Runner: Optimizer Reformat(x -> <out>) (Reformat)
+[V] [TRT] Tactic: 0x00 Time: 0.005
+[V] [TRT] Fastest Tactic: 0x00 Time: 0.005
+[V] [TRT] *************** Autotuning Reformat: Int8(64,64:4,8,1) -> Float(256,64,8,1) ***************
+[V] [TRT] --------------- Timing Runner: Optimizer Reformat(y -> <out>) (Reformat)
+[V] [TRT] Tactic: 0x00 Time: 0.003
+[V] [TRT] Fastest Tactic: 0x00 Time: 0.003
+[V] [TRT] Engine Layer Information:
+Layer(CaskConvolution): conv1, Tactic: 0x01, x (Float[1,3,8,8]) -> y (Float[1,4,8,8])
+"""
+SLOWER = """\
+[V] [TRT] *************** Autotuning format combination: Int8(64,64:4,8,1) -> Int8(64,64:4,8,1) ***************
+[V] [TRT] --------------- Timing Runner: conv1 (CaskConvolution)
+[V] [TRT] Tactic: 0x02 Time: 0.020
+[V] [TRT] Fastest Tactic: 0x02 Time: 0.020"""
+NO_KERNEL = """\
+[V] [TRT] *************** Autotuning format combination: Int8(64,64:4,8,1) -> Float(256,64,8,1) ***************
+[V] [TRT] --------------- Timing Runner: conv1 (CaskConvolution)
+[V] [TRT] CaskConvolution has no valid tactics for this config, skipping"""
+MISSING = "[W] [TRT] Missing scale and zero-point for tensor x, expect fall back to non-int8 implementation"
+CONSTRAINED = "[W] [TRT] No implementation of layer conv1 obeys the requested constraints in strict mode."
+
+
+def implicit(tried, **options):
+    return IMPLICIT.replace("{tried}", tried)
+
+
+@pytest.mark.parametrize(
+    ("tried", "code", "line", "texts"),
+    [
+        (
+            SLOWER,
+            "slower",
+            9,
+            ["best 0.02 ms", "chosen: 0.01 ms", "2 reformats", "x fp32 to int8", "about 0.008 ms"],
+        ),
+        (NO_KERNEL, "no_int8_kernel", 8, ["1 format combination", "CaskConvolution no_tactic"]),
+        (MISSING, "no_scale", 6, ["x has no scale"]),
+        (CONSTRAINED, "not_offered", 6, ["constraint"]),
+        ("", "not_offered", 5, ["tuned with fp32 only"]),
+    ],
+)
+def test_implicit_builds(tried, code, line, texts):
+    (layer,) = PrecisionReport.from_lines(implicit(tried).splitlines()).last.layers
+    assert layer.reason.code == code
+    assert layer.reason.evidence[0].line == line
+    for text in texts:
+        assert text in layer.reason.text
+
+
+def test_int8_not_enabled():
+    log = implicit("").replace("FP32+INT8", "FP32+FP16")
+    (layer,) = PrecisionReport.from_lines(log.splitlines()).last.layers
+    assert (layer.reason.code, layer.reason.evidence[0].line) == ("not_offered", 1)
+    assert "not enabled" in layer.reason.text
+
+
+def test_a_layer_alone_is_unknown_and_says_what_was_looked_for():
+    log = "Engine Layer Information:\nLayer(Foo): a, Tactic: 0x01, x (Float[1]) -> y (Float[1])"
+    (layer,) = PrecisionReport.from_lines([log]).last.layers
+    assert layer.reason.code == "unknown"
+    assert "INT8 format combination" in layer.reason.text
+
+
+def test_the_cache_tells_which_tensor_has_no_scale(tmp_path):
+    log, cache = tmp_path / "build.log", tmp_path / "calibration.cache"
+    log.write_text(implicit(""))
+    cache.write_text("TRT-8601-EntropyCalibration2\ny: 3c008912\n")
+    (layer,) = PrecisionReport.read(log, cache=cache).last.layers
+    assert layer.reason.code == "no_scale"
+    assert "calibration cache has no scale for x" in layer.reason.text
+    cache.write_text("TRT-8601-EntropyCalibration2\nx: 3c008912\ny: 3c008912\n")
+    (layer,) = PrecisionReport.read(log, cache=cache).last.layers
+    assert layer.reason.code == "not_offered"
+
+
+def test_the_model_gives_operators_and_finds_the_missing_dq(tmp_path):
+    """Layer information alone knows no network; with the model the reason names the tensor."""
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    scale = [numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z")]
+    graph = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="x_q"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="x_dq"),
+            helper.make_node("Conv", ["d", "w"], ["y"], name="conv"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, [1, 4, 6, 6])],
+        [weight, *scale],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "m.onnx",
+    )
+    info = tmp_path / "info.json"
+    info.write_text(
+        '{"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Inputs": [{"Name": "x", "Dimensions": '
+        '[1,3,8,8], "Format/Datatype": "Half"}], "Outputs": []}], "Bindings": []}'
+    )
+    (without,) = PrecisionReport.read(info).last.nodes
+    assert without.reason.code == "unknown"
+    (node,) = PrecisionReport.read(info, model=tmp_path / "m.onnx").last.nodes
+    assert (node.op, node.precision, node.reason.code) == ("Conv", "fp16", "not_offered")
+    assert "w comes from no DequantizeLinear" in node.reason.text
+
+
+@requires_corpus
+def test_real_logs_of_tensorrt_up_to_10():
+    """Hand-verified: the line numbers were looked up in the logs."""
+    ocr = PrecisionReport.from_log(CORPUS / "logs/trt8001_lannyyip_ocr_int8_calibcache_trtexec.log").builds[0]
+    conv = next(layer for layer in ocr.layers if layer.name == "Conv_32")
+    assert conv.reason.evidence[0].line == 1356
+    assert "tensor 93 at input index 0" in conv.reason.evidence[0].text
+    yolo = PrecisionReport.from_log(CORPUS / "logs/trt8502_trex_yolo_qat_int8_trtexec.log").last
+    pool = next(layer for layer in yolo.layers if layer.name == "/backbone/maxpool/MaxPool")
+    assert (pool.reason.code, pool.reason.evidence[1].line) == ("not_offered", 477)
+    fp16 = PrecisionReport.from_log(CORPUS / "logs/trt101600_cookbook_mnist_trtexec.log").last
+    reasons = {layer.name: layer.reason.code for layer in fp16.layers if layer.reason}
+    assert reasons["node_conv2d + node_relu"] == "not_offered"
+    assert reasons["{ForeignNode[node_linear]}"] == "fused"
+
+
+@pytest.mark.parametrize("detailed", [True, False])
+def test_live_build_on_tensorrt_rtx(detailed):
+    """The committed logs are of the same builder; this one is built here. Without details Myelin hides its kernels."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    weight = numpy_helper.from_array(np.ones((16, 32, 2, 2), np.float32) / 9, "w")
+    scale = [numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z")]
+    graph = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="x_q"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="x_dq"),
+            helper.make_node("Conv", ["d", "w"], ["y"], name="conv"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [1, 32, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, [1, 16, 7, 7])],
+        [weight, *scale],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    class Recorder(trt.ILogger):
+        def __init__(self):
+            trt.ILogger.__init__(self)
+            self.lines = []
+
+        def log(self, severity, message):
+            self.lines.append(f"[{str(severity).split('.')[-1][0]}] {message}")
+
+    recorder = Recorder()
+    builder = trt.Builder(recorder)
+    network = builder.create_network(0)
+    assert trt.OnnxParser(network, recorder).parse(model.SerializeToString())
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    verbosity = trt.ProfilingVerbosity
+    config.profiling_verbosity = verbosity.DETAILED if detailed else verbosity.LAYER_NAMES_ONLY
+    assert builder.build_serialized_network(network, config) is not None
+    build = PrecisionReport.from_lines(recorder.lines).last
+    node = next(node for node in build.nodes if node.node == "conv")
+    if detailed:
+        assert (node.precision, node.reason.code) == ("fp32", "not_offered")
+        assert "w comes from no DequantizeLinear" in node.reason.text
+    else:
+        assert {layer.reason.code for layer in build.compute_layers} == {"fused"}
