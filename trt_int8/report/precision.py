@@ -41,7 +41,7 @@ def operands(layer: Layer) -> tuple[Tensor, ...]:
 
     Scalars (alpha, beta), per-channel scales and biases are no operands.
     """
-    inputs = tuple(tensor for tensor in layer.inputs if not _is_scalar(tensor))
+    inputs = tuple(tensor for tensor in layer.inputs if not _is_scalar(tensor)) or layer.inputs
     if any(word in layer.type.lower() or word in layer.name.lower() for word in _ATTENTION):
         return inputs
     weights = [tensor for tensor in layer.constants if is_weight(tensor)]

@@ -1,0 +1,135 @@
+import csv
+import io
+import json
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from conftest import corpus_files
+
+from trt_int8.report import PrecisionReport
+
+jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+
+LOGS = Path(__file__).parent / "logs"
+HOSTILE = "</script><script>alert(1)</script>|`*_[x](y)\x1b[31m"
+SCHEMA = json.loads(resources.files("trt_int8.report").joinpath("schema-1.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    return PrecisionReport.from_log(LOGS / "rtx_lenet_wrong_axis.log")
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    """A layer, a node, a tensor and a warning with a name that would break every view."""
+    lines = [
+        f"[V] Parsing node: {HOSTILE} [Conv]",
+        f"[W] =cmd|' /C calc'!A0 {HOSTILE}",
+        "[V] Engine Layer Information:",
+        f"Layer(CaskConvolution): {HOSTILE}, Tactic: 0x01, {HOSTILE} (Float[1]) -> y (Float[1])",
+        "Layer(CaskConvolution): =1+1, Tactic: 0x01, y (Float[1]) -> z (Float[1])",
+    ]
+    report = PrecisionReport.from_lines(lines)
+    assert report.last.layers[0].name == HOSTILE
+    return report
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in sorted(LOGS.glob("*.log"))])
+def test_json_follows_the_schema(path):
+    document = json.loads(PrecisionReport.from_log(path).to_json())
+    jsonschema.validate(document, SCHEMA)
+
+
+@pytest.mark.parametrize("path", corpus_files("logs", "*.log") + corpus_files("layer_info", "*[oh].json"))
+def test_json_of_the_corpus_follows_the_schema(path):
+    jsonschema.validate(json.loads(PrecisionReport.read(path).to_json()), SCHEMA)
+
+
+def test_the_schema_refuses_what_is_wrong(lenet):
+    document = json.loads(lenet.to_json())
+    document["builds"][0]["layers"][0]["precision"] = "INT8"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+
+
+def test_json_says_what_the_records_say(lenet):
+    (build,) = json.loads(lenet.to_json())["builds"]
+    assert build["summary"]["int8_layers"] == 3
+    assert build["summary"]["by_precision"] == {"fp32": 3, "int8": 3, "int8_io": 2, "weight_dequantized": 1}
+    layer = next(layer for layer in build["layers"] if layer["name"] == "conv1_U16_myl0_1")
+    assert layer["inputs"][0]["dims"] == [1, 4, 28, 28]
+    assert layer["onnx_nodes"] == ["conv1", "data_DQ", "conv1_weight_DQ", "conv1_weight_Q"]
+    node = next(node for node in build["nodes"] if node["node"] == "conv1")
+    assert node == {
+        "node": "conv1",
+        "op": "Conv",
+        "precision": "int8",
+        "layers": ["conv1_U16_myl0_1"],
+        "reason": None,
+    }
+
+
+def test_text_leads_with_the_answer(lenet):
+    lines = lenet.to_text(width=200).splitlines()
+    assert lines[0] == "3 of 4 nodes that multiply run in INT8"
+    rows = {line.split()[0]: line for line in lines[2:]}
+    assert "weight_dequantized" in rows["ip1"]
+    assert "mixed: reads Int8 but multiplies in float" in rows["ip1"]
+    assert any(
+        line.startswith("10 kernels: 9 compute (3 fp32, 3 int8, 2 int8_io, 1 weight_dequantized)")
+        for line in lines
+    )
+
+
+def test_csv_has_a_row_for_each_layer(lenet):
+    rows = list(csv.DictReader(io.StringIO(lenet.to_csv())))
+    assert len(rows) == len(lenet.last.layers)
+    assert [row["layer"] for row in rows] == [layer.name for layer in lenet.last.layers]
+    assert rows[1]["precision"] == "int8"
+    assert rows[7]["reason"] == "mixed"
+
+
+def test_a_spreadsheet_runs_nothing(hostile):
+    rows = list(csv.DictReader(io.StringIO(hostile.to_csv())))
+    assert rows[0]["layer"] == HOSTILE
+    assert rows[1]["layer"] == "'=1+1"
+
+
+def test_the_terminal_gets_no_control_characters(hostile):
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", hostile.to_text())
+    assert "</script>" in hostile.to_text(width=300)
+
+
+def test_markdown_stays_a_table(hostile):
+    text = hostile.to_markdown()
+    assert "<script>" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_html_is_one_file_whose_names_cannot_become_markup(hostile):
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    page = hostile.to_html()
+    assert "<script>alert" not in page
+    assert page.count("</script>") == 2  # the data and the program
+    assert not re.search(r"""(?:src|href)\s*=|url\(|@import|https?://(?!www\.w3\.org/2000/svg)""", page)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))
+    assert data["builds"][0]["layers"][0]["name"] == HOSTILE
+
+
+def test_many_nodes_show_those_that_are_not_int8():
+    lines = ["[V] Engine Layer Information:"]
+    for index in range(80):
+        lines.insert(0, f"[V] Parsing node: conv{index} [Conv]")
+        dtype = "Float" if index == 33 else "Int8"
+        lines.append(
+            f"Layer(CaskConvolution): conv{index}, Tactic: 0x01, a{index} ({dtype}[1]) -> b{index} (Float[1])"
+        )
+    text = PrecisionReport.from_lines(lines).to_text(width=160)
+    assert text.startswith("79 of 80 nodes that multiply run in INT8")
+    assert "conv33 " in text
+    assert "conv34 " not in text
+    assert "… and 79 int8" in text
