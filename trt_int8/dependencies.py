@@ -12,6 +12,7 @@ _INSTALL = {
     "PIL": "pillow",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
+    "yaml": "pyyaml",
 }
 
 

@@ -33,10 +33,11 @@ _INTERRUPTED = """
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-bool interrupted(bool (*batch)(void*, void*, void*, int32_t), void* self, void* bindings, void* names, int32_t n)
+typedef bool (*Batch)(void* self, void* bindings, void* names, int32_t count);
+bool interrupted(Batch batch, void* self, void* bindings, void* names, int32_t count)
 {
     raise(SIGINT);
-    return batch(self, bindings, names, n);
+    return batch(self, bindings, names, count);
 }
 """
 

@@ -206,6 +206,24 @@ def load(flavor: Flavor | None = None, *, target: str | None = None) -> TensorRT
         ) from error
 
 
+def load_implicit() -> TensorRT:
+    """Import a TensorRT with calibrators and dynamic ranges: 8.6 to 10.
+
+    Raises:
+        MissingDependencyError: it is not installed; says in two lines what is missing and the way out.
+    """
+    try:
+        tensorrt = load("tensorrt")
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"the implicit route needs TensorRT 8.6 to 10 with its calibrators: {error.__cause__ or error}.\n"
+            f"Install it where there is a GPU ({INSTALL_IMPLICIT}), or take the explicit route "
+            "(--mode explicit)"
+        ) from error
+    tensorrt.require_implicit_int8()
+    return tensorrt
+
+
 def _logger_class(trt: ModuleType) -> Any:
     names: dict[Any, Severity] = {
         trt.ILogger.INTERNAL_ERROR: "F",

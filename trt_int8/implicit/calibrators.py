@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from trt_int8.engine.tensorrt import load
+from trt_int8.engine.tensorrt import load_implicit
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 
-_tensorrt = load("tensorrt")
-_tensorrt.require_implicit_int8()
+_tensorrt = load_implicit()
 trt: Any = _tensorrt.module
 
 
