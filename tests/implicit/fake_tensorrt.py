@@ -178,11 +178,11 @@ class OnnxParser:
 
 
 class Builder:
-    """``outcome`` decides how the build ends, ``during`` is called while it runs."""
+    """``_outcome`` decides how the build ends, ``_during`` is called while it runs."""
 
-    outcome = b"the engine"
-    cache = b"TRT-101600-EntropyCalibration2\nx: 3c008912\nconv1: 3d000000\n"
-    during = None
+    _outcome = b"the engine"
+    _cache = b"TRT-101600-EntropyCalibration2\nx: 3c008912\nconv1: 3d000000\n"
+    _during = None
 
     def __init__(self, logger):
         self._logger = logger
@@ -201,14 +201,14 @@ class Builder:
         calibrator = config.int8_calibrator
         if calibrator is not None and config.get_flag(BuilderFlag.INT8):
             self._calibrate(network, calibrator)
-        if Builder.during is not None:
-            Builder.during()
+        if Builder._during is not None:
+            Builder._during()
         monitor = config.progress_monitor
         if monitor is not None and not monitor.step_complete("Tactic selection", 0):
             return None
         if config._timing is not None:
             config._timing._entries.add(b"measured-here")
-        return Builder.outcome
+        return Builder._outcome
 
     def _calibrate(self, network, calibrator):
         calibrator.get_batch_size()
@@ -217,4 +217,4 @@ class Builder:
         names = [tensor.name for tensor in network._inputs]
         while calibrator.get_batch(names):
             pass
-        calibrator.write_calibration_cache(memoryview(Builder.cache))
+        calibrator.write_calibration_cache(memoryview(Builder._cache))

@@ -20,8 +20,8 @@ FLAG = fake_tensorrt.BuilderFlag
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     fake_tensorrt.built.clear()
-    monkeypatch.setattr(fake_tensorrt.Builder, "outcome", b"the engine")
-    monkeypatch.setattr(fake_tensorrt.Builder, "during", None)
+    monkeypatch.setattr(fake_tensorrt.Builder, "_outcome", b"the engine")
+    monkeypatch.setattr(fake_tensorrt.Builder, "_during", None)
 
 
 def model(batch=2, nodes=("conv1", "head/conv2", "head/prob")):
@@ -64,7 +64,7 @@ def test_a_calibrated_build(tmp_path):
         "calibration: 2 scales (EntropyCalibration2) from 3 batches of 2, kept in "
         + str(tmp_path / "x.cache")
     ]
-    assert (tmp_path / "x.cache").read_bytes() == fake_tensorrt.Builder.cache
+    assert (tmp_path / "x.cache").read_bytes() == fake_tensorrt.Builder._cache
 
 
 def test_precisions_are_allowed_as_asked():
@@ -181,7 +181,7 @@ def test_tensors_missing_in_the_cache_are_listed_before_the_build(tmp_path, monk
     def during():
         assert told[0].startswith("2 tensors have no scale in ")
 
-    monkeypatch.setattr(fake_tensorrt.Builder, "during", staticmethod(during))
+    monkeypatch.setattr(fake_tensorrt.Builder, "_during", staticmethod(during))
     own = calibrator(cache=cache)
     with pytest.warns(UserWarning, match="not compared.*model"):
         build_implicit(model(), tensorrt=TENSORRT, log=BuildLog(), calibrator=own, tell=told.append)
@@ -224,7 +224,7 @@ def test_an_error_in_the_loader_ends_the_build_at_once_and_is_raised(tmp_path, m
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_ctrl_c_during_the_build_is_raised_from_it(calibrated, monkeypatch):
     monkeypatch.setattr(
-        fake_tensorrt.Builder, "during", staticmethod(lambda: signal.raise_signal(signal.SIGINT))
+        fake_tensorrt.Builder, "_during", staticmethod(lambda: signal.raise_signal(signal.SIGINT))
     )
     options = {"calibrator": calibrator()} if calibrated else {"ranges": [{"*": 1}]}
     with pytest.raises(KeyboardInterrupt):
@@ -233,7 +233,7 @@ def test_ctrl_c_during_the_build_is_raised_from_it(calibrated, monkeypatch):
 
 
 def test_a_build_that_fails_carries_tensorrts_lines(monkeypatch):
-    monkeypatch.setattr(fake_tensorrt.Builder, "outcome", None)
+    monkeypatch.setattr(fake_tensorrt.Builder, "_outcome", None)
     with BuildLog() as log:
         log.add("E", "4: [network.cpp] Could not find any implementation for node conv1")
         with pytest.raises(BuildError, match=r"could not build[\s\S]*Could not find any implementation"):

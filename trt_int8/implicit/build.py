@@ -113,12 +113,12 @@ def build_implicit(
     tensorrt.set_detailed_layers(config)
     if options.workspace is not None:
         tensorrt.set_workspace(config, options.workspace)
-    timing = None if options.timing_cache is None else TimingCache(options.timing_cache)
-    if timing is not None:
-        timing.load_into(config)
+    timings = None if options.timing_cache is None else TimingCache(options.timing_cache)
+    if timings is not None:
+        timings.load_into(config)
     plan = _build(builder, network, config, calibrator, tensorrt, log)
-    if timing is not None:
-        timing.update_from(config)
+    if timings is not None:
+        timings.update_from(config)
     if calibrator is not None:
         tell(calibrator.summary().explain(int8=True, quantized=False))
     return plan
@@ -156,9 +156,10 @@ def _set_precisions(
     if options.keep_fp16 and not options.fp16:
         raise BuildError("keeping layers in FP16 needs FP16 allowed: add --fp16, or use --keep-fp32")
     config.set_flag(tensorrt.builder_flag("INT8"))
-    for name, wanted in (("FP16", options.fp16), ("BF16", options.bf16)):
-        if wanted:
-            config.set_flag(tensorrt.builder_flag(name))
+    if options.fp16:
+        config.set_flag(tensorrt.builder_flag("FP16"))
+    if options.bf16:
+        config.set_flag(tensorrt.builder_flag("BF16"))
     if not options.tf32:
         config.clear_flag(tensorrt.builder_flag("TF32"))
     patterns = {"fp16": options.keep_fp16, "fp32": options.keep_fp32}
