@@ -9,12 +9,10 @@ import wheels
 HERE = Path(__file__).parent
 
 
-def run_inside(version, file):
+def run_inside(version, file, *options, extra=()):
     """Run the tests of ``file`` beside the bindings of ``version``; returns how many passed."""
-    result = wheels.python(
-        version, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", HERE, "-c",
-        wheels.REPOSITORY / "pyproject.toml", HERE / file,
-    )  # fmt: skip
+    pytest_ = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", wheels.REPOSITORY / "pyproject.toml"]
+    result = wheels.python(version, *pytest_, "--rootdir", HERE, *options, HERE / file, extra=extra)
     assert result.returncode == 0, result.stdout + result.stderr
     summary = result.stdout.strip().splitlines()[-1]
     assert "skipped" not in summary
@@ -24,6 +22,13 @@ def run_inside(version, file):
 @pytest.mark.parametrize("version", wheels.IMPLICIT)
 def test_called_through_the_vtable(version):
     assert run_inside(version, "inside_calibrators.py") >= 26
+
+
+@pytest.mark.parametrize("version", wheels.IMPLICIT)
+def test_in_polygraphy(version):
+    extra = [wheels.unpacked(wheels.POLYGRAPHY), HERE.parent / "implicit"]
+    # Polygraphy itself warns of what it deprecates.
+    assert run_inside(version, "inside_polygraphy.py", "-W", "ignore", extra=extra) == 1
 
 
 def test_tensorrt_11_says_that_the_implicit_route_is_closed():

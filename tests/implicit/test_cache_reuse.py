@@ -146,7 +146,7 @@ def test_an_edited_cache_is_refused_and_can_be_reused_on_purpose(cache):
     edited = CACHE.replace(b"3c008912", b"3c008913")
     cache.write_bytes(edited)
     assert "edited, replaced or half updated" in refused(make([batch(0)], cache=cache))
-    with pytest.warns(UserWarning, match="edited"):
+    with pytest.warns(UserWarning, match="belongs to other content"):
         assert calibrate(make([batch(0)], cache=cache, reuse_cache=True)) == edited
 
 

@@ -100,8 +100,8 @@ class CacheStore:
             return
         try:
             changes = self._read_sidecar(content).changes(now)
-        except CacheError as error:
-            changes = [str(error)]
+        except CacheError:
+            changes = [f"{self.sidecar} is damaged or belongs to other content of the cache"]
         if changes:
             _warn(f"{self.path} is reused although it was made from something else: {'; '.join(changes)}")
 
