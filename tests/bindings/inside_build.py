@@ -6,6 +6,9 @@ calibrator is called through C++.
 
 import json
 import re
+import shutil
+import sys
+import types
 from pathlib import Path
 
 import fake_tensorrt
@@ -123,3 +126,29 @@ def test_options_of_the_other_route_are_refused(tmp_path):
         build(
             tmp_path, [], batches=batches(), mode="explicit", cache="x", implicit=ImplicitOptions(fp16=True)
         )  # fmt: skip
+
+
+def test_the_script_in_the_docs(tmp_path, monkeypatch, capsys, builder):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "implicit.md").read_text(), re.DOTALL)[1]
+    # The default device is the GPU; there is none.
+    gpu = types.ModuleType("trt_int8.streamer.cuda")
+    gpu.CudaDevice = HostDevice
+    monkeypatch.setitem(sys.modules, gpu.__name__, gpu)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(LENET, "model.onnx")
+    own = fake_tensorrt.Builder(trt.Logger())
+    network = own.create_network(1)
+    fake_tensorrt.OnnxParser(network, None).parse(LENET.read_bytes())
+    monkeypatch.setattr(fake_tensorrt.Builder, "_log", [])
+
+    def calibrate(network, calibrator):
+        cpp = Calibration(trt, calibrator)
+        cpp.calibrate(["data"], b"TRT-101600-EntropyCalibration2\ndata: 3c008912\n")
+
+    monkeypatch.setattr(fake_tensorrt.Builder, "_calibrate", staticmethod(calibrate))
+    names = {"batches": batches(), "trt": trt, "builder": own, "network": network}
+    exec(code, names | {"config": own.create_builder_config()})
+    assert capsys.readouterr().out == (
+        "calibration: 1 scales (EntropyCalibration2) from 2 batches of 1, kept in model.cache\n"
+    )
+    assert Path("model.cache.json").exists()
