@@ -27,7 +27,9 @@ def require(module: str, *, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # A module that lacks one of its own dependencies is broken rather than missing.
         if error.name and error.name.split(".")[0] != module.split(".")[0]:
-            raise MissingDependencyError(f"{purpose} needs {module}, which fails to import: {error}") from error
+            raise MissingDependencyError(
+                f"{purpose} needs {module}, which fails to import: {error}"
+            ) from error
         package = _INSTALL.get(module, module)
         raise MissingDependencyError(
             f"{purpose} needs {module}, which is not installed: pip install {package}"
