@@ -19,7 +19,12 @@ def batch(start: float, size: int = 2) -> dict[str, np.ndarray]:
     }
 
 
-def read_reader_threads() -> list[threading.Thread]:
+def drain(stream: BatchStream) -> None:
+    while stream.next() is not None:
+        pass
+
+
+def reader_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if "batch reader" in thread.name]
 
 
@@ -90,8 +95,8 @@ def test_loads_the_next_batch_while_one_is_used(standin):
 
     def load():
         for index, event in enumerate(begun):
-            event.set()
             standin.mark(f"load {index}")
+            event.set()
             yield batch(index)
 
     stream = CudaDevice().stream(load())
@@ -247,7 +252,7 @@ def test_nothing_leaks_over_1000_batches(standin):
     assert (inside["streams"], inside["events"], inside["primary context"]) == (1, 2, 1)
     assert stream.next() is None
     assert standin.alive() == before  # freed at the end, without close
-    assert not read_reader_threads()
+    assert not reader_threads()
 
 
 def test_close_in_the_middle_frees_everything(standin):
@@ -266,7 +271,7 @@ def test_close_in_the_middle_frees_everything(standin):
     stream.close()
     assert standin.alive() == before
     assert closed == [True]
-    assert not read_reader_threads()
+    assert not reader_threads()
     stream.close()
     with pytest.raises(CalibrationError, match="closed"):
         stream.next()
@@ -297,7 +302,7 @@ def test_raises_what_the_loader_raised(standin, error, after):
     assert caught.traceback[-1].name == "load_image"
     assert standin.alive() == before
     assert stream.next() is None
-    assert not read_reader_threads()
+    assert not reader_threads()
 
 
 @pytest.mark.parametrize(
@@ -366,18 +371,17 @@ def test_a_failure_of_cuda_is_raised_and_leaks_nothing(standin, function, skip, 
     text = {OUT_OF_MEMORY: "out of memory", ILLEGAL_ADDRESS: "an illegal memory access"}[code]
     stream = CudaDevice().stream(batch(start) for start in range(8))
     with pytest.raises(CalibrationError, match=text) as caught:
-        while stream.next() is not None:
-            pass
+        drain(stream)
     assert type(caught.value.__cause__).__module__ == "pycuda._driver"
     assert standin.alive() == before  # while the error and its traceback are still held
     assert stream.next() is None
-    assert not read_reader_threads()
+    assert not reader_threads()
 
 
 def test_a_failure_to_open_leaks_nothing(standin):
     before = standin.alive()
     standin.fail("cuStreamCreate", code=OUT_OF_MEMORY)
-    with pytest.raises(CalibrationError, match="cannot make a CUDA stream: .*out of memory"):
+    with pytest.raises(CalibrationError, match=r"cannot make a CUDA stream: .*out of memory"):
         CudaDevice().stream([batch(0)])
     assert standin.alive() == before
     standin.fail("cuDevicePrimaryCtxRetain", code=OUT_OF_MEMORY)
@@ -387,7 +391,7 @@ def test_a_failure_to_open_leaks_nothing(standin):
 
 def test_no_gpu(standin):
     standin.fail("cuInit", code=100)
-    with pytest.raises(CalibrationError, match="CUDA does not start: .*no CUDA-capable device"):
+    with pytest.raises(CalibrationError, match=r"CUDA does not start: .*no CUDA-capable device"):
         CudaDevice()
 
 

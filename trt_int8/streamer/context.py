@@ -6,6 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from trt_int8.dependencies import require
@@ -32,13 +33,27 @@ def load_driver() -> Any:
     return driver
 
 
-@contextmanager
-def cuda_errors(driver: Any, doing: str) -> Iterator[None]:
-    """Turn pycuda's errors into ``CalibrationError("<doing>: <pycuda's message>")``."""
-    try:
-        yield
-    except driver.Error as error:
-        raise CalibrationError(f"{doing}: {error}") from error
+class cuda_errors:
+    """Turn pycuda's errors in a ``with`` block into ``CalibrationError("<doing>: <pycuda's message>")``.
+
+    pycuda's own frames are dropped: their variables would keep alive what must be destroyed while the
+    context is current. (A generator with ``contextmanager`` would hold on to them.)
+    """
+
+    def __init__(self, driver: Any, doing: str) -> None:
+        self._driver = driver
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise the error that stands for pycuda's."""
+        del traceback
+        if error is not None and isinstance(error, self._driver.Error):
+            raise CalibrationError(f"{self._doing}: {error}") from error.with_traceback(None)
 
 
 def cuda_library() -> ctypes.CDLL:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trt_int8.errors import CalibrationError, DataError
+from trt_int8.errors import DataError
 from trt_int8.streamer.context import cuda_errors
 from trt_int8.streamer.nvrtc import compile_ptx
 
@@ -86,20 +86,20 @@ class NormalizeKernel:
     """The kernel, compiled and loaded into the current context."""
 
     def __init__(self, driver: Any, ordinal: int) -> None:
-        capability = driver.Device(ordinal).compute_capability()
-        ptx = compile_ptx(kernel_source(), compute_capability=capability, name="normalize.cu")
+        self._driver = driver
         self._module: Any = None
         self._function: Any = None
+        with cuda_errors(driver, f"GPU {ordinal} does not say what it is"):
+            capability = driver.Device(ordinal).compute_capability()
+        ptx = compile_ptx(kernel_source(), compute_capability=capability, name="normalize.cu")
+        advice = "if its CUDA is older than NVRTC's, install the nvidia-cuda-nvrtc-cu12 that nvidia-smi shows"
         try:
-            self._module = driver.module_from_buffer(ptx)
-            self._function = self._module.get_function("normalize")
-        except driver.Error as error:
+            with cuda_errors(driver, f"the driver does not load the normalizing kernel ({advice})"):
+                self._module = driver.module_from_buffer(ptx)
+                self._function = self._module.get_function("normalize")
+        except BaseException:
             self.close()
-            raise CalibrationError(
-                f"the driver does not load the normalizing kernel: {error}; where its CUDA is older than "
-                "NVRTC's (nvidia-smi shows it), install the nvidia-cuda-nvrtc-cu12 of that version"
-            ) from error
-        self._driver = driver
+            raise
 
     def launch(
         self, normalize: Normalize, shape: tuple[int, int, int, int], pixels: int, planes: int, queue: Any

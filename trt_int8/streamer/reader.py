@@ -53,7 +53,7 @@ class ReadAhead(Generic[Loaded, Staged]):
         self._ready: queue.SimpleQueue[Staged | _Failure | _End] = queue.SimpleQueue()
         self._staging = threading.Lock()
         self._closing = False
-        self._in_use: Staged | None = None
+        self._in_use = self._in_use_borrows = False
         # A daemon: a loader that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="trt_int8 batch reader", daemon=True)
         self._thread.start()
@@ -64,18 +64,19 @@ class ReadAhead(Generic[Loaded, Staged]):
         Raises:
             BaseException: what the iterator or ``stage`` raised, with its own traceback.
         """
-        if self._in_use is not None:
-            if self._borrows(self._in_use):
-                self._handed_back.release()
-            self._in_use = None
+        if self._in_use:
+            self._in_use = False
             self._free.release()
+            if self._in_use_borrows:
+                self._handed_back.release()
         item = self._ready.get()
         if isinstance(item, _End | _Failure):
             self._ready.put(item)  # and so from now on
             if isinstance(item, _Failure):
                 raise item.error
             return None
-        self._in_use = item
+        self._in_use = True
+        self._in_use_borrows = self._borrows(item)
         return item
 
     def close(self) -> None:
