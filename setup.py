@@ -13,6 +13,8 @@ extras = {
     "trt10": ["tensorrt-cu12>=10,<11", "pycuda>=2024.1", "nvidia-cuda-nvrtc-cu12"],
     # Explicit Q/DQ only.
     "trt11": ["tensorrt-cu12>=11,<12"],
+    # A timing cache that builds share; dynamic ranges in YAML.
+    "implicit": ["filelock>=3.12", "pyyaml>=6"],
     "images": ["pillow>=10"],
     "report": ["jinja2>=3.1"],
     "dask": ["distributed>=2024.1"],
@@ -22,6 +24,7 @@ extras = {
 extras["test"] = [
     *extras["cpu"],
     *extras["rtx"],
+    *extras["implicit"],
     *extras["images"],
     *extras["report"],
     *extras["lint"],

@@ -1,1 +1,65 @@
-"""From a trained ONNX model and calibration data to a verified INT8 TensorRT engine."""
+"""From a trained ONNX model and calibration data to a verified INT8 TensorRT engine.
+
+>>> import trt_int8
+>>> cache = trt_int8.CalibrationCache.parse("TRT-8601-EntropyCalibration2\\ndata: 3c008912\\n")
+>>> cache.ranges()["data"].scale
+np.float32(0.007845181)
+
+Names are imported on first use: ``import trt_int8`` itself is quick and needs no optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trt_int8.calibration import Calibration, Histograms, calibrate
+    from trt_int8.engine import BuildResult, build_engine
+    from trt_int8.evaluation import Evaluation, evaluate
+    from trt_int8.quantization import Quantized, quantize
+    from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
+    from trt_int8.report import PrecisionReport
+
+#: Public name → module that defines it.
+_PUBLIC = {
+    "BuildResult": "trt_int8.engine",
+    "Calibration": "trt_int8.calibration",
+    "CalibrationCache": "trt_int8.ranges",
+    "Evaluation": "trt_int8.evaluation",
+    "Histograms": "trt_int8.calibration",
+    "PrecisionReport": "trt_int8.report",
+    "Quantized": "trt_int8.quantization",
+    "Ranges": "trt_int8.ranges",
+    "TensorRange": "trt_int8.ranges",
+    "build_engine": "trt_int8.engine",
+    "calibrate": "trt_int8.calibration",
+    "evaluate": "trt_int8.evaluation",
+    "quantize": "trt_int8.quantization",
+}
+
+__all__ = [
+    "BuildResult",
+    "Calibration",
+    "CalibrationCache",
+    "Evaluation",
+    "Histograms",
+    "PrecisionReport",
+    "Quantized",
+    "Ranges",
+    "TensorRange",
+    "build_engine",
+    "calibrate",
+    "evaluate",
+    "quantize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'trt_int8' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -13,6 +13,7 @@ _INSTALL = {
     "pycuda.driver": "pycuda",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
+    "yaml": "pyyaml",
 }
 
 

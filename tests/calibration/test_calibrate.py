@@ -1,0 +1,148 @@
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from trt_int8.batches import ArraySamples, batched
+from trt_int8.calibration import calibrate, collect
+from trt_int8.calibration.collect import _with_all_outputs
+from trt_int8.errors import CalibrationError, DataError, ModelError
+from trt_int8.ranges import CalibrationCache
+
+TABLE = ["data", "conv1", "pool1", "conv2", "pool2", "pool2_flat", "ip1_pre", "ip1", "ip2", "prob"]
+
+
+def cache_bytes(calibration) -> str:
+    return CalibrationCache.from_ranges(calibration.ranges, algorithm=calibration.algorithm).text
+
+
+def digit_batches(images, batch_size=1, **kwargs):
+    return batched(ArraySamples({"data": images}), batch_size, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def lenet_calibration(lenet_path, digits):
+    return calibrate(lenet_path, digit_batches(digits["calibration"][:100]))
+
+
+def test_every_float_tensor_in_graph_order(lenet_calibration):
+    assert list(lenet_calibration.ranges) == TABLE
+    assert lenet_calibration.samples == 100
+
+
+def test_histograms_hold_what_onnxruntime_computes(lenet_path, digits, lenet_calibration):
+    import onnx
+
+    session = onnxruntime.InferenceSession(_with_all_outputs(onnx.load(lenet_path)).SerializeToString())
+    seen = [session.run(["conv1", "ip1"], {"data": image[None]}) for image in digits["calibration"][:100]]
+    for i, name in enumerate(["conv1", "ip1"]):
+        values = np.concatenate([outputs[i].ravel() for outputs in seen])
+        histogram = lenet_calibration.histograms.tensors[name]
+        assert (histogram.minimum, histogram.maximum) == (values.min(), values.max())
+        assert histogram.zeros == (values == 0).sum()
+        assert histogram.total == values.size
+        assert histogram.magnitudes().sum() == (values != 0).sum()
+
+
+def test_order_and_shards_give_byte_identical_caches(lenet_path, digits, lenet_calibration):
+    images = digits["calibration"][:100]
+    expected = cache_bytes(lenet_calibration)
+    shuffled = calibrate(lenet_path, digit_batches(images, shuffle=7))
+    assert cache_bytes(shuffled) == expected
+    shards = [calibrate(lenet_path, digit_batches(part)) for part in np.array_split(images, 3)]
+    merged = shards[2].merge(shards[0]).merge(shards[1])
+    assert cache_bytes(merged) == expected
+    assert merged.samples == 100
+    # and it is not just that every calibration gives the same
+    assert cache_bytes(shards[0]) != expected
+
+
+def test_max_pool_and_reshape_take_their_inputs_range(lenet_calibration):
+    ranges = lenet_calibration.ranges
+    assert ranges["pool1"].amax == ranges["conv1"].amax
+    assert ranges["pool2_flat"].amax == ranges["conv2"].amax
+    assert ranges["pool2_flat"].source == "entropy of conv2"
+    # though their own histograms differ
+    tensors = lenet_calibration.histograms.tensors
+    assert tensors["pool1"].total < tensors["conv1"].total
+
+
+def test_the_data_tensor_of_mnist_is_hardly_clipped(lenet_calibration):
+    # TensorRT's own table has 0.99634 here: all of 255/256 on the same grid of 1/2048.
+    assert lenet_calibration.ranges["data"].amax == pytest.approx(255 / 256, abs=5e-3)
+
+
+def test_minmax_keeps_the_maxima(lenet_path, digits):
+    calibration = calibrate(lenet_path, digit_batches(digits["calibration"][:20]), algorithm="minmax")
+    assert calibration.ranges["data"].amax == digits["calibration"][:20].max()
+    for name in ("conv1", "ip2"):
+        assert calibration.ranges[name].amax == calibration.histograms.tensors[name].amax
+
+
+def test_memory_does_not_grow_with_the_number_of_batches(make_model):
+    model = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["n", 4]}, outputs=["y"])
+    batch = {"x": np.ones((2, 4), np.float32)}
+    sizes = [sum(h.counts.nbytes for h in collect(model, [batch] * n).tensors.values()) for n in (1, 50)]
+    assert sizes[0] == sizes[1]
+
+
+def test_int_inputs_and_tensors_are_left_out(make_model):
+    import onnx
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "tokens"], ["embedded"]),
+            helper.make_node("Shape", ["embedded"], ["shape"]),
+            helper.make_node("Mul", ["embedded", "gain"], ["out"]),
+        ],
+        "g",
+        [
+            helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info("gain", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 2]),
+            helper.make_tensor_value_info("shape", TensorProto.INT64, [2]),
+        ],
+        [onnx.numpy_helper.from_array(np.array([[1, -2], [3, 4]], np.float32), "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    batch = {"tokens": np.array([0, 1, 1]), "gain": np.array([2], np.float32)}
+    ranges = calibrate(model, [batch], algorithm="minmax").ranges
+    assert {name: entry.amax for name, entry in ranges.items()} == {"gain": 2, "embedded": 4, "out": 8}
+
+
+def test_nan_inside_the_model_names_tensor_and_batch(make_model):
+    model = make_model(
+        [helper.make_node("Sqrt", ["x"], ["root"]), helper.make_node("Relu", ["root"], ["y"])],
+        inputs={"x": [1, 2]},
+        outputs=["y"],
+    )
+    good, bad = np.array([[1, 4]], np.float32), np.array([[1, -4]], np.float32)
+    with pytest.raises(CalibrationError, match=r"batch 1, tensor 'root': the value at flat index 1 is NaN"):
+        calibrate(model, [{"x": good}, {"x": bad}])
+
+
+def test_no_batches(lenet_path):
+    with pytest.raises(DataError, match="holds no batches; if it is a generator"):
+        calibrate(lenet_path, iter([]))
+
+
+def test_a_model_that_onnxruntime_refuses(make_model):
+    model = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [1]}, outputs=["y"])
+    model.graph.node[0].domain = "unknown.domain"
+    model.opset_import.append(helper.make_opsetid("unknown.domain", 1))
+    with pytest.raises(ModelError, match="onnxruntime refuses the model: .*unknown.domain"):
+        calibrate(model, [{"x": np.ones(1, np.float32)}])
+
+
+def test_merging_shards_of_different_models(make_model, lenet_calibration):
+    model = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [1]}, outputs=["y"])
+    other = calibrate(model, [{"x": np.ones(1, np.float32)}])
+    with pytest.raises(CalibrationError, match="different models cannot be merged"):
+        other.merge(lenet_calibration)
+
+
+def test_unknown_algorithm(lenet_calibration):
+    with pytest.raises(ValueError, match="'kl'; it must be one of entropy, minmax, percentile, mse"):
+        lenet_calibration.histograms.ranges(algorithm="kl")

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+from textbook import divergence
+from textbook import entropy_amax as textbook_amax
+
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.thresholds import ALGORITHMS, entropy_amax, minmax_amax, mse_amax, percentile_amax
+from trt_int8.calibration.thresholds.entropy import divergences
+
+
+def histogram_of(values) -> Histogram:
+    return Histogram.empty().add(np.asarray(values, np.float32))
+
+
+def sqnr_db(values: np.ndarray, amax: float) -> float:
+    step = amax / 127
+    quantized = np.clip(np.rint(values / step), -128, 127) * step
+    return 10 * np.log10((values**2).sum() / ((quantized - values) ** 2).sum())
+
+
+SAMPLES = {
+    "laplace": lambda rng: rng.laplace(size=40_000),
+    "relu of normal": lambda rng: np.maximum(rng.normal(size=40_000), 0),
+    "student t": lambda rng: rng.standard_t(3, size=40_000),
+    "uniform": lambda rng: rng.uniform(-1, 1, size=40_000),
+    "few values": lambda rng: rng.choice([0.0, 0.25, 0.5, 1.0], size=5_000),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_divergences_equal_the_textbook_loops(rng, name):
+    counts = histogram_of(SAMPLES[name](rng)).magnitudes()
+    used = int(np.flatnonzero(counts)[-1]) + 1
+    candidates = np.array([used // 16, 100, 128, 129, 200, 500, used // 2, used - 1, used])
+    ours = divergences(counts[:used], candidates)
+    literal = [divergence(counts[:used], kept) for kept in candidates]
+    assert ours == pytest.approx(literal, rel=1e-9, abs=1e-12)
+    assert np.isfinite(ours[-1])
+
+
+@pytest.mark.parametrize("name", ["laplace", "relu of normal", "student t", "uniform"])
+def test_entropy_is_as_good_as_the_two_pass_textbook_method(rng, name):
+    values = SAMPLES[name](rng).astype(np.float32)
+    ours, textbook = entropy_amax(histogram_of(values)), textbook_amax(values, step=4)
+    # Different grids, so different candidates; the quality is the same to a fraction of a dB.
+    assert sqnr_db(values, ours) == pytest.approx(sqnr_db(values, textbook), abs=1.5)
+
+
+def test_entropy_searches(rng):
+    # Long tails are clipped: a method that only returns the maximum (as one peer does) fails here.
+    values = rng.standard_t(3, size=40_000)
+    assert entropy_amax(histogram_of(values)) < 0.7 * np.abs(values).max()
+    assert entropy_amax(histogram_of(values)) >= np.abs(values).max() / 16
+
+
+def test_entropy_does_not_depend_on_the_order_of_batches(rng):
+    batches = [rng.normal(size=500) * scale for scale in (0.01, 1.0, 30.0, 0.3)]
+    found = set()
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        histogram = Histogram.empty()
+        for i in order:
+            histogram = histogram.add(batches[i].astype(np.float32))
+        found.add(entropy_amax(histogram))
+    assert len(found) == 1
+
+
+def test_entropy_is_not_drowned_by_zeros(rng):
+    # Behind a ReLU most values are zero, which every scale represents exactly.
+    values = np.maximum(rng.normal(size=20_000), 0)
+    more_zeros = np.concatenate([values, np.zeros(200_000)])
+    assert entropy_amax(histogram_of(more_zeros)) == entropy_amax(histogram_of(values))
+
+
+def test_entropy_of_a_softmax_clips_nothing():
+    # TensorRT's own table for LeNet on MNIST gives prob 1 + 1/4096: all bins kept, half a bin more.
+    confident = np.zeros((1000, 10))
+    confident[:, 3] = 1 - 9e-6
+    confident += 1e-6
+    confident[0, 3] = 1.0
+    assert entropy_amax(histogram_of(confident)) == 1 + 1 / 4096
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+class TestEveryAlgorithm:
+    def test_nothing_but_zeros_has_range_zero(self, algorithm):
+        assert ALGORITHMS[algorithm](histogram_of(np.zeros(10))) == 0
+        assert ALGORITHMS[algorithm](Histogram.empty()) == 0
+
+    @pytest.mark.parametrize("power", [-139, -126, -30, 10, 127])
+    def test_scales_with_the_data_from_subnormal_to_huge(self, rng, algorithm, power):
+        base = rng.binomial(2048, 0.3, size=3000) / 2048  # exact in float32 at each power
+        base[0] = 1
+        expected = ALGORITHMS[algorithm](histogram_of(base)) * 2.0**power
+        assert ALGORITHMS[algorithm](histogram_of(base * 2.0**power)) == pytest.approx(expected, rel=1e-12)
+
+    def test_a_single_value_is_covered(self, algorithm):
+        for value in (1.0, 3.0, 1e-30, 3e38, 2.0**-140):
+            amax = ALGORITHMS[algorithm](histogram_of([value]))
+            assert 0.999 * value <= amax <= (1 + 1.5 / 1024) * value  # half a bin more at most
+
+    def test_sign_does_not_matter(self, rng, algorithm):
+        values = rng.gamma(2, size=2000)
+        assert ALGORITHMS[algorithm](histogram_of(values)) == ALGORITHMS[algorithm](histogram_of(-values))
+
+
+def test_minmax_is_the_exact_maximum(rng):
+    values = rng.normal(size=1000).astype(np.float32)
+    assert minmax_amax(histogram_of(values)) == float(np.abs(values).max())
+
+
+@pytest.mark.parametrize("percentile", [50, 90, 99, 99.99, 100])
+def test_percentile_is_within_a_bin_of_numpy(rng, percentile):
+    values = rng.normal(size=20_000).astype(np.float32)
+    histogram = histogram_of(values)
+    expected = np.percentile(np.abs(values), percentile)
+    assert percentile_amax(histogram, percentile=percentile) == pytest.approx(expected, abs=histogram.width)
+
+
+def test_percentile_counts_zeros():
+    values = np.concatenate([np.zeros(900), np.linspace(0.01, 1, 100)])
+    assert percentile_amax(histogram_of(values), percentile=95) == pytest.approx(0.5, abs=0.01)
+    # All wanted values are zero: the smallest range that holds anything.
+    assert 0 < percentile_amax(histogram_of(values), percentile=50) <= 0.011
+
+
+def test_percentile_out_of_range():
+    with pytest.raises(ValueError, match="percentile is 0"):
+        percentile_amax(histogram_of([1.0]), percentile=0)
+
+
+@pytest.mark.parametrize("name", ["laplace", "relu of normal", "student t", "uniform"])
+def test_mse_is_the_best_of_all_methods(rng, name):
+    values = SAMPLES[name](rng).astype(np.float32)
+    histogram = histogram_of(values)
+    best = sqnr_db(values, mse_amax(histogram))
+    for other in ("entropy", "minmax", "percentile"):
+        assert best >= sqnr_db(values, ALGORITHMS[other](histogram)) - 0.02
+    # Exhaustive search over the real values agrees.
+    scan = max(sqnr_db(values, t) for t in np.linspace(0.1, 1, 200) * np.abs(values).max())
+    assert best == pytest.approx(scan, abs=0.05)

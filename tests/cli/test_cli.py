@@ -1,0 +1,216 @@
+"""The command line as a user meets it: files in, files and lines out, exit codes."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+import trt_int8
+from trt_int8.cli import _COMMANDS, main
+
+
+@pytest.fixture
+def run():
+    def invoke(*arguments: object, code: int = 0) -> str:
+        result = CliRunner().invoke(main, [str(a) for a in arguments])
+        # click's own exits only: a traceback would be another exception
+        assert isinstance(result.exception, SystemExit | type(None)), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, digits):
+    folder = tmp_path_factory.mktemp("data")
+    np.savez(folder / "calibration.npz", data=digits["calibration"][:30])
+    np.savez(folder / "evaluation.npz", data=digits["evaluation"][:50], labels=digits["labels"][:50])
+    return folder
+
+
+def test_the_whole_chain(run, data, lenet_path, tmp_path):
+    out = run(
+        "build",
+        lenet_path,
+        "--data",
+        data / "calibration.npz",
+        "-o",
+        tmp_path / "lenet.engine",
+        "--target",
+        "sm89",
+    )
+    assert "4 of 4 nodes that multiply run in INT8" in out
+    assert "route: explicit" in out
+    assert (tmp_path / "lenet.engine").stat().st_size > 100_000
+    report = json.loads(run("report", tmp_path / "lenet.log", "--format", "json"))
+    assert report["schema"] == 1
+    assert report["builds"][0]["summary"]["int8_layers"] == 4
+
+
+def test_step_by_step_gives_the_same_scales(run, data, lenet_path, tmp_path):
+    run("calibrate", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "lenet.cache")
+    run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "a.onnx")
+    out = run("quantize", lenet_path, "--cache", tmp_path / "lenet.cache", "-o", tmp_path / "b.onnx")
+    assert "4 nodes quantized, 0 left in float" in out
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    run("build", tmp_path / "b.onnx", "-o", tmp_path / "b.engine")
+    run(
+        "build",
+        lenet_path,
+        "--cache",
+        tmp_path / "lenet.cache",
+        "-o",
+        tmp_path / "c.engine",
+        "--log",
+        tmp_path / "c.log",
+    )
+    assert "ip1" in run("cache", "show", tmp_path / "lenet.cache")
+    shown = json.loads(run("cache", "show", tmp_path / "lenet.cache", "--format", "json"))
+    ranges = trt_int8.CalibrationCache.read(tmp_path / "lenet.cache").ranges()
+    assert {name: entry["amax"] for name, entry in shown["tensors"].items()} == {
+        n: r.amax for n, r in ranges.items()
+    }
+
+
+def test_options_reach_the_work(run, data, lenet_path, tmp_path):
+    out = run(
+        "calibrate",
+        lenet_path,
+        "--data",
+        data / "calibration.npz",
+        "-o",
+        tmp_path / "c",
+        "--limit",
+        7,
+        "--algorithm",
+        "minmax",
+        "--shuffle",
+        3,
+    )
+    assert "10 tensors from 7 samples (minmax)" in out
+    assert trt_int8.CalibrationCache.read(tmp_path / "c").header == "TRT-8601-MinMaxCalibration"
+
+
+def test_evaluate(run, data, lenet_path, tmp_path):
+    run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "q.onnx")
+    out = run(
+        "evaluate", lenet_path, tmp_path / "q.onnx", "--data", data / "evaluation.npz", "--labels", "labels"
+    )
+    assert "50 samples, simulated in onnxruntime (nothing was executed by TensorRT)" in out
+    assert "top-1 on prob: float 100.00%" in out or "top-1 on prob: float 9" in out
+    result = json.loads(
+        run(
+            "evaluate", lenet_path, tmp_path / "q.onnx", "--data", data / "evaluation.npz", "--format", "json"
+        )
+    )
+    assert result["outputs"]["prob"]["sqnr_db"] > 25
+    np.save(tmp_path / "l.npy", np.arange(50) % 10 * 1.0)
+    assert "give the class of each sample as an integer" in run(
+        "evaluate",
+        lenet_path,
+        tmp_path / "q.onnx",
+        "--data",
+        data / "evaluation.npz",
+        "--labels",
+        tmp_path / "l.npy",
+        code=1,
+    )
+
+
+def test_dead_tensors_are_listed(run, data, lenet_path, tmp_path):
+    (tmp_path / "c").write_text(
+        "TRT-8601-EntropyCalibration2\ndata: 3c008912\npool1: 0\nconv1: 0\nip1: 3f800000\n"
+    )
+    out = run("quantize", lenet_path, "--cache", tmp_path / "c", "-o", tmp_path / "q.onnx")
+    assert "stays float: conv2: tensor 'pool1' was always zero in calibration" in out
+    assert "stays float: ip1: no range for tensor 'pool2_flat'" in out
+    assert "2 nodes quantized, 2 left in float" in out
+
+
+def bad_npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def corrupt(path, content=b"no model"):
+    path.write_bytes(content)
+    return path
+
+
+IMAGE = np.zeros((3, 1, 28, 28), np.float32)
+HEADER = b"TRT-8601-EntropyCalibration2\n"
+
+#: what is wrong → (command line, exit code, what the line must say)
+MISTAKES = {
+    "corrupt model": (lambda d, t, m: ["build", corrupt(t / "m.onnx"), "--data", d, "-o", t / "old"], 1, "m.onnx: "),
+    "missing model": (lambda d, t, m: ["build", t / "no.onnx", "--data", d, "-o", t / "old"], 1, "no.onnx: no such file"),
+    "folder as model": (lambda d, t, m: ["quantize", t, "--data", d, "-o", t / "old"], 1, "is a folder"),
+    "missing data": (lambda d, t, m: ["calibrate", m, "--data", t / "no.npz", "-o", t / "old"], 1, "no.npz: no such file"),
+    "missing cache": (lambda d, t, m: ["quantize", m, "--cache", t / "no", "-o", t / "old"], 1, "no: no such file"),
+    "missing log": (lambda d, t, m: ["report", t / "no.log"], 1, "no.log"),
+    "wrong shape": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE[:, :, :9]), "-o", t / "old"], 1, "batch 0, input 'data': shape is [1, 1, 9, 28] and the model takes [1, 1, 28, 28]"),
+    "wrong dtype": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE.astype(np.uint8)), "-o", t / "old"], 1, "dtype is uint8 and the model takes float32"),
+    "nan": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE * np.nan), "-o", t / "old"], 1, "batch 0, input 'data', index [0, 0, 0, 0]: value is nan"),
+    "no samples": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE[:0]), "-o", t / "old"], 1, "holds no samples"),
+    "wrong key": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", images=IMAGE), "-o", t / "old"], 1, "has no key 'data'"),
+    "bad cache line": (lambda d, t, m: ["build", m, "--cache", corrupt(t / "c", HEADER + b"data: 3c008912\nconv1 what\n"), "-o", t / "old"], 1, "c:3: 'conv1 what' is not 'tensor name: scale'"),
+    "cache of another model": (lambda d, t, m: ["build", m, "--cache", corrupt(t / "c", HEADER + b"x: 3c008912\n"), "-o", t / "old"], 1, "belong to another model"),
+    "a log without a build": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "gone" / "e"], 1, "gone does not exist; create it first"),
+    "unknown target": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--target", "sm42"], 1, "it can for current, sm75"),
+    "neither data nor cache": (lambda d, t, m: ["build", m, "-o", t / "old"], 2, "give either --data FILE"),
+    "both": (lambda d, t, m: ["quantize", m, "--data", d, "--cache", d, "-o", t / "old"], 2, "give either --data FILE"),
+    "batch size": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--batch-size", 8], 2, "the model's batch size is fixed at 1"),
+    "unknown command": (lambda d, t, m: ["calibrat"], 2, "No such command 'calibrat'"),
+    "unknown algorithm": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--algorithm", "kl"], 2, "'kl' is not one of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_clear_line_and_change_nothing(run, data, lenet_path, tmp_path, mistake):
+    arguments, code, message = MISTAKES[mistake]
+    (tmp_path / "old").write_bytes(b"precious")
+    command = arguments(data / "calibration.npz", tmp_path, lenet_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    output = run(*command, code=code)
+    assert message in output
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if line.startswith("Error: ")]) == 1
+    assert (tmp_path / "old").read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_refused_build_keeps_the_old_engine_and_names_the_log(run, lenet_path, tmp_path, data):
+    run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "q.onnx")
+    model = onnx.load(tmp_path / "q.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "data_zero_point":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.uint8(128), tensor.name))
+    onnx.save(model, tmp_path / "q.onnx")
+    (tmp_path / "e.engine").write_bytes(b"precious")
+    output = run("build", tmp_path / "q.onnx", "-o", tmp_path / "e.engine", code=1)
+    assert "cannot parse the model" in output
+    assert "shiftIsAllZeros" in output
+    assert f"whole log: {tmp_path / 'e.log'}" in output
+    assert (tmp_path / "e.engine").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_every_command_has_help_with_an_example(run, command):
+    if command == "cache":
+        assert "Commands:" in run("cache", "--help")
+        command = "cache show"
+    text = run(*command.split(), "--help")
+    assert f"trt-int8 {command} " in text.split("Options:")[0].split("\n", 1)[1]
+
+
+def test_python_dash_m(lenet_path):
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "trt_int8", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("trt-int8, version 0.")

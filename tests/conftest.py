@@ -1,0 +1,81 @@
+"""Shared parts: the sample's network and digits, tiny networks, the corpus of real files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).parent.parent
+CORPUS = ROOT.parent / "shared" / "corpus"
+SAMPLE = ROOT / "samples" / "mnist"
+
+
+requires_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"the corpus is not at {CORPUS}")
+
+
+def corpus_files(folder: str, pattern: str = "*", *, exclude: str = "") -> list[object]:
+    """Real files of the corpus as test parameters; one that skips with a reason if there is no corpus."""
+    found = sorted(path for path in (CORPUS / folder).glob(pattern) if not exclude or not path.match(exclude))
+    if not found:
+        return [pytest.param(Path(pattern), marks=requires_corpus, id="no corpus")]
+    return [pytest.param(path, id=path.name) for path in found]
+
+
+@pytest.fixture(scope="session")
+def lenet_path() -> Path:
+    return SAMPLE / "lenet.onnx"
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, np.ndarray]:
+    """The sample's digits, images as the network takes them: float32 [n, 1, 28, 28]."""
+    with np.load(SAMPLE / "digits.npz") as data:
+        return {
+            "calibration": (data["calibration_images"][:, None] / np.float32(256)).astype(np.float32),
+            "evaluation": (data["evaluation_images"][:, None] / np.float32(256)).astype(np.float32),
+            "labels": data["evaluation_labels"],
+        }
+
+
+Nodes = list[onnx.NodeProto]
+MakeModel = Callable[..., onnx.ModelProto]
+
+
+@pytest.fixture(scope="session")
+def make_model() -> MakeModel:
+    """Build a checked model from nodes: ``make(nodes, inputs={name: shape}, outputs=[…], weights={…})``."""
+
+    def make(
+        nodes: Nodes,
+        *,
+        inputs: dict[str, list[int | str]],
+        outputs: list[str],
+        weights: dict[str, np.ndarray] | None = None,
+        opset: int = 17,
+        dtype: int = TensorProto.FLOAT,
+    ) -> onnx.ModelProto:
+        graph = helper.make_graph(
+            nodes,
+            "test",
+            [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, dtype, None) for name in outputs],
+            [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        inferred = onnx.shape_inference.infer_shapes(model)
+        del model.graph.output[:]
+        model.graph.output.extend(inferred.graph.output)
+        onnx.checker.check_model(model)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,232 @@
+"""The real TensorRT-RTX builder, without a GPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from trt_int8.calibration import calibrate
+from trt_int8.engine import BuildLog, build_engine, build_explicit, load
+from trt_int8.errors import BuildError, MissingDependencyError, ModelError, OutputError
+from trt_int8.quantization import quantize
+from trt_int8.ranges import Ranges, TensorRange
+from trt_int8.report import PrecisionReport
+
+
+@pytest.fixture(scope="module")
+def tensorrt():
+    return load("tensorrt_rtx")
+
+
+@pytest.fixture(scope="module")
+def lenet_ranges(lenet_path, digits):
+    return calibrate(lenet_path, [{"data": image[None]} for image in digits["calibration"][:20]]).ranges
+
+
+@pytest.fixture(scope="module")
+def built(lenet_path, lenet_ranges, tmp_path_factory):
+    return build_engine(lenet_path, tmp_path_factory.mktemp("lenet") / "lenet.engine", ranges=lenet_ranges)
+
+
+@pytest.fixture(scope="module")
+def lenet_qdq_path(lenet_path, lenet_ranges, tmp_path_factory):
+    path = tmp_path_factory.mktemp("qdq") / "lenet.qdq.onnx"
+    onnx.save(quantize(lenet_path, lenet_ranges).model, path)
+    return path
+
+
+def precisions(report: PrecisionReport) -> dict[str, str]:
+    return {node.node: node.precision for node in report.last.nodes}
+
+
+def multiplying(report: PrecisionReport) -> dict[str, str]:
+    found = precisions(report)
+    return {name: found[name] for name in ("conv1", "conv2", "ip1", "ip2")}
+
+
+def test_the_log_shows_what_multiplies_in_int8(built):
+    assert multiplying(built.report) == dict.fromkeys(["conv1", "conv2", "ip1", "ip2"], "int8")
+    assert len(built.report.last.int8_layers) == 4
+    assert built.engine.stat().st_size == len(built.plan.data) > 100_000
+    assert (built.plan.target, built.route) == ("sm89", "explicit")
+    # the report is the log's: reading the file again gives the same
+    assert PrecisionReport.from_log(built.log).to_dict() == built.report.to_dict()
+
+
+def test_without_qdq_nothing_runs_in_int8(lenet_path, tensorrt, tmp_path):
+    with BuildLog(tmp_path / "float.log") as log:
+        build_explicit(onnx.load(lenet_path), tensorrt=tensorrt, log=log)
+    report = PrecisionReport.from_log(tmp_path / "float.log")
+    assert multiplying(report) == dict.fromkeys(["conv1", "conv2", "ip1", "ip2"], "fp32")
+    assert report.last.int8_layers == ()
+
+
+def test_a_gemm_with_weight_qdq_on_the_wrong_axis_is_not_int8(lenet_path, lenet_ranges, tensorrt):
+    model = quantize(lenet_path, lenet_ranges).model
+    dequantize = next(n for n in model.graph.node if n.name == "ip1_weight_DQ")
+    dequantize.attribute[0].i = 1
+    for tensor in model.graph.initializer:
+        if tensor.name in dequantize.input[1:]:
+            values = np.resize(numpy_helper.to_array(tensor), 800)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.checker.check_model(model, full_check=True)
+    log = BuildLog()
+    build_explicit(model, tensorrt=tensorrt, log=log)
+    report = PrecisionReport.from_lines(log.lines)
+    assert multiplying(report) == {
+        "conv1": "int8",
+        "conv2": "int8",
+        "ip1": "weight_dequantized",
+        "ip2": "int8",
+    }
+
+
+def fresh_process(code: str) -> str:
+    """What ``code`` prints in a process in which no build has failed."""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_targets(lenet_qdq_path, tensorrt):
+    targets = [target for target in tensorrt.targets if target not in ("current", "sm75")]
+    assert {"sm80", "sm86", "sm89", "sm120", "sm121"} <= set(targets)
+    found = fresh_process(f"""
+import onnx
+from trt_int8.engine import BuildLog, build_explicit, load
+from trt_int8.report import PrecisionReport
+for target in {targets!r}:
+    log = BuildLog()
+    plan = build_explicit(onnx.load({str(lenet_qdq_path)!r}), tensorrt=load(target=target), log=log, target=target)
+    print(plan.target, len(PrecisionReport.from_lines(log.lines).last.int8_layers))
+""")
+    assert found.splitlines() == [f"{target} 4" for target in targets]
+
+
+def test_unknown_target_is_found_before_anything_runs(lenet_path, tmp_path):
+    def never():
+        raise AssertionError("calibration started")
+        yield
+
+    with pytest.raises(BuildError, match="cannot build for target 'sm42'; it can for current, sm75, "):
+        build_engine(lenet_path, tmp_path / "e", batches=never(), target="sm42")
+    assert not list(tmp_path.iterdir())
+
+
+def test_qdq_model_is_built_as_it_is(lenet_path, lenet_ranges, tmp_path):
+    model = quantize(lenet_path, lenet_ranges).model
+    result = build_engine(model, tmp_path / "e")
+    assert result.quantized is None
+    assert result.reason == "the model holds Q/DQ nodes"
+    assert len(result.report.last.int8_layers) == 4
+    with pytest.raises(BuildError, match="leave out the data and the cache"):
+        build_engine(model, tmp_path / "e", ranges=lenet_ranges)
+
+
+def test_dynamic_batch(make_model, rng, tmp_path):
+    model = make_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")],
+        inputs={"x": ["n", 64]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(64, 32)).astype(np.float32)},
+    )
+    some = Ranges({"x": TensorRange(1.0, source="test")})
+    with pytest.raises(BuildError, match=r"x: float32 \[n, 64\] has a dynamic batch; .*--batch-size N"):
+        build_engine(model, tmp_path / "e", ranges=some)
+    result = build_engine(model, tmp_path / "e", ranges=some, batch_size=8)
+    assert precisions(result.report) == {"fc": "int8"}
+    assert "MaxShape: [8,64]" in result.log.read_text()
+
+
+def test_other_dynamic_dimensions_are_refused(make_model, tmp_path):
+    w = np.ones((2, 3, 1, 1), np.float32)
+    model = make_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="c")],
+        inputs={"x": [1, 3, "h", "h"]},
+        outputs=["y"],
+        weights={"w": w},
+    )
+    with pytest.raises(BuildError, match="dynamic dimensions besides the batch"):
+        build_engine(model, tmp_path / "e", ranges=Ranges({"x": TensorRange(1.0, source="test")}))
+
+
+class TestFailedBuilds:
+    @pytest.fixture
+    def refused(self, lenet_path, lenet_ranges):
+        """uint8 zero points: fine for onnxruntime, refused by TensorRT's parser."""
+        model = quantize(lenet_path, lenet_ranges).model
+        for tensor in model.graph.initializer:
+            if tensor.name == "data_zero_point":
+                tensor.CopyFrom(numpy_helper.from_array(np.uint8(128), tensor.name))
+        return model
+
+    def test_the_parsers_own_line_and_the_log_are_named(self, refused, tmp_path):
+        engine = tmp_path / "e"
+        engine.write_bytes(b"old engine")
+        with pytest.raises(BuildError, match="cannot parse the model") as caught:
+            build_engine(refused, engine, log=tmp_path / "build.log")
+        assert caught.value.log == tmp_path / "build.log"
+        assert any("shiftIsAllZeros" in line and "data_Q" in line for line in caught.value.lines)
+        assert str(tmp_path / "build.log") in str(caught.value)
+        assert "[E] " in (tmp_path / "build.log").read_text()
+        assert engine.read_bytes() == b"old engine"
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["build.log", "e"]
+
+    @pytest.mark.parametrize(
+        ("target", "line"),
+        [("current", "CUDA driver version is insufficient"), ("sm75", "FP32 GEMM is not supported")],
+    )
+    def test_the_builders_own_line_is_named(self, lenet_path, tensorrt, tmp_path, target, line):
+        if target == "current" and Path("/proc/driver/nvidia").exists():
+            pytest.skip("there is a GPU, so building for it does not fail")
+        with pytest.raises(BuildError) as caught, BuildLog(tmp_path / "b.log") as log:
+            build_explicit(onnx.load(lenet_path), tensorrt=tensorrt, log=log, target=target)
+        assert any(line in text for text in caught.value.lines)
+        assert str(tmp_path / "b.log") in str(caught.value)
+        # After a failure this process is suspect, and every later log says so.
+        later = BuildLog()
+        build_explicit(onnx.load(lenet_path), tensorrt=tensorrt, log=later)
+        assert "a build failed earlier in this process" in later.warnings[0]
+
+    def test_results_that_cannot_be_written_are_found_first(self, lenet_path, lenet_ranges, tmp_path):
+        with pytest.raises(OutputError, match="the folder .*/no does not exist"):
+            build_engine(lenet_path, tmp_path / "no" / "e", ranges=lenet_ranges)
+        with pytest.raises(OutputError, match="it is a folder"):
+            build_engine(lenet_path, tmp_path / "e", ranges=lenet_ranges, log=tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_bad_model_leaves_the_old_log(self, tmp_path):
+        (tmp_path / "m.onnx").write_bytes(b"")
+        (tmp_path / "e.log").write_text("old")
+        with pytest.raises(ModelError):
+            build_engine(tmp_path / "m.onnx", tmp_path / "e")
+        assert (tmp_path / "e.log").read_text() == "old"
+
+    def test_neither_data_nor_ranges(self, lenet_path, tmp_path):
+        with pytest.raises(ValueError, match="one of the two"):
+            build_engine(lenet_path, tmp_path / "e")
+
+
+def test_capabilities(tensorrt):
+    assert tensorrt.builds_ahead_of_time
+    assert not tensorrt.has_implicit_int8
+    assert tensorrt.targets[0] == "current"
+    assert tensorrt.default_target == "sm89"
+    assert tensorrt.name.startswith("TensorRT-RTX 1.")
+
+
+def test_a_missing_tensorrt_names_the_command(monkeypatch):
+    import importlib
+
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(
+        MissingDependencyError, match="pip install tensorrt-rtx-cu13 .*pip install 'tensorrt-cu12>=10,<11'"
+    ):
+        load()

@@ -1,0 +1,68 @@
+import math
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from trt_int8.batches import ArraySamples, batched
+from trt_int8.errors import DataError, ModelError
+from trt_int8.evaluation import evaluate
+from trt_int8.evaluation.metrics import Difference
+
+
+def scaled(make_model, factor, output="y"):
+    return make_model(
+        [helper.make_node("Mul", ["x", "f"], [output])],
+        inputs={"x": ["n", 4]},
+        outputs=[output],
+        weights={"f": np.array(factor, np.float32)},
+    )
+
+
+def test_figures_of_a_known_error(make_model, rng):
+    x = rng.normal(size=(10, 4)).astype(np.float32)
+    batches = list(batched(ArraySamples({"x": x}), 3))
+    result = evaluate(scaled(make_model, 1), scaled(make_model, 1.1), batches)
+    assert result.samples == 10
+    assert result.outputs["y"].sqnr_db == pytest.approx(20, abs=1e-4)  # error is a tenth everywhere
+    assert result.outputs["y"].cosine == pytest.approx(1)
+    assert result.outputs["y"].max_abs_error == pytest.approx(np.abs(x).max() / 10, rel=1e-5)
+    assert result.top1 is None
+
+
+def test_equal_models(make_model):
+    result = evaluate(scaled(make_model, 2), scaled(make_model, 2), [{"x": np.ones((1, 4), np.float32)}])
+    assert result.outputs["y"].sqnr_db == math.inf
+    assert result.to_dict()["outputs"]["y"]["sqnr_db"] is None
+
+
+def test_top1_counts_right_answers(make_model):
+    x = np.array([[0, 9, 0, 1], [5, 0, 0, 1], [0, 0, 3, 1], [1, 2, 3, 9]], np.float32)
+    # the second model prefers the last class by far
+    result = evaluate(
+        scaled(make_model, 1),
+        scaled(make_model, [1, 1, 1, 4.5]),
+        batched(ArraySamples({"x": x}), 3),
+        labels=[1, 0, 3, 3],
+    )
+    assert result.top1.reference == 0.75
+    assert result.top1.quantized == 1.0
+    assert result.top1.agreement == 0.75
+
+
+def test_mistakes(make_model):
+    batch = [{"x": np.ones((3, 4), np.float32)}]
+    with pytest.raises(ModelError, match=r"share no output \(first: y; second: z\)"):
+        evaluate(scaled(make_model, 1), scaled(make_model, 1, "z"), batch)
+    with pytest.raises(DataError, match="2 labels for 3 samples"):
+        evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, labels=[0, 1])
+    with pytest.raises(ModelError, match="output 'logits' is not in both models; choose one of y"):
+        evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, output="logits")
+
+
+def test_zero_signal():
+    difference = Difference()
+    difference.add(np.zeros(3), np.zeros(3))
+    assert (difference.sqnr_db, difference.cosine) == (math.inf, 1.0)
+    difference.add(np.zeros(3), np.ones(3))
+    assert (difference.sqnr_db, difference.cosine) == (-math.inf, 0.0)

@@ -1,0 +1,90 @@
+"""Hold batches against the model's inputs before anything runs on them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_int8.errors import DataError
+from trt_int8.model.inputs import InputSpec
+
+Batch = Mapping[str, npt.NDArray[np.generic]]
+
+
+def checked(
+    batches: Iterable[Mapping[str, npt.ArrayLike]], specs: Mapping[str, InputSpec], *, place: str = "the data"
+) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
+    """Pass batches on, in the order of the model's inputs, once names, shapes, dtypes and values fit.
+
+    Raises:
+        DataError: naming batch, input and index of the first thing wrong; also if there is no batch.
+    """
+    number = -1
+    for number, batch in enumerate(batches):
+        where = f"{place}, batch {number}"
+        if not isinstance(batch, Mapping):
+            raise DataError(
+                f"{where}: is a {type(batch).__name__}; each batch must be a dict {{input name: array}} "
+                f"with the inputs {', '.join(specs)}"
+            )
+        _check_names(batch, specs, where)
+        yield {name: _checked_array(batch[name], spec, where) for name, spec in specs.items()}
+    if number < 0:
+        raise DataError(
+            f"{place}: holds no batches; if it is a generator it may have been used up already, "
+            "so pass a fresh one (or a list)"
+        )
+
+
+def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], where: str) -> None:
+    for name in batch:
+        if name not in specs:
+            near = difflib.get_close_matches(str(name), list(specs), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"{where}: {name!r} is no input of the model (inputs: {', '.join(specs)}){hint}")
+    for name in specs:
+        if name not in batch:
+            raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")
+
+
+def _checked_array(value: npt.ArrayLike, spec: InputSpec, where: str) -> npt.NDArray[np.generic]:
+    array = np.asarray(value)
+    place = f"{where}, input {spec.name!r}"
+    if array.dtype != spec.dtype:
+        raise DataError(
+            f"{place}: dtype is {array.dtype} and the model takes {spec.dtype}; convert and scale the "
+            f"samples as in training, then .astype('{spec.dtype}')"
+        )
+    fits = len(array.shape) == len(spec.shape) and all(
+        isinstance(want, str) or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, spec.shape))
+        raise DataError(
+            f"{place}: shape is {list(array.shape)} and the model takes [{wanted}]{_shape_hint(array, spec)}"
+        )
+    if array.size == 0:
+        raise DataError(f"{place}: is empty (shape {list(array.shape)}); leave such batches out")
+    if spec.is_float and not np.isfinite(array).all():
+        index = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise DataError(
+            f"{place}, index {index}: value is {array[tuple(index)]}; calibration data must be finite, "
+            "so mend or remove that sample"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _shape_hint(array: npt.NDArray[np.generic], spec: InputSpec) -> str:
+    fixed = spec.batch
+    if len(array.shape) == len(spec.shape) and fixed is not None and array.shape[0] != fixed:
+        if array.shape[0] < fixed:
+            return f"; a short last batch: drop or pad it (the model's batch size is fixed at {fixed})"
+        return f"; the model's batch size is fixed at {fixed}"
+    if len(array.shape) + 1 == len(spec.shape):
+        return "; the batch axis is missing"
+    if len(array.shape) == 4 and len(spec.shape) == 4 and array.shape[3] == spec.shape[1]:
+        return "; it looks channels-last: transpose to NCHW"
+    return ""

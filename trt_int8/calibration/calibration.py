@@ -1,0 +1,64 @@
+"""Model and data in, ranges out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy.typing as npt
+import onnx
+
+from trt_int8.calibration.collect import collect
+from trt_int8.calibration.histograms import Histograms
+from trt_int8.model.load import load_model
+from trt_int8.ranges.ranges import Ranges
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The result of `calibrate`.
+
+    Attributes:
+        ranges: tensor → amax.
+        histograms: what the ranges were computed from; mergeable with other shards.
+        algorithm: the method that chose the ranges.
+    """
+
+    ranges: Ranges
+    histograms: Histograms
+    algorithm: str
+
+    @property
+    def samples(self) -> int:
+        return self.histograms.samples
+
+    def merge(self, other: Calibration) -> Calibration:
+        """The calibration of both parts of the data, by this one's algorithm."""
+        histograms = self.histograms.merge(other.histograms)
+        return Calibration(histograms.ranges(algorithm=self.algorithm), histograms, self.algorithm)
+
+
+def calibrate(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    batches: Iterable[Mapping[str, npt.ArrayLike]],
+    *,
+    algorithm: str = "entropy",
+    threads: int | None = None,
+) -> Calibration:
+    """Find the dynamic range of every float tensor of ``model`` on the CPU.
+
+    Args:
+        model: the trained float model.
+        batches: any iterable of ``{input name: array}`` with the dtypes and shapes the model takes.
+        algorithm: ``entropy`` (TensorRT's published method), ``minmax``, ``percentile`` or ``mse``.
+        threads: onnxruntime's threads inside an operator.
+
+    Raises:
+        ModelError: the model cannot be read or run.
+        DataError: a batch does not fit the model, or there is none.
+        CalibrationError: the model computes NaN.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    histograms = collect(load_model(model), batches, threads=threads)
+    return Calibration(histograms.ranges(algorithm=algorithm), histograms, algorithm)

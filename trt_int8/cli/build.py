@@ -1,0 +1,67 @@
+"""``trt-int8 build``: model in, engine, log and precision report out."""
+
+from __future__ import annotations
+
+import click
+
+from trt_int8.cli import options
+
+
+@click.command()
+@options.model
+@options.output("The engine to write.")
+@options.cache
+@click.option(
+    "--log", metavar="FILE", type=click.Path(), help="TensorRT's verbose log (default: beside the engine)."
+)
+@click.option(
+    "--target",
+    metavar="SM",
+    help="GPU to build for: sm75, sm80, sm86, sm89, …, or current [default: sm89 without a GPU].",
+)
+@options.algorithm
+@options.data(required=False)
+def build(
+    model: str,
+    output: str,
+    cache: str | None,
+    log: str | None,
+    target: str | None,
+    algorithm: str,
+    data: options.DataOptions,
+) -> None:
+    """Build an INT8 engine from MODEL and report which layers got INT8.
+
+    A model with Q/DQ nodes is built as it is; any other is calibrated (--data) or takes ranges from a
+    calibration cache (--cache), and Q/DQ pairs are inserted.
+
+    \b
+    Example:
+      trt-int8 build model.onnx --data samples.npz -o model.engine --target sm89
+    """
+    from trt_int8.engine import build_engine
+    from trt_int8.model import load_model
+    from trt_int8.quantization import has_qdq
+    from trt_int8.ranges import CalibrationCache
+
+    loaded = load_model(model)
+    if not has_qdq(loaded):
+        options.require_one(data, cache)
+    opened = None if data.data is None else data.open(loaded)
+    result = build_engine(
+        loaded,
+        output,
+        batches=None if opened is None else opened.batches(),
+        ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
+        algorithm=algorithm,
+        target=target,
+        log=log,
+        batch_size=opened.batch_size if opened else data.batch_size,
+    )
+    plan = result.plan
+    if result.quantized is not None:
+        options.report_skipped(result.quantized)
+    click.echo(f"route: {result.route} ({result.reason})")
+    click.echo(result.report.to_text(), nl=False)
+    click.echo(f"engine: {result.engine} ({len(plan.data):,} bytes, {plan.target}, {plan.tensorrt})")
+    click.echo(f"log: {result.log}")

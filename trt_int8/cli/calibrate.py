@@ -1,0 +1,29 @@
+"""``trt-int8 calibrate``: model and data in, calibration cache out."""
+
+from __future__ import annotations
+
+import click
+
+from trt_int8.cli import options
+
+
+@click.command()
+@options.model
+@options.output("The calibration cache to write.")
+@options.algorithm
+@options.data(required=True)
+def calibrate(model: str, output: str, algorithm: str, data: options.DataOptions) -> None:
+    """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
+
+    \b
+    Example:
+      trt-int8 calibrate model.onnx --data samples.npz -o model.cache
+    """
+    from trt_int8.calibration import calibrate as run
+    from trt_int8.model import load_model
+    from trt_int8.ranges import CalibrationCache
+
+    loaded = load_model(model)
+    result = run(loaded, data.open(loaded).batches(), algorithm=algorithm)
+    CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
+    click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

@@ -1,0 +1,146 @@
+"""Build an engine from a model whose Q/DQ nodes (if any) say what runs in INT8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from trt_int8.engine.log import BuildLog
+from trt_int8.engine.tensorrt import TensorRT
+from trt_int8.errors import BuildError
+from trt_int8.model.inputs import InputSpec, input_specs
+from trt_int8.model.load import serialize
+
+#: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
+#: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
+_failed_before = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A serialized engine.
+
+    Attributes:
+        data: the bytes to write to an engine file.
+        target: what it was built for.
+        tensorrt: name and version of what built it.
+    """
+
+    data: bytes
+    target: str
+    tensorrt: str
+
+
+def build_explicit(
+    model: onnx.ModelProto,
+    *,
+    tensorrt: TensorRT,
+    log: BuildLog,
+    target: str | None = None,
+    batch_size: int | None = None,
+) -> Plan:
+    """Parse ``model`` and build it with strong typing.
+
+    Args:
+        model: the model, quantized or not.
+        tensorrt: from `trt_int8.engine.load`.
+        log: gets every line TensorRT says.
+        target: see `TensorRT.targets`; None takes `TensorRT.default_target`.
+        batch_size: the largest batch, for a model whose first axis is dynamic (the smallest is 1).
+
+    Raises:
+        BuildError: the parser or the builder refused; carries their own lines.
+    """
+    global _failed_before
+    target = tensorrt.resolve_target(target)
+    log.add("I", f"trt_int8: building with {tensorrt.name} for {target}")
+    if _failed_before:
+        log.add(
+            "W",
+            "trt_int8: a build failed earlier in this process, after which TensorRT-RTX may use fewer INT8 "
+            "kernels; compare the report with one of a fresh process",
+        )
+    try:
+        return _build(model, tensorrt, log, target, batch_size)
+    except BuildError:
+        _failed_before = True
+        raise
+
+
+def _build(
+    model: onnx.ModelProto, tensorrt: TensorRT, log: BuildLog, target: str, batch_size: int | None
+) -> Plan:
+    logger = tensorrt.logger(log)
+    try:
+        # Without a driver the constructor of the builder itself fails.
+        builder = tensorrt.module.Builder(logger)
+        network = builder.create_network(tensorrt.explicit_network_flags())
+        config = builder.create_builder_config()
+    except (TypeError, RuntimeError) as error:
+        raise BuildError(
+            f"{tensorrt.name} does not start", lines=log.errors or [str(error)], log=log.path
+        ) from error
+    tensorrt.set_target(config, target)
+    tensorrt.set_detailed_layers(config)
+    parse_model(model, tensorrt, network, logger, log)
+    add_profile(builder, config, input_specs(model), batch_size)
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise BuildError(
+            f"{tensorrt.name} could not build the engine for {target}", lines=log.errors, log=log.path
+        )
+    return Plan(bytes(serialized), target, tensorrt.name)
+
+
+def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:
+    """Have TensorRT's ONNX parser fill ``network``.
+
+    Raises:
+        BuildError: it refuses; carries its lines.
+    """
+    parser = tensorrt.module.OnnxParser(network, logger)
+    if parser.parse(serialize(model)):
+        return
+    lines = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
+    raise BuildError(f"{tensorrt.name} cannot parse the model", lines=lines or log.errors, log=log.path)
+
+
+def _parser_error(error: Any) -> str:
+    """One line for a ParserError; older parsers name no node."""
+    name = error.node_name() if hasattr(error, "node_name") else ""
+    operator = error.node_operator() if hasattr(error, "node_operator") else ""
+    where = f"node {name!r} ({operator}): " if name or operator else ""
+    return f"{where}{' '.join(str(error.desc()).split())}"
+
+
+def add_profile(builder: Any, config: Any, specs: dict[str, InputSpec], batch_size: int | None) -> None:
+    """An optimization profile from 1 to ``batch_size`` samples, where the first axis is dynamic."""
+    dynamic = [spec for spec in specs.values() if any(isinstance(size, str) for size in spec.shape)]
+    if not dynamic:
+        return
+    for spec in dynamic:
+        inner = [size for size in spec.shape[1:] if isinstance(size, str)]
+        if inner:
+            raise BuildError(
+                f"input {spec} has dynamic dimensions besides the batch ({', '.join(inner)}); fix them, for "
+                f"instance: python -m onnxruntime.tools.make_dynamic_shape_fixed --dim_param {inner[0]} …"
+            )
+    if batch_size is None:
+        raise BuildError(
+            f"input {dynamic[0]} has a dynamic batch; say how large it may get: --batch-size N (batch_size=N)"
+        )
+    profile = builder.create_optimization_profile()
+    for spec in specs.values():
+        rest = spec.shape[1:]
+        first = (spec.shape[0], spec.shape[0]) if spec.batch else (1, batch_size)
+        smallest, largest = (first[0], *rest), (first[1], *rest)
+        profile.set_shape(spec.name, smallest, largest, largest)
+    config.add_optimization_profile(profile)
+
+
+def default_log(engine: Path) -> Path:
+    """Where the log of a build goes that names no file for it: beside the engine."""
+    return engine.with_suffix(".log")

@@ -1,0 +1,131 @@
+"""Run a float model and its Q/DQ counterpart over the same data and compare the outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from trt_int8.batches.check import checked
+from trt_int8.errors import DataError, ModelError
+from trt_int8.evaluation.metrics import Difference, top1
+from trt_int8.model.inputs import input_specs
+from trt_int8.model.load import load_model
+from trt_int8.runtime import Session
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """One output of the quantized model against the float model's: dB, cosine, largest |error|."""
+
+    sqnr_db: float
+    cosine: float
+    max_abs_error: float
+
+
+@dataclass(frozen=True)
+class Top1:
+    """Share of samples classified right, 0 to 1, and on how many samples the two models agree."""
+
+    output: str
+    reference: float
+    quantized: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of `evaluate`: ``samples`` compared, outputs in the model's order, top-1 if labelled."""
+
+    samples: int
+    outputs: dict[str, OutputDifference]
+    top1: Top1 | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. An infinite SQNR (equal outputs) becomes null."""
+        return {
+            "samples": self.samples,
+            "outputs": {
+                name: {
+                    "sqnr_db": difference.sqnr_db if np.isfinite(difference.sqnr_db) else None,
+                    "cosine": difference.cosine,
+                    "max_abs_error": difference.max_abs_error,
+                }
+                for name, difference in self.outputs.items()
+            },
+            "top1": None if self.top1 is None else vars(self.top1),
+        }
+
+
+def evaluate(
+    reference: onnx.ModelProto | str | os.PathLike[str],
+    quantized: onnx.ModelProto | str | os.PathLike[str],
+    batches: Iterable[Mapping[str, npt.ArrayLike]],
+    *,
+    labels: npt.ArrayLike | None = None,
+    output: str | None = None,
+) -> Evaluation:
+    """Compare two models with the same inputs, onnxruntime's graph optimizations off for both.
+
+    Args:
+        reference: the float model.
+        quantized: the same model with Q/DQ nodes.
+        batches: ``{input name: array}``, see `trt_int8.batches.checked`.
+        labels: int [n], the right class of each sample, in the order of the batches.
+        output: the output that holds class scores; None takes the first.
+
+    Raises:
+        ModelError: a model cannot be read or run, or the two have different outputs.
+        DataError: a batch does not fit, or there are fewer labels than samples.
+    """
+    first, second = load_model(reference), load_model(quantized)
+    sessions = Session(first, optimize=False), Session(second, optimize=False)
+    names = [name for name in sessions[0].outputs if name in sessions[1].outputs]
+    if not names:
+        raise ModelError(
+            f"the models share no output (first: {', '.join(sessions[0].outputs)}; second: "
+            f"{', '.join(sessions[1].outputs)}); compare a model with its own quantized form"
+        )
+    scored = output if output is not None else names[0]
+    if scored not in names:
+        raise ModelError(f"output {scored!r} is not in both models; choose one of {', '.join(names)}")
+    differences = {name: Difference() for name in names}
+    predictions: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+    samples = 0
+    for number, batch in enumerate(checked(batches, input_specs(first))):
+        results = [session.run(batch, names, place=f"batch {number}") for session in sessions]
+        for name, x, y in zip(names, *results, strict=True):
+            if x.shape != y.shape:
+                raise ModelError(
+                    f"output {name!r} is {list(x.shape)} in one model and {list(y.shape)} in the other"
+                )
+            differences[name].add(x, y)
+        samples += len(next(iter(batch.values())))
+        if labels is not None:
+            scores = names.index(scored)
+            predictions.append((top1(results[0][scores]), top1(results[1][scores])))
+    outputs = {name: OutputDifference(d.sqnr_db, d.cosine, d.max_abs) for name, d in differences.items()}
+    return Evaluation(samples, outputs, None if labels is None else _top1(scored, predictions, labels))
+
+
+def _top1(
+    output: str,
+    predictions: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    labels: npt.ArrayLike,
+) -> Top1:
+    reference, quantized = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
+    right = np.asarray(labels).reshape(-1)
+    if len(right) < len(reference):
+        raise DataError(f"there are {len(right)} labels for {len(reference)} samples; give one a sample")
+    right = right[: len(reference)]
+    return Top1(
+        output,
+        reference=float((reference == right).mean()),
+        quantized=float((quantized == right).mean()),
+        agreement=float((reference == quantized).mean()),
+    )

@@ -1,0 +1,50 @@
+"""Differences between two streams of arrays, accumulated batch by batch in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass
+class Difference:
+    """Running sums over a reference x and an approximation y of it."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    other: float = 0.0
+    product: float = 0.0
+    max_abs: float = 0.0
+
+    def add(self, reference: npt.NDArray[np.generic], approximation: npt.NDArray[np.generic]) -> None:
+        """Count one batch; both of the same shape."""
+        x, y = reference.astype(np.float64).ravel(), approximation.astype(np.float64).ravel()
+        error = y - x
+        self.signal += float(x @ x)
+        self.noise += float(error @ error)
+        self.other += float(y @ y)
+        self.product += float(x @ y)
+        self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise ratio, 10·log10(Σx² / Σ(y − x)²) dB; inf if equal."""
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(self.signal / self.noise) if self.signal else -math.inf
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between x and y; 1.0 if both are zero, 0.0 if one is."""
+        norms = math.sqrt(self.signal) * math.sqrt(self.other)
+        if norms == 0:
+            return 1.0 if self.signal == self.other else 0.0
+        return self.product / norms
+
+
+def top1(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """The class with the highest score: [n, classes] → int64 [n]; further axes of size 1 are ignored."""
+    return np.asarray(scores.reshape(len(scores), -1).argmax(axis=1), np.int64)

@@ -1,0 +1,7 @@
+"""Reading ONNX models: the file, its inputs, its graph."""
+
+from trt_int8.model.graph import GraphIndex
+from trt_int8.model.inputs import InputSpec, input_specs
+from trt_int8.model.load import load_model, save_model
+
+__all__ = ["GraphIndex", "InputSpec", "input_specs", "load_model", "save_model"]

@@ -1,0 +1,128 @@
+"""A read-only view of an ONNX graph: who makes and who reads each tensor, and which are constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place where a tensor is read: input number ``slot`` of ``node``."""
+
+    node: onnx.NodeProto
+    slot: int
+
+
+class GraphIndex:
+    """Producers, consumers and constants of the top-level graph of a model.
+
+    The index describes the model as it was when each property was first read; make a new one after
+    changing the model. Bodies of If/Loop/Scan are read only for what they use from outside.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that a caller feeds."""
+        return tuple(value.name for value in self.graph.input if value.name not in self._initializers)
+
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        return frozenset(value.name for value in self.graph.output)
+
+    @cached_property
+    def producers(self) -> dict[str, onnx.NodeProto]:
+        """Tensor → the node that computes it."""
+        return {name: node for node in self.graph.node for name in node.output if name}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[Use]]:
+        """Tensor → where top-level nodes read it, in graph order."""
+        uses: dict[str, list[Use]] = {}
+        for node in self.graph.node:
+            for slot, name in enumerate(node.input):
+                if name:
+                    uses.setdefault(name, []).append(Use(node, slot))
+        return uses
+
+    @cached_property
+    def used_in_bodies(self) -> frozenset[str]:
+        """Tensors that bodies of If, Loop and Scan read from outside (or may: names are collected)."""
+        return frozenset(
+            name
+            for node in self.graph.node
+            for body in _bodies(node)
+            for inner in _all_nodes(body)
+            for name in inner.input
+        )
+
+    @cached_property
+    def _initializers(self) -> dict[str, onnx.TensorProto]:
+        return {tensor.name: tensor for tensor in self.graph.initializer}
+
+    @cached_property
+    def _constants(self) -> dict[str, onnx.TensorProto]:
+        """Initializers, and the values of Constant nodes that hold a tensor."""
+        found = dict(self._initializers)
+        for node in self.graph.node:
+            if node.op_type == "Constant":
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        found[node.output[0]] = attribute.t
+        return found
+
+    def is_constant(self, name: str) -> bool:
+        return name in self._constants
+
+    def constant(self, name: str) -> npt.NDArray[np.generic] | None:
+        """The value of a constant tensor; None if ``name`` is computed or fed."""
+        tensor = self._constants.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Fed inputs and computed tensors in graph order; constants left out."""
+        computed = (n for node in self.graph.node for n in node.output if n and not self.is_constant(n))
+        return (*self.inputs, *computed)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every tensor and node name in use, bodies included."""
+        return frozenset(
+            [value.name for value in self.graph.input]
+            + [tensor.name for tensor in self.graph.initializer]
+            + [name for node in _all_nodes(self.graph) for name in (node.name, *node.input, *node.output)]
+        )
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """The integer attribute ``name`` of ``node``, or ``default``."""
+    return next((a.i for a in node.attribute if a.name == name), default)
+
+
+def label(node: onnx.NodeProto) -> str:
+    """What to call ``node`` in a message: its name, or for an unnamed one its operator and output."""
+    return node.name or f"{node.op_type} → {node.output[0] if node.output else '?'}"
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute_ in node.attribute:
+        if attribute_.HasField("g"):
+            yield attribute_.g
+        yield from attribute_.graphs
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for body in _bodies(node):
+            yield from _all_nodes(body)

@@ -1,0 +1,79 @@
+"""What a model wants to be fed: the name, dtype and shape of each input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from trt_int8.errors import ModelError
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Attributes:
+        name: as in the ONNX graph.
+        dtype: what the model takes.
+        shape: one entry an axis: a size, or the name of a dynamic dimension (``"?"`` if unnamed).
+    """
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int | str, ...]
+
+    @property
+    def batch(self) -> int | None:
+        """The fixed size of the first axis; None if it is dynamic."""
+        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else None
+
+    @property
+    def is_float(self) -> bool:
+        return np.issubdtype(self.dtype, np.floating)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+def input_specs(model: onnx.ModelProto) -> dict[str, InputSpec]:
+    """The inputs a caller has to feed, in graph order; initializers listed as inputs are left out.
+
+    Raises:
+        ModelError: the model has no input, or one that is no tensor.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    specs = [_spec(value) for value in model.graph.input if value.name not in weights]
+    if not specs:
+        raise ModelError("the model has no input, so there is nothing to calibrate with")
+    return {spec.name: spec for spec in specs}
+
+
+def fixed_batch(specs: Mapping[str, InputSpec]) -> int | None:
+    """The batch size the model demands; None if it takes any.
+
+    Raises:
+        ModelError: inputs demand different sizes on their first axis.
+    """
+    sizes = {spec.batch: name for name, spec in specs.items() if spec.batch is not None}
+    if len(sizes) > 1:
+        found = ", ".join(f"{name} {size}" for size, name in sizes.items())
+        raise ModelError(
+            f"the first axes of the inputs differ ({found}), so samples cannot be batched for you; "
+            "pass an iterable of ready batches instead of arrays"
+        )
+    return next(iter(sizes), None)
+
+
+def _spec(value: onnx.ValueInfoProto) -> InputSpec:
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not tensor.elem_type:
+        raise ModelError(f"input {value.name!r} is not a tensor; only tensors can be fed")
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or "?"
+        for dim in tensor.shape.dim
+    )
+    return InputSpec(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)

@@ -1,0 +1,39 @@
+"""The arithmetic of symmetric INT8: x ≈ scale · q with q in [-128, 127] and zero point 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+#: float32, or what converts to it.
+Array = npt.NDArray[np.generic]
+
+
+def weight_scales(weights: Array, axis: int | None) -> npt.NDArray[np.float32]:
+    """max |w| / 127, per channel along ``axis`` (float32 [channels]), or one scale (axis None, rank 0).
+
+    A channel of nothing but zeros gets scale 1: TensorRT refuses a scale of 0 and every scale is exact
+    for zeros. So does one so small that its scale rounds to 0 in float32.
+    """
+    others = tuple(i for i in range(weights.ndim) if i != axis) if axis is not None else None
+    amax = np.abs(weights.astype(np.float64)).max(axis=others)
+    scales = np.asarray(amax / 127, np.float32)
+    return np.asarray(np.where(scales > 0, scales, np.float32(1)), np.float32)
+
+
+def quantize_int8(
+    values: Array, scales: npt.NDArray[np.float32], axis: int | None = None
+) -> npt.NDArray[np.int8]:
+    """round(values / scale), halves to even, clipped to [-128, 127] (ONNX QuantizeLinear, float32).
+
+    Args:
+        values: any shape.
+        scales: float32, rank 0, or [channels] along ``axis``.
+        axis: axis of the channels, for scales of rank 1.
+    """
+    if axis is not None:
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        scales = scales.reshape(shape)
+    quotient = values.astype(np.float32) / scales
+    return np.asarray(np.clip(np.rint(quotient), -128, 127), np.int8)

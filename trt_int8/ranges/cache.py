@@ -1,0 +1,176 @@
+r"""TensorRT's calibration cache, in both directions, bit for bit.
+
+A text file: a header, then a line ``name: scale`` for each tensor, the scale being the big-endian bytes
+of a float32 in hexadecimal::
+
+    TRT-8601-EntropyCalibration2
+    data: 3c008912
+
+Range and scale: amax = 127 · scale. Very old headers are ``1`` (entropy) and ``0 <double> <double>``
+(legacy). Names hold colons and spaces, so a line is split at its last ``": "``. TensorRT prints zero as
+``0``, unpadded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trt_int8 import atomic
+from trt_int8.errors import CacheError
+from trt_int8.ranges.ranges import Ranges, TensorRange
+
+_HEADER = re.compile(r"TRT-\w+-(?P<algorithm>\w+)|1|0 [0-9a-fA-F]{1,16} [0-9a-fA-F]{1,16}")
+_HEX = re.compile(r"[0-9a-fA-F]{1,8}")
+#: The header of caches written here: the first TensorRT release this package supports.
+_VERSION = "TRT-8601"
+_MINMAX, _ENTROPY2 = "MinMaxCalibration", "EntropyCalibration2"
+
+
+@dataclass(frozen=True)
+class CalibrationCache:
+    r"""The content of a cache file.
+
+    Attributes:
+        scales: tensor name → scale, in the file's order. Zero and inf occur; NaN and negative do not.
+        header: the first line.
+        text: the file as it is or will be, byte for byte in UTF-8.
+        source: what to call the cache in messages: the file it was read from.
+
+    >>> cache = CalibrationCache.parse("TRT-8601-EntropyCalibration2\ndata: 3c008912\n")
+    >>> round(cache.ranges()["data"].amax, 4)
+    0.9963
+    """
+
+    header: str
+    scales: Mapping[str, np.float32]
+    text: str = field(repr=False)
+    source: str = "the cache"
+
+    @property
+    def algorithm(self) -> str:
+        """``EntropyCalibration2``, ``MinMaxCalibration``, …, as TensorRT spells it."""
+        match = _HEADER.fullmatch(self.header)
+        named = match and match["algorithm"]
+        return named or {"1": "EntropyCalibration"}.get(self.header, "LegacyCalibration")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> CalibrationCache:
+        """Read a cache file.
+
+        Raises:
+            CacheError: no such file, or a line that is no part of a cache (named as file:line).
+        """
+        file = Path(path)
+        try:
+            text = file.read_bytes().decode("utf-8")
+        except FileNotFoundError as error:
+            raise CacheError(f"{file}: no such file; check the path of the cache") from error
+        except IsADirectoryError as error:
+            raise CacheError(f"{file} is a folder; give the cache file in it") from error
+        except OSError as error:
+            raise CacheError(f"{file}: cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise CacheError(
+                f"{file}: not text (byte {error.start}), so not a TensorRT calibration cache"
+            ) from error
+        return cls.parse(text, source=str(file))
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "the cache") -> CalibrationCache:
+        """Parse the text of a cache; LF and CRLF, with and without a final newline.
+
+        Raises:
+            CacheError: see `read`.
+        """
+        lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+        header = lines[0].strip()
+        if not _HEADER.fullmatch(header):
+            raise CacheError(
+                f"{source}:1: {_shown(lines[0])} is not the header of a TensorRT calibration cache, "
+                "which looks like TRT-8601-EntropyCalibration2"
+            )
+        scales: dict[str, np.float32] = {}
+        for number, line in enumerate(lines[1:], start=2):
+            if not line.strip():
+                continue
+            place = f"{source}:{number}"
+            name, scale = _entry(line, place)
+            if number == len(lines) and scale and len(line.rpartition(": ")[2].strip()) < 8:
+                raise CacheError(
+                    f"{place}: the file ends in the middle of the scale of tensor {name!r}; it was cut "
+                    "short, so copy it again or calibrate again"
+                )
+            if name in scales:
+                raise CacheError(f"{place}: tensor {name!r} is listed twice; remove one of the lines")
+            scales[name] = scale
+        return cls(header, scales, text, source)
+
+    @classmethod
+    def from_ranges(cls, ranges: Ranges, *, algorithm: str = "entropy") -> CalibrationCache:
+        """The cache that holds ``ranges``, in their order.
+
+        TensorRT reads a cache only into a calibrator of the algorithm the header names: min-max caches
+        are for ``IInt8MinMaxCalibrator``, all others for ``IInt8EntropyCalibrator2``.
+
+        Raises:
+            CacheError: a name with a line break, which the format cannot hold.
+        """
+        for name in ranges:
+            if "\n" in name or "\r" in name:
+                raise CacheError(
+                    f"tensor name {name!r} has a line break, which a cache cannot hold; rename the tensor"
+                )
+        header = f"{_VERSION}-{_MINMAX if algorithm == 'minmax' else _ENTROPY2}"
+        scales = {name: range_.scale for name, range_ in ranges.items()}
+        body = "".join(f"{name}: {scale_to_hex(scale)}\n" for name, scale in scales.items())
+        return cls(header, scales, f"{header}\n{body}")
+
+    def ranges(self) -> Ranges:
+        """amax = 127 · scale of each tensor; `TensorRange.scale` gives the same bits back."""
+        return Ranges(
+            {name: TensorRange(float(scale) * 127, source=self.source) for name, scale in self.scales.items()}
+        )
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write `text` in one step.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        atomic.write_text(path, self.text)
+
+
+def _entry(line: str, place: str) -> tuple[str, np.float32]:
+    name, separator, digits = line.rpartition(": ")
+    digits = digits.strip()
+    if not separator or not name:
+        raise CacheError(
+            f"{place}: {_shown(line)} is not 'tensor name: scale'; remove the line or calibrate again"
+        )
+    if not _HEX.fullmatch(digits):
+        raise CacheError(
+            f"{place}: scale {_shown(digits)} of tensor {name!r} is not a float32 in hexadecimal "
+            "(up to 8 digits); correct the line or calibrate again"
+        )
+    scale = np.float32(struct.unpack(">f", bytes.fromhex(digits.zfill(8)))[0])
+    if np.isnan(scale) or np.signbit(scale):
+        raise CacheError(
+            f"{place}: scale {digits} of tensor {name!r} is {scale}; scales are 0 or more, so calibrate again"
+        )
+    return name, scale
+
+
+def scale_to_hex(scale: np.float32) -> str:
+    """As TensorRT prints a scale: the big-endian bytes of the float32; zero is ``0``."""
+    return struct.pack(">f", scale).hex() if scale else "0"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "…")

@@ -1,0 +1,58 @@
+"""The symmetric dynamic range of each tensor, and where it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """Values from -amax to amax map to INT8 codes -127 to 127; what is beyond is clipped.
+
+    Attributes:
+        amax: 0 for a tensor that was always zero; inf if a cache says so. Held as float64, in which
+            127 · scale is exact for every float32 scale.
+        source: how it was found: an algorithm, ``entropy of conv1``, a cache file, …
+    """
+
+    amax: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.amax) or self.amax < 0:
+            raise ValueError(f"amax is {self.amax}; it must be 0 or more")
+
+    @property
+    def scale(self) -> np.float32:
+        """amax / 127, the step of one INT8 code, as TensorRT and ONNX store it."""
+        # Rounded once, from float64: a scale that came from a cache comes back bit for bit.
+        with np.errstate(over="ignore"):
+            return np.float32(self.amax / 127)
+
+    @property
+    def usable(self) -> bool:
+        """Whether TensorRT takes the scale: it must be positive and finite in float32."""
+        return bool(0 < self.scale < np.inf)
+
+
+class Ranges(Mapping[str, TensorRange]):
+    """Tensor name → `TensorRange`, in the graph's order. Read-only."""
+
+    def __init__(self, ranges: Mapping[str, TensorRange]) -> None:
+        self._ranges = dict(ranges)
+
+    def __getitem__(self, name: str) -> TensorRange:
+        return self._ranges[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranges)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def __repr__(self) -> str:
+        return f"Ranges({len(self)} tensors)"

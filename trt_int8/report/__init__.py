@@ -1,0 +1,29 @@
+"""Which layers of an engine run in INT8, and why the others do not: read from TensorRT's own output."""
+
+from trt_int8.report.records import (
+    Build,
+    Calibration,
+    Candidate,
+    Evidence,
+    GraphNode,
+    Layer,
+    Node,
+    Reason,
+    Tensor,
+    Warnings,
+)
+from trt_int8.report.report import PrecisionReport
+
+__all__ = [
+    "Build",
+    "Calibration",
+    "Candidate",
+    "Evidence",
+    "GraphNode",
+    "Layer",
+    "Node",
+    "PrecisionReport",
+    "Reason",
+    "Tensor",
+    "Warnings",
+]
