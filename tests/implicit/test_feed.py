@@ -89,6 +89,7 @@ def test_the_hash_is_known_after_reading():
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
+        (None, "batch 0 is a NoneType; each"),
         ([1, 2], "batch 0 is a list; each batch must be a dict"),
         ({}, "batch 0 is an empty dict"),
         ({"x": np.float32(1)}, r"input 'x': shape is \[\]; the first axis must count the samples"),

@@ -64,7 +64,7 @@ class CalibratorCallbacks:
         #: Names of the network's tensors, once a builder knows them; part of the fingerprint.
         self.tensors: tuple[str, ...] | None = None
         staged = device.staged if isinstance(device, ConvertingDevice) else None
-        self._feed = Feed(batches, specs=specs, staged=staged)
+        self._feed = Feed(batches, specs=specs, staged=staged, loading=self.interrupts.loading)
         self._device = device
         self._model = None if model is None else model_id(model)
         self._data = data
@@ -159,7 +159,7 @@ class CalibratorCallbacks:
         if self._failure is not None:
             return otherwise
         try:
-            with self.interrupts.delivered():
+            with self.interrupts.callback():
                 return action()
         except BaseException as error:
             self._failure, self._traceback = error, error.__traceback__

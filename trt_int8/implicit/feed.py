@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class Feed:
         batches: ``{input name: array}``.
         specs: the model's inputs, where the model is known.
         staged: what the device makes of an input, see `ConvertingDevice.staged`; None: nothing.
+        loading: entered while ``batches`` loads.
 
     Attributes:
         read: number of batches handed out so far.
@@ -46,8 +48,9 @@ class Feed:
         *,
         specs: Mapping[str, InputSpec] | None = None,
         staged: Staged | None = None,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._source = iter(batches)
+        self._source = _watched(batches, loading)
         self._specs = specs
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
         self._first: Batch | None = None
@@ -121,9 +124,10 @@ class Feed:
 
     def _peek(self) -> Batch:
         if self._first is None:
-            first = next(self._source, None)
-            if first is None:
-                raise CalibrationError(_NO_BATCHES)
+            try:
+                first = next(self._source)
+            except StopIteration:
+                raise CalibrationError(_NO_BATCHES) from None
             if not isinstance(first, Mapping) or not first:
                 found = "an empty dict" if isinstance(first, Mapping) else f"a {type(first).__name__}"
                 raise DataError(f"batch 0 is {found}; each batch must be a dict {{input name: array}}")
@@ -142,6 +146,20 @@ class Feed:
                 sample.update(f"{name} {array.dtype.str} {array.shape[1:]} ".encode())
                 sample.update(array[index].tobytes())
             self._digest = (self._digest + int.from_bytes(sample.digest(), "big")) % 2**256
+
+
+def _watched(
+    batches: Iterable[Batch], loading: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Batch]:
+    with loading():
+        source = iter(batches)
+    while True:
+        with loading():
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+        yield batch
 
 
 def on_device(value: object) -> bool:
