@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.fingerprint import Fingerprint
+from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.summary import CalibrationSummary
 
 if TYPE_CHECKING:
-    from trt_int8.implicit.calibrators import EntropyCalibrator, MinMaxCalibrator
+    from trt_int8.implicit.calibrators import EntropyCalibrator as EntropyCalibrator
+    from trt_int8.implicit.calibrators import MinMaxCalibrator as MinMaxCalibrator
 
-__all__ = [
-    "CalibrationSummary",
-    "CalibratorCallbacks",
-    "EntropyCalibrator",
-    "Fingerprint",
-    "MinMaxCalibrator",
-]
+# Without the two classes that need TensorRT, so that a star import works everywhere.
+__all__ = ["CalibrationSummary", "CalibratorCallbacks", "Fingerprint", "ImplicitOptions"]
 
 _NEED_TENSORRT = ("EntropyCalibrator", "MinMaxCalibrator")
 

@@ -108,11 +108,9 @@ class CalibratorCallbacks:
             CalibrationError: also if calibration stopped before the end of the data.
             BaseException: whatever the loader or the device raised; KeyboardInterrupt for Ctrl-C.
         """
-        self.close()
+        self._guard(self.close, otherwise=None)
         if self._failure is not None:
             raise self._failure.with_traceback(self._traceback)
-        if self.interrupts.pending:
-            raise KeyboardInterrupt
         if self._batches and not self._ended:
             raise CalibrationError(
                 f"calibration stopped after {self._batches} batches although the data had not ended: the "
