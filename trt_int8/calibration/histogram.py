@@ -19,15 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from trt_int8.calibration.counting import BINS, Counts, count
 from trt_int8.errors import CalibrationError
 
-Counts = npt.NDArray[np.int64]
-
-#: Bins on each side of zero.
-BINS = 2048
 _LOG2_BINS = 11
-#: Elements counted at a time: the working set stays in the processor's cache.
-_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +76,17 @@ class Histogram:
         """
         flat = np.ascontiguousarray(values).reshape(-1)
         if flat.dtype != np.float32:
-            flat = flat.astype(np.float64)  # exact for float16, bfloat16 and float64
+            # exact: float16 and bfloat16 are subsets of float32
+            flat = flat.astype(np.float32 if flat.dtype.itemsize == 2 else np.float64)
         if flat.size == 0:
             return self
+        counted = None if self.exponent is None else count(flat, self.exponent)
+        if counted is not None:
+            return self.merge(Histogram(counted.counts, self.exponent, *counted[1:]))
+        return self._add_beyond(flat)
+
+    def _add_beyond(self, flat: npt.NDArray[np.floating]) -> Histogram:
+        """`add` where the values need a wider grid, or some are not finite."""
         lowest, highest = float(flat.min()), float(flat.max())  # NaN if any value is
         infinities = 0
         if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -95,10 +98,12 @@ class Histogram:
                 return replace(self, infinities=self.infinities + infinities)
             flat, lowest, highest = finite, float(finite.min()), float(finite.max())
         exponent = _exponent(max(-lowest, highest))
-        if self.exponent is not None and (exponent is None or exponent < self.exponent):
-            exponent = self.exponent
-        counts, zeros = _count(flat, exponent)
-        return self.merge(Histogram(counts, exponent, zeros, lowest, highest, infinities))
+        if exponent is None:
+            return self.merge(replace(Histogram.empty(), zeros=flat.size, infinities=infinities))
+        exponent = exponent if self.exponent is None else max(exponent, self.exponent)
+        counted = count(flat, exponent)
+        assert counted is not None  # the grid was chosen to hold all values
+        return self.merge(Histogram(counted.counts, exponent, *counted[1:], infinities))
 
     def merge(self, other: Histogram) -> Histogram:
         """The histogram of what both hold, whichever way round."""
@@ -138,20 +143,3 @@ def _exponent(amax: float) -> int | None:
         return None
     fraction, power = math.frexp(amax)  # amax = fraction · 2**power, 0.5 ≤ fraction < 1
     return (power - 1 if fraction == 0.5 else power) - _LOG2_BINS
-
-
-def _count(flat: npt.NDArray[np.floating], exponent: int | None) -> tuple[Counts, int]:
-    """Counts on the grid of width 2**exponent, and the number of zeros."""
-    if exponent is None:
-        return np.zeros(2 * BINS, np.int64), flat.size
-    # Multiplying float32 by a power of two is exact as long as nothing underflows or overflows;
-    # elsewhere float64 has room to spare.
-    dtype = flat.dtype if -126 <= exponent <= 0 else np.dtype(np.float64)
-    scale = dtype.type(math.ldexp(1.0, -exponent))
-    slots = np.zeros(2 * BINS + 1, np.int64)
-    for start in range(0, flat.size, _CHUNK):
-        scaled = np.multiply(flat[start : start + _CHUNK], scale, dtype=dtype)
-        # Round away from zero: slot BINS holds the zeros, slot BINS ± i the i-th bin of a side.
-        away = np.copysign(np.ceil(np.abs(scaled)), scaled)
-        slots += np.bincount(away.astype(np.int64) + BINS, minlength=2 * BINS + 1)
-    return np.delete(slots, BINS), int(slots[BINS])

@@ -1,0 +1,115 @@
+"""Count values into the bins of `trt_int8.calibration.histogram`: the hot loop of calibration.
+
+Two implementations with identical counts: numba's when it is installed (``pip install numba``; compiled
+once, then cached on the disk), numpy's otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+#: Bins on each side of zero.
+BINS = 2048
+#: Elements numpy counts at a time: the working set stays in the processor's cache.
+_CHUNK = 1 << 15
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[Any]
+
+
+class Counted(NamedTuple):
+    """Counts of one array: int64 [2·BINS] without the zeros, their number, and the extreme values."""
+
+    counts: Counts
+    zeros: int
+    minimum: float
+    maximum: float
+
+
+def count(flat: Floats, exponent: int) -> Counted | None:
+    """Counts of ``flat`` on the grid of bin width 2**exponent; None if it does not fit.
+
+    Args:
+        flat: float32 or float64 [n], contiguous, n ≥ 1.
+        exponent: log2 of the bin width.
+
+    Returns:
+        None if a value is outside the grid, infinite or NaN.
+    """
+    kernel = _numba_kernel()
+    if kernel is not None and flat.dtype == np.float32:
+        return _count_numba(kernel, flat, exponent)
+    return count_numpy(flat, exponent)
+
+
+def count_numpy(flat: Floats, exponent: int) -> Counted | None:
+    """`count` in plain numpy."""
+    minimum, maximum = float(flat.min()), float(flat.max())
+    limit = math.ldexp(BINS, exponent)
+    if not (-limit <= minimum and maximum <= limit):  # also if one is NaN
+        return None
+    dtype = np.float32 if flat.dtype == np.float32 and _exact_in_float32(exponent) else np.float64
+    scale = dtype(math.ldexp(1.0, -exponent))
+    slots = np.zeros(2 * BINS + 1, np.int64)
+    for start in range(0, flat.size, _CHUNK):
+        scaled = np.multiply(flat[start : start + _CHUNK], scale, dtype=dtype)
+        # Round away from zero: slot BINS holds the zeros, slot BINS ± i the i-th bin of a side.
+        away = np.copysign(np.ceil(np.abs(scaled)), scaled)
+        slots += np.bincount(away.astype(np.int64) + BINS, minlength=2 * BINS + 1)
+    return _counted(slots, minimum, maximum)
+
+
+def _exact_in_float32(exponent: int) -> bool:
+    """Whether float32 times 2**-exponent neither underflows nor overflows; float64 has room to spare."""
+    return -126 <= exponent <= 0
+
+
+def _counted(slots: Counts, minimum: float, maximum: float) -> Counted:
+    # + 0.0: never -0.0, which would depend on the order of the data
+    return Counted(np.delete(slots, BINS), int(slots[BINS]), minimum + 0.0, maximum + 0.0)
+
+
+_TABLES = 8
+
+
+def _count_numba(kernel: Callable[..., Any], flat: Floats, exponent: int) -> Counted | None:
+    dtype = np.float32 if _exact_in_float32(exponent) else np.float64
+    limit = np.float32(min(math.ldexp(BINS, exponent), float(np.finfo(np.float32).max)))
+    tables = np.zeros((_TABLES, 2 * BINS + 1), np.int32 if flat.size < 2**31 else np.int64)
+    ends = _key(-limit), _key(limit)
+    scale = dtype(math.ldexp(1.0, -exponent))
+    lowest, highest = kernel(flat, flat.view(np.int32), scale, *ends, tables)
+    if lowest < ends[0] or highest > ends[1]:
+        return None
+    return _counted(tables.sum(axis=0, dtype=np.int64), _value(lowest), _value(highest))
+
+
+def _key(value: np.float32) -> np.int32:
+    """An int32 that orders as the float32 does (see `trt_int8.calibration.counting_kernel`)."""
+    bits = value.view(np.int32)
+    return np.int32(bits if bits >= 0 else bits ^ np.int32(0x7FFFFFFF))
+
+
+def _value(key: int) -> float:
+    """Inverse of `_key`."""
+    bits = np.int32(key if key >= 0 else key ^ 0x7FFFFFFF)
+    return float(bits.view(np.float32))
+
+
+@functools.cache
+def _numba_kernel() -> Callable[..., Any] | None:
+    """The compiled kernel; None without numba."""
+    try:
+        import numba
+    except ImportError:
+        return None
+    from trt_int8.calibration.counting_kernel import count_into
+
+    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(count_into)
+    return compiled
