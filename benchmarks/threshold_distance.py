@@ -21,9 +21,8 @@ import onnx
 from PIL import Image, ImageDraw, ImageFont
 
 from trt_int8.calibration import Histograms, collect
-from trt_int8.calibration.collect import _with_all_outputs
+from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.thresholds.entropy import divergences, entropy_amax
-from trt_int8.runtime import Session
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "mnist"
 WHEEL = "rapidocr-onnxruntime==1.4.4"
@@ -51,13 +50,11 @@ def compare(model: onnx.ModelProto, batches: Batches) -> list[tuple[str, float, 
     """Rows of tensor, our and the textbook threshold, our and its SQNR; tied and zero tensors left out."""
     collected: Histograms = collect(model, batches)
     names = [n for n, h in collected.tensors.items() if h.amax > 0 and n not in collected.ties]
-    session = Session(_with_all_outputs(model))
-    computed = [name for name in names if name in session.outputs]
+    activations = Activations(model, tensors=names)
 
     def values():
         for batch in batches:
-            yield from ((n, batch[n]) for n in names if n in batch)
-            yield from zip(computed, session.run(batch, computed, place="a batch"), strict=True)
+            yield from activations.values(batch, place="a batch")
 
     counts = {name: np.zeros(2048, np.int64) for name in names}
     for name, array in values():

@@ -1,11 +1,11 @@
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from trt_int8.batches import ArraySamples, batched
 from trt_int8.calibration import calibrate, collect
-from trt_int8.calibration.collect import _with_all_outputs
 from trt_int8.errors import CalibrationError, DataError, ModelError
 from trt_int8.ranges import CalibrationCache
 
@@ -31,9 +31,9 @@ def test_every_float_tensor_in_graph_order(lenet_calibration):
 
 
 def test_histograms_hold_what_onnxruntime_computes(lenet_path, digits, lenet_calibration):
-    import onnx
-
-    session = onnxruntime.InferenceSession(_with_all_outputs(onnx.load(lenet_path)).SerializeToString())
+    model = onnx.load(lenet_path)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("conv1", "ip1"))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
     seen = [session.run(["conv1", "ip1"], {"data": image[None]}) for image in digits["calibration"][:100]]
     for i, name in enumerate(["conv1", "ip1"]):
         values = np.concatenate([outputs[i].ravel() for outputs in seen])
@@ -55,6 +55,56 @@ def test_order_and_shards_give_byte_identical_caches(lenet_path, digits, lenet_c
     assert merged.samples == 100
     # and it is not just that every calibration gives the same
     assert cache_bytes(shards[0]) != expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_do_not_change_a_byte(lenet_path, digits, lenet_calibration, threads):
+    calibration = calibrate(lenet_path, digit_batches(digits["calibration"][:100]), threads=threads)
+    assert cache_bytes(calibration) == cache_bytes(lenet_calibration)
+    assert calibration.samples == 100
+
+
+def test_views_share_one_histogram(lenet_calibration):
+    tensors = lenet_calibration.histograms.tensors
+    assert tensors["pool2_flat"] is tensors["pool2"]
+    assert tensors["pool1"] is not tensors["conv1"]
+
+
+def test_only_the_tensors_asked_for(lenet_path, digits, lenet_calibration):
+    images = digit_batches(digits["calibration"][:100])
+    some = collect(onnx.load(lenet_path), images, tensors=["pool2_flat", "data", "conv2"])
+    assert list(some.tensors) == ["data", "conv2", "pool2_flat"]
+    for name, histogram in some.tensors.items():
+        assert np.array_equal(histogram.counts, lenet_calibration.histograms.tensors[name].counts)
+    # a tie to a tensor outside the choice starts at the nearest one inside
+    assert some.ties == {"pool2_flat": "conv2"}
+    assert (
+        collect(onnx.load(lenet_path), [{"data": digits["calibration"][:1]}], tensors=["pool2_flat"]).ties
+        == {}
+    )
+    with pytest.raises(CalibrationError, match="'conv9' is no float tensor of the model"):
+        collect(onnx.load(lenet_path), images, tensors=["conv9"])
+
+
+def test_the_first_error_by_batch_number_is_raised(lenet_path, digits):
+    good, bad = {"data": digits["calibration"][:1]}, {"data": np.zeros((1, 1, 28, 28))}
+
+    def loader():
+        yield from [good] * 3
+        yield bad
+        raise RuntimeError("the loader came too far")
+
+    with pytest.raises(DataError, match="batch 3, input 'data': dtype is float64"):
+        calibrate(lenet_path, loader(), threads=3)
+
+
+def test_an_error_of_the_loader_comes_out_as_it_is(lenet_path, digits):
+    def loader():
+        yield {"data": digits["calibration"][:1]}
+        raise ZeroDivisionError("in the loader")
+
+    with pytest.raises(ZeroDivisionError, match="in the loader"):
+        calibrate(lenet_path, loader(), threads=2)
 
 
 def test_max_pool_and_reshape_take_their_inputs_range(lenet_calibration):
@@ -87,8 +137,6 @@ def test_memory_does_not_grow_with_the_number_of_batches(make_model):
 
 
 def test_int_inputs_and_tensors_are_left_out(make_model):
-    import onnx
-
     graph = helper.make_graph(
         [
             helper.make_node("Gather", ["table", "tokens"], ["embedded"]),

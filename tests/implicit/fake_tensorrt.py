@@ -171,7 +171,7 @@ class OnnxParser:
         self._network._inputs = [ITensor(value.name, DataType.FLOAT) for value in graph.input]
         for node in graph.node:
             dtype = DataType.INT64 if node.op_type == "Shape" else DataType.FLOAT
-            kind = LayerType[kinds.get(node.op_type, "CONVOLUTION")]
+            kind = getattr(LayerType, kinds.get(node.op_type, "CONVOLUTION"))
             outputs = [ITensor(name, dtype) for name in node.output]
             self._network._layers.append(ILayer(node.name, kind, outputs))
         return True
@@ -183,6 +183,7 @@ class Builder:
     _outcome = b"the engine"
     _cache = b"TRT-101600-EntropyCalibration2\nx: 3c008912\nconv1: 3d000000\n"
     _during = None
+    _log = ()
 
     def __init__(self, logger):
         self._logger = logger
@@ -198,9 +199,11 @@ class Builder:
 
     def build_serialized_network(self, network, config):
         built.append((network, config))
+        for line in Builder._log:
+            self._logger.log(ILogger.VERBOSE, line)
         calibrator = config.int8_calibrator
         if calibrator is not None and config.get_flag(BuilderFlag.INT8):
-            self._calibrate(network, calibrator)
+            Builder._calibrate(network, calibrator)
         if Builder._during is not None:
             Builder._during()
         monitor = config.progress_monitor
@@ -210,7 +213,8 @@ class Builder:
             config._timing._entries.add(b"measured-here")
         return Builder._outcome
 
-    def _calibrate(self, network, calibrator):
+    @staticmethod
+    def _calibrate(network, calibrator):
         calibrator.get_batch_size()
         if calibrator.read_calibration_cache() is not None:
             return

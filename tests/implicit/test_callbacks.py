@@ -208,6 +208,29 @@ def test_ctrl_c_in_the_loader_stops_it_at_once():
         calibrator.raise_if_failed()
 
 
+def test_ctrl_c_does_not_tear_a_device_apart_but_pressed_again_it_ends_the_wait():
+    class Waiting(HostDevice):
+        """Presses Ctrl-C while it is at work."""
+
+        def __init__(self):
+            self.progress = []
+
+        def stream(self, batches):
+            self.progress.append("before")
+            signal.raise_signal(signal.SIGINT)
+            self.progress.append("between")
+            signal.raise_signal(signal.SIGINT)
+            self.progress.append("after")
+
+    device = Waiting()
+    calibrator = Calibrator([batch(0)], device=device)
+    with calibrator.interrupts.held():
+        assert calibrator.get_batch(["x"]) is None
+    assert device.progress == ["before", "between"]
+    with pytest.raises(KeyboardInterrupt):
+        calibrator.raise_if_failed()
+
+
 def test_ctrl_c_works_as_ever_after_the_build():
     calibrator = make([batch(0)])
     with calibrator.interrupts.held():

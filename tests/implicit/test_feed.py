@@ -3,6 +3,7 @@ import pytest
 
 from trt_int8.errors import DataError
 from trt_int8.implicit.feed import Feed
+from trt_int8.model import InputSpec
 
 
 class OnDevice:
@@ -88,6 +89,7 @@ def test_the_hash_is_known_after_reading():
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
+        (None, "batch 0 is a NoneType; each"),
         ([1, 2], "batch 0 is a list; each batch must be a dict"),
         ({}, "batch 0 is an empty dict"),
         ({"x": np.float32(1)}, r"input 'x': shape is \[\]; the first axis must count the samples"),
@@ -104,3 +106,41 @@ def test_other_inputs_in_a_later_batch():
     x = np.zeros((1, 1), np.float32)
     with pytest.raises(DataError, match="batch 1: inputs x, y, where batch 0 has x"):
         list(Feed([{"x": x}, {"x": x, "y": x}]))
+
+
+def as_float_nchw(name, shape, dtype):
+    """A device that normalizes images, and passes the rest on."""
+    if name != "x":
+        return shape, dtype
+    n, h, w, c = shape
+    return (n, c, h, w), "float32"
+
+
+SPECS = {"x": InputSpec("x", np.dtype(np.float32), ("n", 3, 8, 4))}
+
+
+def test_images_that_the_device_normalizes_are_held_against_the_model_as_they_arrive_there():
+    images = np.zeros((2, 8, 4, 3), np.uint8)
+    feed = Feed([{"x": images}], specs=SPECS, staged=as_float_nchw)
+    assert feed.shapes == {"x": (2, 3, 8, 4)}
+    (batch,) = feed
+    assert batch["x"].dtype == np.uint8
+    wrong = np.zeros((2, 3, 8, 4), np.uint8)
+    with pytest.raises(
+        DataError, match=r"reaches TensorRT as float32\[2, 4, 3, 8\], and the model takes x: float32"
+    ):
+        list(Feed([{"x": wrong}], specs=SPECS, staged=as_float_nchw))
+
+
+def test_arrays_on_the_device_are_held_against_the_model():
+    assert len(list(Feed([{"x": OnDevice((2, 3, 8, 4))}], specs=SPECS))) == 1
+    with pytest.raises(DataError, match="reaches TensorRT as float16"):
+        list(Feed([{"x": OnDevice((2, 3, 8, 4), "<f2")}], specs=SPECS))
+    with pytest.raises(DataError, match="'y' is no input of the model, which has x"):
+        list(Feed([{"y": OnDevice((2, 3, 8, 4))}], specs=SPECS))
+
+
+def test_values_on_the_host_are_checked_against_the_model():
+    batches = [{"x": np.full((2, 3, 8, 4), value, np.float32)} for value in (0, np.nan)]
+    with pytest.raises(DataError, match=r"batch 1, input 'x', index \[0, 0, 0, 0\]: value is nan"):
+        list(Feed(batches, specs=SPECS))

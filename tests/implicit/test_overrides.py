@@ -1,5 +1,7 @@
 import json
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +189,15 @@ def test_a_rule_after_a_cache_overrides_it():
     found = bounds(rules)
     assert found["relu1"] == (0, 3)
     assert found["conv1"][1] == pytest.approx(0.9963, abs=1e-4)
+
+
+def test_the_file_in_the_docs(tmp_path):
+    docs = Path(__file__).parents[2] / "docs" / "implicit.md"
+    path = tmp_path / "ranges.yaml"
+    path.write_text(re.search(r"```yaml\n(.*?)```", docs.read_text(), re.DOTALL)[1])
+    names = ["a/relu1", "head/logits", "block3/relu", "conv"]
+    assert bounds(read_rules(path), names) == {
+        "a/relu1": (0, 6),
+        "head/logits": (-12.5, 12.5),
+        "block3/relu": None,
+    }

@@ -52,7 +52,7 @@ def calibrate(
         model: the trained float model.
         batches: any iterable of ``{input name: array}`` with the dtypes and shapes the model takes.
         algorithm: ``entropy`` (TensorRT's published method), ``minmax``, ``percentile`` or ``mse``.
-        threads: onnxruntime's threads inside an operator.
+        threads: batches in flight, each on a core of its own; None: as many as there are cores.
 
     Raises:
         ModelError: the model cannot be read or run.

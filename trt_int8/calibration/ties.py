@@ -6,18 +6,35 @@ from collections.abc import Container
 
 from trt_int8.model.graph import GraphIndex
 
+#: Operators whose output holds exactly the values of their first input.
+VIEWS = frozenset(["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"])
 #: Operators whose output holds values of their first input and nothing else. TensorRT's own
 #: calibration tables give a max-pool's output its input's scale, and a kernel that only moves INT8
 #: values cannot change it.
-PASSING = frozenset(
-    ["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Dropout"]
-)
+PASSING = VIEWS | {"MaxPool"}
 
 
 def tied_outputs(index: GraphIndex, tensors: Container[str]) -> dict[str, str]:
-    """Output of a passing operator → the tensor at the start of its chain, both in ``tensors``."""
-    ties: dict[str, str] = {}
+    """Output of a passing operator → the first tensor of its chain that is in ``tensors``."""
+    return _chains(index, PASSING, tensors)
+
+
+def view_outputs(index: GraphIndex) -> dict[str, str]:
+    """Output of a view operator → the tensor at the start of its chain of views."""
+    return _chains(index, VIEWS, {name for name in index.order if not index.is_constant(name)})
+
+
+def _chains(index: GraphIndex, operators: Container[str], tensors: Container[str]) -> dict[str, str]:
+    roots: dict[str, str] = {}
+    # A tensor outside ``tensors`` still carries the chain on, towards a start that may be inside.
+    start: dict[str, str] = {}
     for node in index.graph.node:
-        if node.op_type in PASSING and node.input and node.input[0] in tensors and node.output[0] in tensors:
-            ties[node.output[0]] = ties.get(node.input[0], node.input[0])
-    return ties
+        if node.op_type in operators and node.domain in ("", "ai.onnx") and node.input:
+            source, output = node.input[0], node.output[0]
+            root = start.get(source, source)
+            if root not in tensors:
+                root = output
+            start[output] = root
+            if root != output and output in tensors:
+                roots[output] = root
+    return roots

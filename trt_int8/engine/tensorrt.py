@@ -143,7 +143,7 @@ class TensorRT:
 
     def stop_build_when(self, config: Any, condition: Callable[[], bool]) -> None:
         """Have the build give up soon after ``condition`` holds; without effect in TensorRT 8."""
-        if hasattr(config, "progress_monitor"):
+        if hasattr(self.module, "IProgressMonitor"):
             config.progress_monitor = _monitor_class(self.module)(condition)
 
     @staticmethod

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -17,46 +15,16 @@ from trt_int8.errors import BuildError
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.interrupts import Interrupts
 from trt_int8.implicit.network import float_tensors, has_qdq_layers
+from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.overrides import Resolution, apply, resolve
-from trt_int8.implicit.precision import Constraints, keep_layers
-from trt_int8.implicit.rule_files import Source, read_rules
+from trt_int8.implicit.precision import keep_layers
+from trt_int8.implicit.rule_files import read_rules
 from trt_int8.implicit.timing_cache import TimingCache
 from trt_int8.model.inputs import InputSpec, input_specs
 
 _logger = logging.getLogger("trt_int8")
 
-Shape = tuple[int, ...]
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImplicitOptions:
-    """What the builder may do.
-
-    Attributes:
-        fp16, bf16: other precisions it may choose; without them a layer is INT8 or FP32.
-        tf32: whether FP32 layers may use TF32.
-        keep_fp16, keep_fp32: names or globs of layers to keep out of INT8. fp16 needs ``fp16``.
-        constraints: ``obey`` these or fail; or ``prefer`` them and warn.
-        ranges: dynamic ranges set by hand, see `trt_int8.implicit.rule_files`; they win over calibration,
-            later ones over earlier ones.
-        shapes: smallest, usual and largest shape of each input that is dynamic.
-        batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
-        workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
-        timing_cache: file of kernel timings, shared by builds.
-    """
-
-    fp16: bool = False
-    bf16: bool = False
-    tf32: bool = True
-    keep_fp16: Sequence[str] = ()
-    keep_fp32: Sequence[str] = ()
-    constraints: Constraints = "obey"
-    ranges: Sequence[Source] = ()
-    shapes: Mapping[str, tuple[Shape, Shape, Shape]] | None = None
-    batch_size: int | None = None
-    workspace: int | None = None
-    timing_cache: str | os.PathLike[str] | None = None
 
 
 def build_implicit(

@@ -18,7 +18,7 @@ from trt_int8.implicit.store import CacheStore
 from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model import input_specs, load_model
 from trt_int8.ranges import CalibrationCache
-from trt_int8.streamer.device import BatchStream, Device
+from trt_int8.streamer.device import BatchStream, ConvertingDevice, Device
 
 T = TypeVar("T")
 
@@ -63,7 +63,8 @@ class CalibratorCallbacks:
         self.interrupts = Interrupts()
         #: Names of the network's tensors, once a builder knows them; part of the fingerprint.
         self.tensors: tuple[str, ...] | None = None
-        self._feed = Feed(batches, specs=specs)
+        staged = device.staged if isinstance(device, ConvertingDevice) else None
+        self._feed = Feed(batches, specs=specs, staged=staged, loading=self.interrupts.loading)
         self._device = device
         self._model = None if model is None else model_id(model)
         self._data = data
@@ -132,7 +133,7 @@ class CalibratorCallbacks:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each input in every batch; reads the first batch.
+        """Shape in which each input reaches TensorRT; reads the first batch.
 
         Raises:
             DataError, CalibrationError: see `trt_int8.implicit.feed.Feed`.
@@ -158,7 +159,7 @@ class CalibratorCallbacks:
         if self._failure is not None:
             return otherwise
         try:
-            with self.interrupts.delivered():
+            with self.interrupts.callback():
                 return action()
         except BaseException as error:
             self._failure, self._traceback = error, error.__traceback__

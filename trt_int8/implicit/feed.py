@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from trt_int8.errors import CalibrationError, DataError
 from trt_int8.model import InputSpec
 
 Batch = Mapping[str, Any]
+Kind = tuple[tuple[int, ...], str]  # shape and dtype
+Staged = Callable[[str, tuple[int, ...], str], Kind]
 
 _NO_BATCHES = """the data holds no batches, so there is nothing to calibrate with. Likely causes:
   - a generator that was used up before: pass a list, or a fresh generator
@@ -32,14 +35,24 @@ class Feed:
     Args:
         batches: ``{input name: array}``.
         specs: the model's inputs, where the model is known.
+        staged: what the device makes of an input, see `ConvertingDevice.staged`; None: nothing.
+        loading: entered while ``batches`` loads.
 
     Attributes:
         read: number of batches handed out so far.
     """
 
-    def __init__(self, batches: Iterable[Batch], *, specs: Mapping[str, InputSpec] | None = None) -> None:
-        self._source = iter(batches)
+    def __init__(
+        self,
+        batches: Iterable[Batch],
+        *,
+        specs: Mapping[str, InputSpec] | None = None,
+        staged: Staged | None = None,
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._source = _watched(batches, loading)
         self._specs = specs
+        self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
         self._first: Batch | None = None
         self._digest: int | None = 0
         self._ended = False
@@ -47,13 +60,14 @@ class Feed:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each input of the first batch, which is read for this.
+        """Shape in which each input of the first batch, which is read for this, reaches the builder.
 
         Raises:
             CalibrationError: there is no batch.
             DataError: it is not a dict of arrays.
         """
-        return {name: _shape(value, name) for name, value in self._peek().items()}
+        kinds = {name: _kind(value, name) for name, value in self._peek().items()}
+        return {name: self._staged(name, *kind)[0] for name, kind in kinds.items()}
 
     @property
     def batch_size(self) -> int:
@@ -63,7 +77,7 @@ class Feed:
             CalibrationError: there is no batch.
             DataError: it is not a dict of arrays with one size on their first axes.
         """
-        sizes = {name: shape[0] for name, shape in self.shapes.items()}
+        sizes = {name: _shape(value, name)[0] for name, value in self._peek().items()}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise DataError(
@@ -80,11 +94,16 @@ class Feed:
         """
         first = self._peek()
         batch_size = self.batch_size
-        kinds = {name: (_shape(value, name), _dtype(value)) for name, value in first.items()}
-        _refuse_float64(kinds)
+        kinds = {name: _kind(value, name) for name, value in first.items()}
+        staged = {name: self._staged(name, *kind) for name, kind in kinds.items()}
+        _refuse_float64(staged)
         batches: Iterator[Batch] = itertools.chain([first], self._source)
-        if self._specs is not None and not any(map(on_device, first.values())):
-            batches = checked(batches, self._specs, place="calibration data")
+        if self._specs is not None:
+            converted = {name for name in kinds if staged[name] != kinds[name]}
+            if any(map(on_device, first.values())) or converted:
+                _against_model(staged, self._specs)
+            else:  # on the host the values can be checked too
+                batches = checked(batches, self._specs, place="calibration data")
         for batch in batches:
             _compare(batch, kinds, batch_size, f"batch {self.read}")
             arrays = {name: value if on_device(value) else np.asarray(value) for name, value in batch.items()}
@@ -105,9 +124,10 @@ class Feed:
 
     def _peek(self) -> Batch:
         if self._first is None:
-            first = next(self._source, None)
-            if first is None:
-                raise CalibrationError(_NO_BATCHES)
+            try:
+                first = next(self._source)
+            except StopIteration:
+                raise CalibrationError(_NO_BATCHES) from None
             if not isinstance(first, Mapping) or not first:
                 found = "an empty dict" if isinstance(first, Mapping) else f"a {type(first).__name__}"
                 raise DataError(f"batch 0 is {found}; each batch must be a dict {{input name: array}}")
@@ -128,6 +148,20 @@ class Feed:
             self._digest = (self._digest + int.from_bytes(sample.digest(), "big")) % 2**256
 
 
+def _watched(
+    batches: Iterable[Batch], loading: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Batch]:
+    with loading():
+        source = iter(batches)
+    while True:
+        with loading():
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+        yield batch
+
+
 def on_device(value: object) -> bool:
     """Whether ``value`` is an array in CUDA memory."""
     if hasattr(value, "__cuda_array_interface__"):
@@ -136,9 +170,22 @@ def on_device(value: object) -> bool:
     return device is not None and device()[0] in _CUDA_DEVICES
 
 
-def _compare(
-    batch: Batch, kinds: Mapping[str, tuple[tuple[int, ...], str]], batch_size: int, place: str
-) -> None:
+def _against_model(staged: Mapping[str, Kind], specs: Mapping[str, InputSpec]) -> None:
+    for name, (shape, dtype) in staged.items():
+        if name not in specs:
+            raise DataError(f"batch 0: {name!r} is no input of the model, which has {', '.join(specs)}")
+        spec = specs[name]
+        fits = len(shape) == len(spec.shape) and all(
+            isinstance(want, str) or have == want for have, want in zip(shape, spec.shape, strict=True)
+        )
+        if dtype != str(spec.dtype) or not fits:
+            raise DataError(
+                f"batch 0, input {name!r}: reaches TensorRT as {dtype}{list(shape)}, "
+                f"and the model takes {spec}"
+            )
+
+
+def _compare(batch: Batch, kinds: Mapping[str, Kind], batch_size: int, place: str) -> None:
     if batch.keys() != kinds.keys():
         raise DataError(
             f"{place}: inputs {', '.join(batch)}, where batch 0 has {', '.join(kinds)}; "
@@ -149,8 +196,8 @@ def _compare(
         if found[1:] == shape[1:] and found[0] < batch_size:
             raise DataError(
                 f"{place}, input {name!r}: {found[0]} samples, where batch 0 has {batch_size}; TensorRT "
-                "reads whole batches only, so drop the short last batch or pad it (last='drop' or "
-                "last='pad'; drop_last=True for a DataLoader)"
+                "reads whole batches only, so drop the short last batch or pad it (--last drop, --last pad; "
+                "drop_last=True for a DataLoader)"
             )
         if (found, _dtype(batch[name])) != (shape, dtype):
             raise DataError(
@@ -159,13 +206,17 @@ def _compare(
             )
 
 
-def _refuse_float64(kinds: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+def _refuse_float64(kinds: Mapping[str, Kind]) -> None:
     for name, (_, dtype) in kinds.items():
         if dtype == "float64":
             raise DataError(
                 f"batch 0, input {name!r}: dtype is float64, which TensorRT would read as float32 bytes; "
                 "convert with .astype('float32')"
             )
+
+
+def _kind(value: Any, name: str) -> Kind:
+    return _shape(value, name), _dtype(value)
 
 
 def _shape(value: Any, name: str) -> tuple[int, ...]:

@@ -14,22 +14,21 @@ class Interrupts:
 
     Python delivers a signal at the first bytecode of the next callback, before any ``try`` in it, so a
     KeyboardInterrupt raised there reaches TensorRT's bindings, which print it and carry on. Inside `held`
-    it is remembered as ``pending`` instead; inside `delivered` (a callback's own ``try``) it is raised.
+    it is remembered as ``pending`` instead, and raised where that is safe: in the user's loader at once,
+    in a callback at its beginning, anywhere in a callback when Ctrl-C is pressed again.
     """
 
     def __init__(self) -> None:
         self.pending = False
-        self._deliver = False
+        self._loading = self._in_callback = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Remember Ctrl-C until the block ends. Without effect outside the main thread, as Ctrl-C is."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         before = signal.getsignal(signal.SIGINT)
-        if before is not signal.default_int_handler:
-            yield  # the program handles SIGINT in its own way
+        # A program with its own handler wants it to be called.
+        if not _in_main_thread() or before is not signal.default_int_handler:
+            yield
             return
         signal.signal(signal.SIGINT, self._on_signal)
         try:
@@ -38,17 +37,34 @@ class Interrupts:
             signal.signal(signal.SIGINT, before)
 
     @contextlib.contextmanager
-    def delivered(self) -> Iterator[None]:
-        """Raise KeyboardInterrupt where Ctrl-C arrives in this block, or arrived before it."""
-        self._deliver = True
+    def callback(self) -> Iterator[None]:
+        """Around a callback, inside its ``try``."""
+        self._in_callback = True
         try:
-            if self.pending:
-                raise KeyboardInterrupt
+            self._raise_if_pending()
             yield
         finally:
-            self._deliver = False
+            self._in_callback = False
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Around the user's loader, in whichever thread it runs; only the main one is interrupted at once."""
+        self._raise_if_pending()
+        self._loading = _in_main_thread()
+        try:
+            yield
+        finally:
+            self._loading = False
+
+    def _raise_if_pending(self) -> None:
+        if self.pending:
+            raise KeyboardInterrupt
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        self.pending = True
-        if self._deliver:
+        again, self.pending = self.pending, True
+        if self._loading or (again and self._in_callback):
             raise KeyboardInterrupt
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -64,7 +64,7 @@ def choose_route(
 
 def _obstacle(has_qdq: bool, algorithm: str, target: str | None) -> str | None:
     if has_qdq:
-        return "the model holds Q/DQ nodes, for which TensorRT ignores calibrators and dynamic ranges"
+        return "the model holds Q/DQ nodes"
     if algorithm not in ALGORITHMS:
         return f"TensorRT has no {algorithm} calibrator, only {' and '.join(ALGORITHMS)}"
     if target not in (None, CURRENT):

@@ -48,6 +48,12 @@ class CudaDevice:
         self._slots = slots
         self._normalize = dict(normalize or {})
 
+    def staged(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
+        """See `trt_int8.streamer.device.ConvertingDevice.staged`."""
+        if name not in self._normalize:
+            return shape, dtype
+        return self._normalize[name].output_shape(shape, dtype, f"batch 0, input {name}"), "float32"
+
     def stream(self, batches: Iterable[Mapping[str, Any]]) -> CudaStream:
         """Start reading ``batches``, in a thread of its own.
 

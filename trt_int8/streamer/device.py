@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class BatchStream(Protocol):
@@ -38,4 +38,16 @@ class Device(Protocol):
 
         Raises:
             DataError: from here or from `BatchStream.next`, for an array that cannot be streamed.
+        """
+
+
+@runtime_checkable
+class ConvertingDevice(Device, Protocol):
+    """A device that turns some inputs into what the model takes, on the way: uint8 images into float32."""
+
+    def staged(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype in which a batch of input ``name`` reaches the builder.
+
+        Raises:
+            DataError: the device cannot convert it.
         """

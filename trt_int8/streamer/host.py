@@ -48,8 +48,9 @@ class HostStream:
         if self._ended:
             return None
         self._ended = True  # stays so when the loader ends or raises
-        batch = next(self._batches, None)
-        if batch is None:
+        try:
+            batch = next(self._batches)
+        except StopIteration:
             return None
         self._stage({name: np.asarray(value) for name, value in batch.items()})
         self._staged += 1

@@ -1,0 +1,103 @@
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from trt_int8.calibration import collect
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.storage import (
+    from_bytes,
+    load_histograms,
+    load_histograms_and_extra,
+    save_histograms,
+    to_bytes,
+)
+from trt_int8.errors import CalibrationError
+
+
+@pytest.fixture
+def histograms(rng):
+    tensors = {
+        "a": Histogram.empty().add(rng.normal(size=1000)),
+        "näme: with (odd) chars": Histogram.empty().add(np.array([0, np.inf, -3e-40], np.float32)),
+        "zeros": Histogram.empty().add(np.zeros(5)),
+        "unused": Histogram.empty(),
+    }
+    tensors["view of a"] = tensors["a"]
+    return Histograms(tensors, ties={"view of a": "a"}, samples=17)
+
+
+def equal(one: Histograms, other: Histograms) -> bool:
+    return (
+        list(one.tensors) == list(other.tensors)
+        and (one.ties, one.samples) == (other.ties, other.samples)
+        and all(
+            np.array_equal(a.counts, b.counts)
+            and (a.exponent, a.zeros, a.minimum, a.maximum, a.infinities)
+            == (b.exponent, b.zeros, b.minimum, b.maximum, b.infinities)
+            for a, b in zip(one.tensors.values(), other.tensors.values(), strict=True)
+        )
+    )
+
+
+def test_round_trip(histograms, tmp_path):
+    save_histograms(histograms, tmp_path / "h.npz", extra={"model": "abc"})
+    loaded, extra = load_histograms_and_extra(tmp_path / "h.npz")
+    assert equal(loaded, histograms)
+    assert extra == {"model": "abc"}
+    assert dict(loaded.ranges()) == dict(histograms.ranges())
+
+
+def test_counts_beyond_32_bits(histograms):
+    big = histograms.tensors["a"].counts * 2**40
+    h = Histograms({"a": Histogram(big, 0, 0, -1.0, 1.0)})
+    assert np.array_equal(from_bytes(to_bytes(h))[0].tensors["a"].counts, big)
+
+
+def test_equal_histograms_give_equal_bytes(lenet_path, digits):
+    import onnx
+
+    model, images = onnx.load(lenet_path), [{"data": image[None]} for image in digits["calibration"][:40]]
+    whole = collect(model, images)
+    merged = collect(model, images[:13]).merge(collect(model, images[13:][::-1]))
+    assert to_bytes(whole) == to_bytes(merged)
+    assert len(to_bytes(whole)) < 40_000  # ten tensors of 4,096 bins
+
+
+def test_merging_loaded_shards(histograms, tmp_path):
+    save_histograms(histograms, tmp_path / "h.npz")
+    twice = load_histograms(tmp_path / "h.npz").merge(histograms)
+    assert twice.samples == 34
+    assert twice.tensors["a"].total == 2000
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "cut", "other npz", "newer", "bins"])
+def test_files_that_are_none(histograms, tmp_path, damage):
+    path = tmp_path / "h.npz"
+    if damage == "text":
+        path.write_text("hello")
+    elif damage == "cut":
+        path.write_bytes(to_bytes(histograms)[:500])
+    elif damage == "other npz":
+        np.savez(path, x=np.ones(3))
+    elif damage in ("newer", "bins"):
+        save_histograms(histograms, path)
+        with np.load(path) as file:
+            columns = dict(file)
+        header = json.loads(columns["header"].tobytes())
+        if damage == "newer":
+            header["version"] = 99
+        else:
+            columns["counts"] = columns["counts"][:, :100]
+        columns["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        np.savez(path, **columns)
+    with pytest.raises(CalibrationError, match=r"h\.npz: (cannot be read|not a histogram file)"):
+        load_histograms(path)
+
+
+def test_nothing_is_pickled(histograms, tmp_path):
+    save_histograms(histograms, tmp_path / "h.npz")
+    with zipfile.ZipFile(tmp_path / "h.npz") as archive:
+        assert len(archive.namelist()) == 8

@@ -1,0 +1,92 @@
+"""Run a model so that its activations come out: which tensors there are, and their values for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from trt_int8.calibration.ties import tied_outputs, view_outputs
+from trt_int8.errors import CalibrationError
+from trt_int8.model.graph import GraphIndex
+from trt_int8.model.inputs import input_specs
+from trt_int8.runtime import Session
+
+
+class Activations:
+    """A model in onnxruntime with the float tensors to calibrate as its outputs.
+
+    Safe to use from several threads at a time; each batch runs on the thread that asks for it.
+
+    Args:
+        model: the float model.
+        tensors: names to calibrate; None: every float input and activation. Names that are no float
+            tensors of the model are an error.
+
+    Attributes:
+        names: the tensors to calibrate, in graph order.
+        ties: tensor → the tensor whose range it takes.
+        views: tensor → the tensor that holds the same values, and is counted in its stead.
+
+    Raises:
+        CalibrationError: ``tensors`` names something that is no float tensor of the model.
+        ModelError: onnxruntime refuses the model.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+
+    def __init__(self, model: onnx.ModelProto, *, tensors: Collection[str] | None = None) -> None:
+        self.specs = input_specs(model)
+        index = GraphIndex(model)
+        views = view_outputs(index)
+        wanted = None if tensors is None else {views.get(name, name) for name in tensors}
+        # One core a run: batches run side by side, and no result depends on how work was divided.
+        self._session = Session(_with_outputs(model, wanted, views), threads=1)
+        floats = {name for name, spec in self.specs.items() if spec.is_float}
+        floats.update(self._session.float_outputs)
+        counted = [
+            name
+            for name in index.order
+            if name in floats and name not in views and (wanted is None or name in wanted)
+        ]
+        known = {*counted, *(name for name, root in views.items() if root in counted)}
+        self.names = tuple(name for name in index.order if name in (known if tensors is None else tensors))
+        unknown = sorted(set(tensors or ()) - known)
+        if unknown:
+            raise CalibrationError(f"{unknown[0]!r} is no float tensor of the model that can be calibrated")
+        self._inputs = [name for name in counted if name in self.specs]
+        self._outputs = [name for name in counted if name not in self.specs]
+        self.views = {name: root for name, root in views.items() if name in self.names}
+        self.ties = tied_outputs(index, set(self.names))
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The tensors whose values `values` yields; `views` gives the others."""
+        return (*self._inputs, *self._outputs)
+
+    def values(
+        self, batch: Mapping[str, npt.NDArray[np.generic]], *, place: str
+    ) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
+        """Name and values of each counted tensor for one checked batch, in place: no copies are made."""
+        for name in self._inputs:
+            yield name, batch[name]
+        if self._outputs:
+            yield from zip(self._outputs, self._session.run(batch, self._outputs, place=place), strict=True)
+
+
+def _with_outputs(
+    model: onnx.ModelProto, wanted: Collection[str] | None, views: Mapping[str, str]
+) -> onnx.ModelProto:
+    """A copy whose outputs are the computed tensors to count; onnxruntime infers their types."""
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    known = {output.name for output in model.graph.output}
+    extended.graph.output.extend(
+        onnx.ValueInfoProto(name=name)
+        for node in model.graph.node
+        if node.op_type != "Constant"
+        for name in node.output
+        if name and name not in known and name not in views and (wanted is None or name in wanted)
+    )
+    return extended
