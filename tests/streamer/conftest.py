@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from standin.build import CannotBuild, build
-from standin.control import Control
+
+from streamer.standin.build import CannotBuild, build
+from streamer.standin.control import Control
 
 INSIDE = "TRT_INT8_STANDIN" in os.environ
 

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from standin.control import ILLEGAL_ADDRESS, OUT_OF_MEMORY
 
+from streamer.standin.control import ILLEGAL_ADDRESS, OUT_OF_MEMORY
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.streamer.cuda import CudaDevice
 from trt_int8.streamer.device import BatchStream, Device

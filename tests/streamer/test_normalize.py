@@ -72,7 +72,7 @@ def test_a_quarter_of_the_bytes_cross_the_bus(standin):
 
 
 def test_images_on_the_gpu_are_normalized_from_where_they_are(standin):
-    from test_passthrough import Exporter, Gpu
+    from streamer.test_passthrough import Exporter, Gpu
 
     gpu = Gpu()
     batch = images(2, 5, 7, 3)
