@@ -10,9 +10,11 @@ extras = {
     # Build engines without a GPU (TensorRT-RTX, plain wheels).
     "rtx": ["tensorrt-rtx-cu13>=1.4"],
     # The implicit route: calibrators and dynamic ranges exist up to TensorRT 10.
-    "trt10": ["tensorrt-cu12>=10,<11", "pycuda>=2024.1"],
+    "trt10": ["tensorrt-cu12>=10,<11", "pycuda>=2024.1", "nvidia-cuda-nvrtc-cu12"],
     # Explicit Q/DQ only.
     "trt11": ["tensorrt-cu12>=11,<12"],
+    # A timing cache that builds share; dynamic ranges in YAML.
+    "implicit": ["filelock>=3.12", "pyyaml>=6"],
     # Calibration three times as fast.
     "fast": ["numba>=0.59"],
     "images": ["pillow>=10"],
@@ -24,6 +26,7 @@ extras = {
 extras["test"] = [
     *extras["cpu"],
     *extras["rtx"],
+    *extras["implicit"],
     *extras["fast"],
     *extras["images"],
     *extras["report"],
@@ -31,6 +34,8 @@ extras["test"] = [
     "pytest>=8",
     "hypothesis>=6.100",
     "jsonschema>=4.20",
+    # Compiles the CUDA kernel without a GPU.
+    "nvidia-cuda-nvrtc-cu12>=12.4",
 ]
 
 setup(
@@ -42,7 +47,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["trt_int8", "trt_int8.*"]),
-    package_data={"trt_int8": ["py.typed", "report/*.json", "report/views/*.j2"]},
+    package_data={
+        "trt_int8": ["py.typed", "report/*.json", "report/views/*.j2", "streamer/normalize.cu"],
+    },
     install_requires=["numpy>=1.24", "onnx>=1.16", "click>=8.1", "rich>=13"],
     extras_require=extras,
     entry_points={"console_scripts": ["trt-int8 = trt_int8.cli:main"]},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SAMPLE
+from places import ROOT, SAMPLE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

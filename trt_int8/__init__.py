@@ -14,8 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trt_int8.build import BuildResult, build_engine
     from trt_int8.calibration import Calibration, Histograms, calibrate
-    from trt_int8.engine import BuildResult, build_engine
     from trt_int8.evaluation import Evaluation, evaluate
     from trt_int8.quantization import Quantized, quantize
     from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Public name → module that defines it.
 _PUBLIC = {
-    "BuildResult": "trt_int8.engine",
+    "BuildResult": "trt_int8.build",
     "Calibration": "trt_int8.calibration",
     "CalibrationCache": "trt_int8.ranges",
     "Evaluation": "trt_int8.evaluation",
@@ -32,7 +32,7 @@ _PUBLIC = {
     "Quantized": "trt_int8.quantization",
     "Ranges": "trt_int8.ranges",
     "TensorRange": "trt_int8.ranges",
-    "build_engine": "trt_int8.engine",
+    "build_engine": "trt_int8.build",
     "calibrate": "trt_int8.calibration",
     "evaluate": "trt_int8.evaluation",
     "quantize": "trt_int8.quantization",

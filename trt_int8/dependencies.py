@@ -10,8 +10,10 @@ from trt_int8.errors import MissingDependencyError
 #: What to install for an importable module, where the names differ.
 _INSTALL = {
     "PIL": "pillow",
+    "pycuda.driver": "pycuda",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
+    "yaml": "pyyaml",
 }
 
 

@@ -7,6 +7,7 @@
     ├── DataError               calibration or evaluation data does not fit the model
     ├── CalibrationError        the model ran, and what came out cannot be calibrated
     ├── CacheError              a calibration cache cannot be read or does not fit
+    ├── RangeError              dynamic ranges set by hand cannot be read, or fit no tensor
     ├── QuantizationError       no Q/DQ model can be made from this model and these ranges
     ├── BuildError              TensorRT's parser or builder refused (carries its lines and the log)
     ├── ReportError             a build log or layer information cannot be read
@@ -40,6 +41,10 @@ class CalibrationError(TrtInt8Error):
 
 class CacheError(TrtInt8Error):
     """A calibration cache cannot be read or does not fit."""
+
+
+class RangeError(TrtInt8Error):
+    """Dynamic ranges set by hand cannot be read, or fit no tensor."""
 
 
 class QuantizationError(TrtInt8Error):

@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from trt_int8.build import build_engine
 from trt_int8.calibration import calibrate
-from trt_int8.engine import BuildLog, build_engine, build_explicit, load
+from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.errors import BuildError, MissingDependencyError, ModelError, OutputError
 from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange

@@ -2,9 +2,9 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import corpus_files, requires_corpus
 from hypothesis import given
 from hypothesis import strategies as st
+from places import corpus_files, requires_corpus
 
 from trt_int8.errors import CacheError
 from trt_int8.ranges import CalibrationCache, Ranges, TensorRange

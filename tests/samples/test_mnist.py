@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from conftest import SAMPLE
+from places import SAMPLE
 
 from trt_int8 import CalibrationCache
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import options
+from trt_int8.cli.implicit import ImplicitArguments, implicit
 
 
 @click.command()
@@ -20,7 +21,16 @@ from trt_int8.cli import options
     help="GPU to build for: sm75, sm80, sm86, sm89, …, or current [default: sm89 without a GPU].",
 )
 @options.algorithm
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "implicit", "explicit"]),
+    default="auto",
+    show_default=True,
+    help="explicit: Q/DQ nodes say what runs in INT8. implicit: TensorRT (up to 10) calibrates and chooses. "
+    "auto: explicit for a model with Q/DQ nodes, else implicit where the installed TensorRT can.",
+)
 @options.data(required=False)
+@implicit
 def build(
     model: str,
     output: str,
@@ -28,7 +38,9 @@ def build(
     log: str | None,
     target: str | None,
     algorithm: str,
+    mode: str,
     data: options.DataOptions,
+    implicit: ImplicitArguments,
 ) -> None:
     """Build an INT8 engine from MODEL and report which layers got INT8.
 
@@ -39,29 +51,33 @@ def build(
     Example:
       trt-int8 build model.onnx --data samples.npz -o model.engine --target sm89
     """
-    from trt_int8.engine import build_engine
+    from trt_int8.build import build_engine
     from trt_int8.model import load_model
     from trt_int8.quantization import has_qdq
     from trt_int8.ranges import CalibrationCache
 
     loaded = load_model(model)
-    if not has_qdq(loaded):
+    if not has_qdq(loaded) and not (implicit.ranges and data.data is None):
         options.require_one(data, cache)
     opened = None if data.data is None else data.open(loaded)
     result = build_engine(
-        loaded,
+        model,
         output,
         batches=None if opened is None else opened.batches(),
         ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
         algorithm=algorithm,
+        mode=mode,  # type: ignore[arg-type]
         target=target,
         log=log,
         batch_size=opened.batch_size if opened else data.batch_size,
+        implicit=implicit.options(),
+        cache=implicit.calibration_cache,
+        reuse_cache=implicit.reuse_cache,
+        tell=click.echo,
     )
     plan = result.plan
     if result.quantized is not None:
         options.report_skipped(result.quantized)
-    click.echo(f"route: {result.route} ({result.reason})")
     click.echo(result.report.to_text(), nl=False)
     click.echo(f"engine: {result.engine} ({len(plan.data):,} bytes, {plan.target}, {plan.tensorrt})")
     click.echo(f"log: {result.log}")

@@ -85,8 +85,8 @@ def _build(
         ) from error
     tensorrt.set_target(config, target)
     tensorrt.set_detailed_layers(config)
-    _parse(model, tensorrt, network, logger, log)
-    _add_profile(builder, config, input_specs(model), batch_size)
+    parse_model(model, tensorrt, network, logger, log)
+    add_profile(builder, config, input_specs(model), batch_size)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise BuildError(
@@ -95,7 +95,12 @@ def _build(
     return Plan(bytes(serialized), target, tensorrt.name)
 
 
-def _parse(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:
+def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:
+    """Have TensorRT's ONNX parser fill ``network``.
+
+    Raises:
+        BuildError: it refuses; carries its lines.
+    """
     parser = tensorrt.module.OnnxParser(network, logger)
     if parser.parse(serialize(model)):
         return
@@ -111,7 +116,7 @@ def _parser_error(error: Any) -> str:
     return f"{where}{' '.join(str(error.desc()).split())}"
 
 
-def _add_profile(builder: Any, config: Any, specs: dict[str, InputSpec], batch_size: int | None) -> None:
+def add_profile(builder: Any, config: Any, specs: dict[str, InputSpec], batch_size: int | None) -> None:
     """An optimization profile from 1 to ``batch_size`` samples, where the first axis is dynamic."""
     dynamic = [spec for spec in specs.values() if any(isinstance(size, str) for size in spec.shape)]
     if not dynamic:

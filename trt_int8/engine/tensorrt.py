@@ -6,6 +6,9 @@ version strings compare wrongly as text, and enum values moved between releases.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
@@ -20,6 +23,8 @@ Flavor = Literal["tensorrt", "tensorrt_rtx"]
 CURRENT = "current"
 #: What TensorRT-RTX builds for where nothing is said; it has no GPU to ask.
 DEFAULT_TARGET = "sm89"
+#: How to get a TensorRT with calibrators.
+INSTALL_IMPLICIT = "pip install 'tensorrt-cu12>=10,<11' pycuda"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,19 @@ class TensorRT:
         """Whether calibrators and dynamic ranges exist (TensorRT up to 10)."""
         return hasattr(self.module, "IInt8EntropyCalibrator2") and hasattr(self.module.BuilderFlag, "INT8")
 
+    def require_implicit_int8(self) -> None:
+        """Check that calibrators and dynamic ranges exist.
+
+        Raises:
+            MissingDependencyError: they do not, in TensorRT 11 and TensorRT-RTX.
+        """
+        if not self.has_implicit_int8:
+            raise MissingDependencyError(
+                f"{self.name} has no INT8 calibrators and no dynamic ranges: they ended with TensorRT 10.\n"
+                "Take the explicit route (Q/DQ nodes; --mode explicit), or install TensorRT 10: "
+                f"{INSTALL_IMPLICIT}"
+            )
+
     @property
     def builds_ahead_of_time(self) -> bool:
         """Whether engines can be built for a GPU that is not there (TensorRT-RTX)."""
@@ -75,6 +93,66 @@ class TensorRT:
         """Creation flags for a network whose types are those of the model (strongly typed)."""
         flag = self.module.NetworkDefinitionCreationFlag
         return 1 << int(flag.STRONGLY_TYPED) if hasattr(flag, "STRONGLY_TYPED") else 0
+
+    def implicit_network_flags(self) -> int:
+        """Creation flags for a network whose precisions the builder chooses (weakly typed)."""
+        flag = self.module.NetworkDefinitionCreationFlag
+        # Without it TensorRT 8 takes the batch size from elsewhere; later ones know nothing else.
+        return 1 << int(flag.EXPLICIT_BATCH) if hasattr(flag, "EXPLICIT_BATCH") else 0
+
+    def builder_flag(self, name: str) -> Any:
+        """The builder flag ``name``, such as ``INT8``.
+
+        Raises:
+            BuildError: this TensorRT has none of that name.
+        """
+        if not hasattr(self.module.BuilderFlag, name):
+            raise BuildError(
+                f"{self.name} has no builder flag {name}; leave the option out, or use another TensorRT"
+            )
+        return getattr(self.module.BuilderFlag, name)
+
+    def data_type(self, name: str) -> Any:
+        """The data type ``name``, such as ``HALF``.
+
+        Raises:
+            BuildError: this TensorRT has none of that name.
+        """
+        if not hasattr(self.module.DataType, name):
+            raise BuildError(f"{self.name} has no data type {name}; use another TensorRT")
+        return getattr(self.module.DataType, name)
+
+    def is_float(self, data_type: Any) -> bool:
+        """Whether a tensor of ``data_type`` takes part in calibration."""
+        types = self.module.DataType
+        return any(
+            data_type == getattr(types, name) for name in ("FLOAT", "HALF", "BF16") if hasattr(types, name)
+        )
+
+    def set_workspace(self, config: Any, size: int) -> None:
+        """Limit the scratch memory of the engine's layers to ``size`` bytes."""
+        config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size)
+
+    def is_quantizing(self, layer: Any) -> bool:
+        """Whether ``layer`` is a Q or DQ layer."""
+        types = self.module.LayerType
+        return layer.type in (types.QUANTIZE, types.DEQUANTIZE)
+
+    def is_constant(self, layer: Any) -> bool:
+        return bool(layer.type == self.module.LayerType.CONSTANT)
+
+    def stop_build_when(self, config: Any, condition: Callable[[], bool]) -> None:
+        """Have the build give up soon after ``condition`` holds; without effect in TensorRT 8."""
+        if hasattr(self.module, "IProgressMonitor"):
+            config.progress_monitor = _monitor_class(self.module)(condition)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def deprecated_calls() -> Iterator[None]:
+        """Call what TensorRT deprecated without its warnings, which ``-W error`` would raise."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
 
     def resolve_target(self, target: str | None) -> str:
         """``target``, or the default for None.
@@ -128,6 +206,24 @@ def load(flavor: Flavor | None = None, *, target: str | None = None) -> TensorRT
         ) from error
 
 
+def load_implicit() -> TensorRT:
+    """Import a TensorRT with calibrators and dynamic ranges: 8.6 to 10.
+
+    Raises:
+        MissingDependencyError: it is not installed; says in two lines what is missing and the way out.
+    """
+    try:
+        tensorrt = load("tensorrt")
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"the implicit route needs TensorRT 8.6 to 10 with its calibrators: {error.__cause__ or error}.\n"
+            f"Install it where there is a GPU ({INSTALL_IMPLICIT}), or take the explicit route "
+            "(--mode explicit)"
+        ) from error
+    tensorrt.require_implicit_int8()
+    return tensorrt
+
+
 def _logger_class(trt: ModuleType) -> Any:
     names: dict[Any, Severity] = {
         trt.ILogger.INTERNAL_ERROR: "F",
@@ -146,3 +242,23 @@ def _logger_class(trt: ModuleType) -> Any:
             self._log.add(names.get(severity, "V"), message)
 
     return Recorder
+
+
+def _monitor_class(trt: ModuleType) -> Any:
+    class StopWhen(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        """Reports no progress; only says whether the build shall go on."""
+
+        def __init__(self, condition: Callable[[], bool]) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._condition = condition
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            pass
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return not self._condition()
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+    return StopWhen

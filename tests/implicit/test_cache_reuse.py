@@ -1,0 +1,183 @@
+"""May this cache be used again? Calibrators, their fingerprints, and the files on disk."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from stand_ins import CACHE, Calibrator, batch, calibrate
+
+from trt_int8.errors import CacheError, DataError
+from trt_int8.streamer.host import HostDevice
+
+
+def make(batches, **options):
+    return Calibrator(batches, device=HostDevice(), **options)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "x.cache"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """y = x of [n, 2]; another name makes another model."""
+
+    def save(name="model"):
+        value = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", 2]) for n in "xy"]
+        graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], name, value[:1], value[1:])
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(helper.make_model(graph), path)
+        return path
+
+    return save
+
+
+def refused(calibrator):
+    """The error for which TensorRT got neither cache nor data."""
+    assert calibrate(calibrator) == []
+    with pytest.raises(CacheError) as caught:
+        calibrator.raise_if_failed()
+    return str(caught.value)
+
+
+def test_batches_are_held_against_the_model(model):
+    calibrator = make([{"x": np.zeros((2, 3), np.float32)}], model=model())
+    calibrate(calibrator)
+    with pytest.raises(DataError, match=r"input 'x'.*shape is \[2, 3\] and the model takes \[n, 2\]"):
+        calibrator.raise_if_failed()
+
+
+def test_float64_is_refused_even_without_a_model():
+    calibrator = make([{"x": np.zeros((2, 3))}])
+    calibrate(calibrator)
+    with pytest.raises(DataError, match=r"float64.*astype\('float32'\)"):
+        calibrator.raise_if_failed()
+
+
+def test_a_cache_is_written_and_used_by_the_next_build(cache, model):
+    options = {"cache": cache, "model": model()}
+    first = make([batch(0), batch(10)], **options)
+    assert len(calibrate(first)) == 2
+    first.raise_if_failed()
+    assert cache.read_bytes() == CACHE
+    second = make([batch(0), batch(10)], **options)
+    assert calibrate(second) == CACHE
+    second.raise_if_failed()
+    assert (second.summary().source, second.summary().batches, second.summary().tensors) == ("cache", 0, 2)
+
+
+def test_the_order_of_the_samples_does_not_matter(cache, model):
+    calibrate(make([batch(0), batch(10)], cache=cache, model=model()))
+    assert calibrate(make([batch(10), batch(0)], cache=cache, model=model())) == CACHE
+
+
+def test_everything_that_changed_is_named(cache, model):
+    calibrate(make([batch(0), batch(10)], cache=cache, model=model()))
+    message = refused(make([batch(0, size=4), batch(1, size=4)], cache=cache, model=model("other")))
+    assert "model: " in message
+    assert "calibration data: " in message
+    assert "batch size: 2, now 4" in message
+    assert "TensorRT:" not in message
+    assert "--reuse-cache" in message
+    assert cache.read_bytes() == CACHE
+
+
+def test_another_batch_size_of_the_same_samples_is_only_that(cache):
+    calibrate(make([batch(0, size=2), batch(4, size=2)], cache=cache))
+    message = refused(make([batch(0, size=4)], cache=cache))
+    assert "batch size: 2, now 4" in message
+    assert "calibration data" not in message
+
+
+def test_another_tensorrt_is_refused(cache):
+    calibrate(make([batch(0)], cache=cache))
+
+    class Newer(Calibrator):
+        tensorrt = "10.17"
+
+    assert "TensorRT: 10.16.1, now 10.17" in refused(Newer([batch(0)], cache=cache, device=HostDevice()))
+
+
+def test_one_changed_value_is_other_data(cache):
+    calibrate(make([batch(0), batch(10)], cache=cache))
+    changed = batch(10)
+    changed["x"][1, 1] += 1e-3
+    assert "calibration data: " in refused(make([batch(0), changed], cache=cache))
+
+
+def test_a_missing_sample_is_other_data(cache):
+    calibrate(make([batch(0), batch(10)], cache=cache))
+    assert "calibration data: " in refused(make([batch(0)], cache=cache))
+
+
+def test_named_data_is_compared_by_name_and_not_read(cache, model):
+    calibrate(make([batch(0)], cache=cache, model=model(), data="digits v1"))
+
+    def only_one():
+        yield batch(99)
+        raise AssertionError("more than the first batch was read")
+
+    assert calibrate(make(only_one(), cache=cache, model=model(), data="digits v1")) == CACHE
+    message = refused(make([batch(0)], cache=cache, model=model(), data="digits v2"))
+    assert "calibration data: digits v1, now digits v2" in message
+
+
+def test_what_cannot_be_compared_is_said(cache, model):
+    calibrate(make([batch(0)], cache=cache))
+    with pytest.warns(UserWarning, match=r"not compared with what it was made from: model$"):
+        assert calibrate(make([batch(0)], cache=cache, model=model())) == CACHE
+
+
+def test_reuse_takes_the_cache_and_says_what_differs(cache):
+    calibrate(make([batch(0)], cache=cache))
+    with pytest.warns(UserWarning, match=r"reused although.*batch size: 2, now 4"):
+        assert calibrate(make([batch(0, size=4)], cache=cache, reuse_cache=True)) == CACHE
+
+
+def test_a_cache_without_a_sidecar_is_used_with_a_warning(cache):
+    cache.write_bytes(CACHE)
+    with pytest.warns(UserWarning, match=r"no x\.cache\.json beside it.*used as it is"):
+        assert calibrate(make([batch(0)], cache=cache)) == CACHE
+
+
+def test_an_edited_cache_is_refused_and_can_be_reused_on_purpose(cache):
+    calibrate(make([batch(0)], cache=cache))
+    edited = CACHE.replace(b"3c008912", b"3c008913")
+    cache.write_bytes(edited)
+    assert "edited, replaced or half updated" in refused(make([batch(0)], cache=cache))
+    with pytest.warns(UserWarning, match="belongs to other content"):
+        assert calibrate(make([batch(0)], cache=cache, reuse_cache=True)) == edited
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', "\x00"])
+def test_a_damaged_sidecar_is_refused(cache, text):
+    cache.write_bytes(CACHE)
+    cache.with_name("x.cache.json").write_text(text)
+    assert "x.cache.json: not the fingerprint" in refused(make([batch(0)], cache=cache))
+
+
+def test_a_cache_of_the_other_algorithm_is_refused(cache):
+    cache.write_bytes(b"TRT-8601-MinMaxCalibration\nx: 3c008912\n")
+    assert "x.cache:1: a cache of MinMaxCalibration" in refused(make([batch(0)], cache=cache))
+
+
+def test_a_damaged_cache_is_neither_used_nor_replaced(cache):
+    damaged = b"TRT-8601-EntropyCalibration2\nx: hello\n"
+    cache.write_bytes(damaged)
+    assert "x.cache:2" in refused(make([batch(0)], cache=cache))
+    assert cache.read_bytes() == damaged
+
+
+def test_tensors_that_the_cache_lacks_are_listed(cache):
+    cache.write_bytes(CACHE)
+    assert make([batch(0)], cache=cache).store.missing(["x", "conv1", "y", "conv2"]) == ["conv1", "conv2"]
+
+
+def test_a_network_with_other_tensors_is_refused(cache):
+    first = make([batch(0)], cache=cache)
+    first.tensors = ("x", "conv1")
+    calibrate(first)
+    second = make([batch(0)], cache=cache)
+    second.tensors = ("x", "conv2")
+    assert "tensor names: gone 1 (conv1), new 1 (conv2)" in refused(second)

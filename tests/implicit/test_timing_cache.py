@@ -1,0 +1,59 @@
+import fake_tensorrt
+import filelock
+import pytest
+
+from trt_int8.errors import CacheError, OutputError
+from trt_int8.implicit.timing_cache import TimingCache
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "timing.cache"
+
+
+def test_begins_empty(path):
+    config = fake_tensorrt.IBuilderConfig()
+    TimingCache(path).load_into(config)
+    assert config._timing._entries == set()
+    assert not path.exists()
+
+
+def test_keeps_what_another_build_added_meanwhile(path):
+    cache, config = TimingCache(path), fake_tensorrt.IBuilderConfig()
+    cache.load_into(config)
+    config._timing._entries.add(b"ours")
+    path.write_bytes(b"theirs")
+    cache.update_from(config)
+    assert path.read_bytes() == b"ours\ntheirs"
+
+
+@pytest.mark.parametrize("content", [b"damaged", b"other-gpu"])
+def test_a_cache_tensorrt_does_not_take_is_refused_and_kept(path, content):
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match=r"timing\.cache: TensorRT does not take"):
+        TimingCache(path).load_into(fake_tensorrt.IBuilderConfig())
+    assert path.read_bytes() == content
+
+
+def test_the_file_is_locked_while_it_is_updated_and_free_while_tensorrt_builds(path, monkeypatch):
+    cache, config = TimingCache(path), fake_tensorrt.IBuilderConfig()
+    other = filelock.FileLock(f"{path}.lock", blocking=False)
+    seen = []
+
+    def serialize(self):
+        with pytest.raises(filelock.Timeout):
+            other.acquire()
+        seen.append(True)
+        return b"x"
+
+    monkeypatch.setattr(fake_tensorrt.ITimingCache, "serialize", serialize)
+    cache.load_into(config)
+    with other:
+        pass  # free between the two
+    cache.update_from(config)
+    assert seen == [True]
+
+
+def test_a_missing_folder_is_said(tmp_path):
+    with pytest.raises(OutputError, match="does not exist; create it first"):
+        TimingCache(tmp_path / "missing" / "timing.cache").load_into(fake_tensorrt.IBuilderConfig())

@@ -1,0 +1,194 @@
+"""The whole chain in one call: calibrate → quantize → build → report."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from trt_int8 import atomic
+from trt_int8.calibration.calibration import Calibration, calibrate
+from trt_int8.engine.explicit import Plan, build_explicit, default_log
+from trt_int8.engine.log import BuildLog
+from trt_int8.errors import BuildError, OutputError
+from trt_int8.implicit.build import build_implicit
+from trt_int8.implicit.callbacks import CalibratorCallbacks
+from trt_int8.implicit.fingerprint import Fingerprint
+from trt_int8.implicit.options import ImplicitOptions
+from trt_int8.implicit.route import Mode, Route, choose_route
+from trt_int8.implicit.summary import CalibrationSummary
+from trt_int8.model.load import load_model
+from trt_int8.quantization.quantized import Quantized, has_qdq, quantize
+from trt_int8.ranges.ranges import Ranges
+from trt_int8.report import PrecisionReport
+from trt_int8.streamer.device import Device
+
+_logger = logging.getLogger("trt_int8")
+
+
+@dataclass(frozen=True, eq=False)
+class BuildResult:
+    """What `build_engine` made.
+
+    Attributes:
+        engine: the engine file.
+        log: the verbose log TensorRT wrote while building.
+        plan: the engine itself, its target and what built it.
+        route: ``explicit``: INT8 was asked for by Q/DQ nodes; ``implicit``: TensorRT chose the layers.
+        reason: why this route.
+        report: which layers run in INT8, read from the log.
+        calibration: on the CPU; None if the ranges were given, the model held Q/DQ nodes, or TensorRT
+            calibrated.
+        quantized: None if the model held Q/DQ nodes already, or the route is implicit.
+        summary: what became of TensorRT's calibration; None if there was none.
+        fingerprint: what TensorRT's calibration was made from; None if there was none.
+    """
+
+    engine: Path
+    log: Path
+    plan: Plan
+    route: str
+    reason: str
+    report: PrecisionReport
+    calibration: Calibration | None
+    quantized: Quantized | None
+    summary: CalibrationSummary | None = None
+    fingerprint: Fingerprint | None = None
+
+
+def build_engine(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    engine: str | os.PathLike[str],
+    *,
+    batches: Iterable[Mapping[str, Any]] | None = None,
+    ranges: Ranges | None = None,
+    algorithm: str = "entropy",
+    mode: Mode = "auto",
+    target: str | None = None,
+    log: str | os.PathLike[str] | None = None,
+    batch_size: int | None = None,
+    implicit: ImplicitOptions | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    reuse_cache: bool = False,
+    device: Device | None = None,
+    tell: Callable[[str], None] = _logger.info,
+) -> BuildResult:
+    """Build an INT8 engine and report which layers got INT8.
+
+    A model with Q/DQ nodes is built as it is. Any other needs ``batches`` to calibrate with, or
+    ``ranges``. The engine file appears only after a successful build, whole; the log always stays.
+
+    Args:
+        model: trained float model, or one with Q/DQ nodes.
+        engine: file for the engine.
+        batches: calibration data, any iterable of ``{input name: array}``.
+        ranges: dynamic ranges instead of data (`CalibrationCache.read(…).ranges()`).
+        algorithm: calibration algorithm.
+        mode: ``explicit`` (Q/DQ nodes), ``implicit`` (TensorRT's calibrators, up to TensorRT 10), or
+            ``auto``: see `trt_int8.implicit.route`.
+        target: ``sm75`` …, or ``current`` for the GPU in this machine; None: `TensorRT.default_target`.
+        log: file for TensorRT's verbose log; None puts it beside the engine, as ``.log``.
+        batch_size: the largest batch, for models whose first axis is dynamic.
+        implicit: what the builder may do on the implicit route.
+        cache, reuse_cache, device: of the implicit route's calibrator, see
+            `trt_int8.implicit.callbacks.CalibratorCallbacks`.
+        tell: gets lines for people while the build goes on.
+
+    Raises:
+        ValueError: both or neither of ``batches`` and ``ranges`` for a float model.
+        BuildError: TensorRT refused the model; carries its lines.
+        TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
+    """
+    engine = Path(engine)
+    log_path = default_log(engine) if log is None else Path(log)
+    loaded = load_model(model)
+    options = implicit or ImplicitOptions()
+    if options.batch_size is None:
+        options = replace(options, batch_size=batch_size)
+    _check_sources(loaded, batches, ranges, options)
+    route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm, target=target)
+    target = route.tensorrt.resolve_target(target)
+    tell(f"route: {route.name} ({route.reason})")
+    _require_writable(engine)
+    _require_writable(log_path)
+    if route.name == "implicit":
+        if ranges is not None:
+            options = replace(options, ranges=[ranges, *options.ranges])
+        calibrator = None
+        if batches is not None:
+            from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator  # imports TensorRT
+
+            kind = MinMaxCalibrator if algorithm == "minmax" else EntropyCalibrator
+            calibrator = kind(batches, cache=cache, reuse_cache=reuse_cache, device=device, model=model)
+        return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
+    _refuse_implicit_only(route, cache, replace(options, batch_size=None))
+    calibration = None if batches is None else calibrate(loaded, batches, algorithm=algorithm)
+    ranges = ranges if calibration is None else calibration.ranges
+    quantized = None if ranges is None else quantize(loaded, ranges)
+    with BuildLog(log_path) as record:
+        plan = build_explicit(
+            loaded if quantized is None else quantized.model,
+            tensorrt=route.tensorrt,
+            log=record,
+            target=target,
+            batch_size=batch_size,
+        )
+    atomic.write_bytes(engine, plan.data)
+    report = PrecisionReport.from_log(log_path)
+    return BuildResult(engine, log_path, plan, route.name, route.reason, report, calibration, quantized)
+
+
+def _implicit(
+    model: onnx.ModelProto,
+    engine: Path,
+    log: Path,
+    route: Route,
+    calibrator: CalibratorCallbacks | None,
+    options: ImplicitOptions,
+    tell: Callable[[str], None],
+) -> BuildResult:
+    with BuildLog(log) as record:
+        plan = build_implicit(
+            model, tensorrt=route.tensorrt, log=record, calibrator=calibrator, options=options, tell=tell
+        )
+    atomic.write_bytes(engine, plan.data)
+    report = PrecisionReport.from_log(log)
+    summary = None if calibrator is None else calibrator.summary()
+    fingerprint = None if calibrator is None else calibrator.fingerprint
+    return BuildResult(engine, log, plan, route.name, route.reason, report, None, None, summary, fingerprint)
+
+
+def _check_sources(model: onnx.ModelProto, batches: object, ranges: object, options: ImplicitOptions) -> None:
+    if has_qdq(model):
+        if batches is not None or ranges is not None:
+            raise BuildError(
+                "the model holds Q/DQ nodes, which say what runs in INT8 and with which scales; "
+                "leave out the data and the cache, or start from the float model"
+            )
+    elif (batches is None) == (ranges is None) and not (batches is None and options.ranges):
+        raise ValueError("a float model needs calibration batches or ranges, one of the two")
+
+
+def _refuse_implicit_only(route: Route, cache: object, options: ImplicitOptions) -> None:
+    """Options without effect would be taken for obeyed."""
+    asked = options.asked_for() + ([] if cache is None else ["cache"])
+    if asked:
+        raise BuildError(
+            f"{', '.join(asked)}: only the implicit route has these options, and this build takes the "
+            f"explicit one ({route.reason})"
+        )
+
+
+def _require_writable(path: Path) -> None:
+    """Find out before minutes of calibration that a result has nowhere to go."""
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: the folder {path.parent} is not writable; choose another")

@@ -1,0 +1,113 @@
+"""Options of the implicit route, TensorRT up to 10."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from trt_int8.implicit.options import ImplicitOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class ImplicitArguments:
+    """What the options say."""
+
+    calibration_cache: str | None
+    reuse_cache: bool
+    fp16: bool
+    bf16: bool
+    tf32: bool
+    keep_fp16: tuple[str, ...]
+    keep_fp32: tuple[str, ...]
+    constraints: str
+    ranges: tuple[str, ...]
+    workspace: int | None
+    timing_cache: str | None
+
+    def options(self) -> ImplicitOptions:
+        """The same for the library."""
+        from trt_int8.implicit.options import ImplicitOptions
+
+        return ImplicitOptions(
+            fp16=self.fp16,
+            bf16=self.bf16,
+            tf32=self.tf32,
+            keep_fp16=self.keep_fp16,
+            keep_fp32=self.keep_fp32,
+            constraints=self.constraints,  # type: ignore[arg-type]
+            ranges=self.ranges,
+            workspace=None if self.workspace is None else self.workspace << 20,
+            timing_cache=self.timing_cache,
+        )
+
+
+def implicit(command: Command) -> Command:
+    """Add the options; the command gets one argument ``implicit``, an `ImplicitArguments`."""
+
+    def collect(**arguments: Any) -> Any:
+        names = ImplicitArguments.__dataclass_fields__
+        return command(implicit=ImplicitArguments(**{n: arguments.pop(n) for n in names}), **arguments)
+
+    collect.__name__, collect.__doc__ = command.__name__, command.__doc__
+    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    wrapped: Any = collect
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    result: Command = wrapped
+    return result
+
+
+_IMPLICIT = "Implicit route: "
+_OPTIONS = [
+    click.option(
+        "--calibration-cache",
+        metavar="FILE",
+        type=click.Path(),
+        help=_IMPLICIT + "cache of TensorRT's calibration, used if it fits model and data, else written.",
+    ),
+    click.option("--reuse-cache", is_flag=True, help=_IMPLICIT + "use that cache whatever it was made from."),
+    click.option("--fp16", is_flag=True, help=_IMPLICIT + "allow FP16 too."),
+    click.option("--bf16", is_flag=True, help=_IMPLICIT + "allow BF16 too."),
+    click.option(
+        "--tf32/--no-tf32", default=True, show_default=True, help=_IMPLICIT + "allow TF32 in FP32 layers."
+    ),
+    click.option(
+        "--keep-fp16",
+        multiple=True,
+        metavar="GLOB",
+        help=_IMPLICIT + "keep these layers in FP16, such as 'head/*'; may be given again.",
+    ),
+    click.option("--keep-fp32", multiple=True, metavar="GLOB", help=_IMPLICIT + "keep these layers in FP32."),
+    click.option(
+        "--constraints",
+        type=click.Choice(["obey", "prefer"]),
+        default="obey",
+        show_default=True,
+        help=_IMPLICIT + "fail where a layer cannot be kept so, or warn.",
+    ),
+    click.option(
+        "--ranges",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(),
+        help=_IMPLICIT + "dynamic ranges by hand (YAML, JSON, calibration cache); they win over calibration.",
+    ),
+    click.option(
+        "--workspace",
+        type=click.IntRange(min=1),
+        metavar="MIB",
+        help=_IMPLICIT + "scratch memory the layers may take.",
+    ),
+    click.option(
+        "--timing-cache",
+        metavar="FILE",
+        type=click.Path(),
+        help=_IMPLICIT + "kernel timings, shared by builds.",
+    ),
+]

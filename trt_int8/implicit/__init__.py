@@ -1,0 +1,32 @@
+"""The implicit route, TensorRT 8.6 to 10: calibrators and dynamic ranges; the builder chooses the layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trt_int8.implicit.callbacks import CalibratorCallbacks
+from trt_int8.implicit.fingerprint import Fingerprint
+from trt_int8.implicit.options import ImplicitOptions
+from trt_int8.implicit.summary import CalibrationSummary
+
+if TYPE_CHECKING:
+    from trt_int8.implicit.calibrators import EntropyCalibrator as EntropyCalibrator
+    from trt_int8.implicit.calibrators import MinMaxCalibrator as MinMaxCalibrator
+
+# Without the two classes that need TensorRT, so that a star import works everywhere.
+__all__ = ["CalibrationSummary", "CalibratorCallbacks", "Fingerprint", "ImplicitOptions"]
+
+_NEED_TENSORRT = ("EntropyCalibrator", "MinMaxCalibrator")
+
+
+def __getattr__(name: str) -> Any:
+    """The classes that derive from TensorRT's own, which is imported when they are asked for.
+
+    Raises:
+        MissingDependencyError: TensorRT is not installed, or is one without calibrators.
+    """
+    if name in _NEED_TENSORRT:
+        from trt_int8.implicit import calibrators
+
+        return getattr(calibrators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,186 @@
+"""Build an engine by the implicit route: the builder picks INT8 where it is fastest and ranges allow it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import onnx
+
+from trt_int8.engine.explicit import Plan, add_profile, parse_model
+from trt_int8.engine.log import BuildLog
+from trt_int8.engine.tensorrt import CURRENT, TensorRT
+from trt_int8.errors import BuildError
+from trt_int8.implicit.callbacks import CalibratorCallbacks
+from trt_int8.implicit.interrupts import Interrupts
+from trt_int8.implicit.network import float_tensors, has_qdq_layers
+from trt_int8.implicit.options import ImplicitOptions
+from trt_int8.implicit.overrides import Resolution, apply, resolve
+from trt_int8.implicit.precision import keep_layers
+from trt_int8.implicit.rule_files import read_rules
+from trt_int8.implicit.timing_cache import TimingCache
+from trt_int8.model.inputs import InputSpec, input_specs
+
+_logger = logging.getLogger("trt_int8")
+
+Tell = Callable[[str], None]
+
+
+def build_implicit(
+    model: onnx.ModelProto,
+    *,
+    tensorrt: TensorRT,
+    log: BuildLog,
+    calibrator: CalibratorCallbacks | None = None,
+    options: ImplicitOptions | None = None,
+    tell: Tell = _logger.info,
+) -> Plan:
+    """Parse ``model`` and build it with the INT8 flag.
+
+    Args:
+        model: the float model.
+        tensorrt: one with calibrators, see `trt_int8.engine.tensorrt.load_implicit`.
+        log: gets every line TensorRT says.
+        calibrator: an `EntropyCalibrator` or `MinMaxCalibrator`; None to build from ``ranges`` alone.
+        options: what the builder may do.
+        tell: gets lines for people: rules and how much they hit, tensors without a scale, what became of
+            the calibration.
+
+    Raises:
+        BuildError: TensorRT refused the model, or there is neither calibrator nor range.
+        RangeError: an override fits no tensor.
+        BaseException: whatever the calibrator's data or device raised, KeyboardInterrupt for Ctrl-C.
+    """
+    tensorrt.require_implicit_int8()
+    options = options or ImplicitOptions()
+    if calibrator is None and not options.ranges:
+        raise BuildError("an INT8 build needs calibration data (--data) or dynamic ranges (--ranges)")
+    logger = tensorrt.logger(log)
+    try:
+        builder = tensorrt.module.Builder(logger)
+        network = builder.create_network(tensorrt.implicit_network_flags())
+        config = builder.create_builder_config()
+    except (TypeError, RuntimeError) as error:
+        raise BuildError(
+            f"{tensorrt.name} does not start", lines=log.errors or [str(error)], log=log.path
+        ) from error
+    parse_model(model, tensorrt, network, logger, log)
+    if has_qdq_layers(network, tensorrt):
+        raise BuildError("the model holds Q/DQ nodes, for which TensorRT ignores calibrators and ranges")
+    with tensorrt.deprecated_calls():
+        _set_precisions(network, config, tensorrt, options, tell)
+        tensors = float_tensors(network, tensorrt)
+        resolution = _set_ranges(tensors, options, tell)
+        specs = input_specs(model)
+        _add_profiles(builder, config, specs, options)
+        if calibrator is None:
+            _tell_missing(tell, resolution.missing(tensors), "have no dynamic range")
+        else:
+            _set_calibrator(calibrator, builder, config, specs, tensors, resolution, tell)
+    tensorrt.set_detailed_layers(config)
+    if options.workspace is not None:
+        tensorrt.set_workspace(config, options.workspace)
+    timings = None if options.timing_cache is None else TimingCache(options.timing_cache)
+    if timings is not None:
+        timings.load_into(config)
+    plan = _build(builder, network, config, calibrator, tensorrt, log)
+    if timings is not None:
+        timings.update_from(config)
+    if calibrator is not None:
+        tell(calibrator.summary().explain(int8=True, quantized=False))
+    return plan
+
+
+def _build(
+    builder: Any,
+    network: Any,
+    config: Any,
+    calibrator: CalibratorCallbacks | None,
+    tensorrt: TensorRT,
+    log: BuildLog,
+) -> Plan:
+    interrupts = Interrupts() if calibrator is None else calibrator.interrupts
+    tensorrt.stop_build_when(config, lambda: interrupts.pending if calibrator is None else calibrator.failed)
+    try:
+        with interrupts.held():
+            serialized = builder.build_serialized_network(network, config)
+        if calibrator is None:
+            if interrupts.pending:
+                raise KeyboardInterrupt
+        elif calibrator.failed or serialized is not None:
+            calibrator.raise_if_failed()
+    finally:
+        if calibrator is not None:
+            calibrator.close()
+    if serialized is None:
+        raise BuildError(f"{tensorrt.name} could not build the engine", lines=log.errors, log=log.path)
+    return Plan(bytes(serialized), CURRENT, tensorrt.name)
+
+
+def _set_precisions(
+    network: Any, config: Any, tensorrt: TensorRT, options: ImplicitOptions, tell: Tell
+) -> None:
+    if options.keep_fp16 and not options.fp16:
+        raise BuildError("keeping layers in FP16 needs FP16 allowed: add --fp16, or use --keep-fp32")
+    config.set_flag(tensorrt.builder_flag("INT8"))
+    if options.fp16:
+        config.set_flag(tensorrt.builder_flag("FP16"))
+    if options.bf16:
+        config.set_flag(tensorrt.builder_flag("BF16"))
+    if not options.tf32:
+        config.clear_flag(tensorrt.builder_flag("TF32"))
+    patterns = {"fp16": options.keep_fp16, "fp32": options.keep_fp32}
+    for line in keep_layers(network, config, patterns, tensorrt=tensorrt, constraints=options.constraints):
+        tell(line)
+
+
+def _set_ranges(tensors: Mapping[str, Any], options: ImplicitOptions, tell: Tell) -> Resolution:
+    rules = [rule for source in options.ranges for rule in read_rules(source)]
+    resolution = resolve(rules, tensors)
+    for line in resolution.lines():
+        tell(line)
+    apply(resolution, tensors)
+    return resolution
+
+
+def _add_profiles(builder: Any, config: Any, specs: dict[str, InputSpec], options: ImplicitOptions) -> None:
+    if options.shapes is None:
+        add_profile(builder, config, specs, options.batch_size)
+        return
+    profile = builder.create_optimization_profile()
+    for name, (smallest, usual, largest) in options.shapes.items():
+        if name not in specs:
+            raise BuildError(f"shapes: {name!r} is no input of the model, which has {', '.join(specs)}")
+        profile.set_shape(name, smallest, usual, largest)
+    config.add_optimization_profile(profile)
+
+
+def _set_calibrator(
+    calibrator: CalibratorCallbacks,
+    builder: Any,
+    config: Any,
+    specs: Mapping[str, InputSpec],
+    tensors: Mapping[str, Any],
+    resolution: Resolution,
+    tell: Tell,
+) -> None:
+    calibrator.tensors = tuple(tensors)
+    config.int8_calibrator = calibrator
+    if any(isinstance(size, str) for spec in specs.values() for size in spec.shape):
+        # TensorRT calibrates at one shape; without this it would be the first profile's usual one.
+        profile = builder.create_optimization_profile()
+        for name, shape in calibrator.shapes.items():
+            profile.set_shape(name, shape, shape, shape)
+        config.set_calibration_profile(profile)
+    store = calibrator.store
+    if store is not None and store.exists():
+        missing = store.missing(name for name in tensors if name not in resolution.ranges)
+        _tell_missing(tell, missing, f"have no scale in {store.path}")
+
+
+def _tell_missing(tell: Tell, missing: Sequence[str], what: str) -> None:
+    if missing:
+        tell(f"{len(missing)} tensors {what}; layers that read or write them cannot run in INT8:")
+        for name in missing:
+            tell(f"  {name}")

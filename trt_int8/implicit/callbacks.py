@@ -1,0 +1,242 @@
+"""What TensorRT asks of a calibrator, answered without losing an error. Needs no TensorRT."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+import onnx
+
+from trt_int8.errors import CalibrationError, DataError
+from trt_int8.implicit.feed import Feed
+from trt_int8.implicit.fingerprint import Fingerprint, model_id
+from trt_int8.implicit.interrupts import Interrupts
+from trt_int8.implicit.store import CacheStore
+from trt_int8.implicit.summary import CalibrationSummary
+from trt_int8.model import input_specs, load_model
+from trt_int8.ranges import CalibrationCache
+from trt_int8.streamer.device import BatchStream, ConvertingDevice, Device
+
+T = TypeVar("T")
+
+
+class CalibratorCallbacks:
+    """The callbacks of ``IInt8Calibrator``, for a subclass that also derives from TensorRT's class.
+
+    TensorRT swallows exceptions raised in a callback and takes them for the end of the data. So the first
+    one (the loader's, CUDA's, the disk's, Ctrl-C) is kept, calibration ends, no cache is written, and
+    `raise_if_failed` raises it after the build.
+
+    Args:
+        batches: ``{input name: array}``, all of one batch size: numpy arrays or whatever numpy takes, or
+            arrays on the device. Read once, and only if there is no cache to use.
+        cache: file of the calibration cache. If it exists and was made from the same (see
+            `trt_int8.implicit.fingerprint`) it is used; else it is written after calibration.
+        device: where the batches are streamed to; None for the CUDA device.
+        model: the ONNX model, to check batches against and to bind the cache to; None checks neither.
+        data: a name for the data, say a version of it. The cache is bound to it; None binds it to a hash
+            of the samples, for which existing data is read once more when a cache is used.
+        reuse_cache: use the cache even if it was made from something else.
+    """
+
+    #: As in the header of the cache.
+    algorithm: ClassVar[str]
+    #: Version of TensorRT.
+    tensorrt: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        batches: Iterable[Mapping[str, Any]],
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        device: Device | None = None,
+        model: onnx.ModelProto | str | os.PathLike[str] | None = None,
+        data: str | None = None,
+        reuse_cache: bool = False,
+    ) -> None:
+        super().__init__()  # TensorRT's class, where the subclass has one: it must be initialized
+        specs = None if model is None else input_specs(load_model(model))
+        self.store = None if cache is None else CacheStore(cache, reuse=reuse_cache)
+        self.interrupts = Interrupts()
+        #: Names of the network's tensors, once a builder knows them; part of the fingerprint.
+        self.tensors: tuple[str, ...] | None = None
+        staged = device.staged if isinstance(device, ConvertingDevice) else None
+        self._feed = Feed(batches, specs=specs, staged=staged, loading=self.interrupts.loading)
+        self._device = device
+        self._model = None if model is None else model_id(model)
+        self._data = data
+        self._stream: BatchStream | None = None
+        self._failure: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self._result: bytes | None = None  # TensorRT reads it in place: it must outlive the callback
+        self._from_cache = False
+        self._batches = 0  # taken by TensorRT; the device may have read ahead
+        self._ended = False
+
+    # TensorRT's side
+
+    def get_batch_size(self) -> int:
+        """First axis of the batches."""
+        return self._guard(lambda: self._feed.batch_size, otherwise=1)
+
+    def get_batch(self, names: Sequence[str]) -> list[int] | None:
+        """Device pointers of the next batch in the order of ``names``; None at the end or on an error."""
+        return self._guard(lambda: self._next(names), otherwise=None)
+
+    def read_calibration_cache(self) -> bytes | None:
+        """The cache, if there is one that fits."""
+        return self._guard(self._read, otherwise=None)
+
+    def write_calibration_cache(self, cache: memoryview) -> None:
+        """Keep the result of a calibration that came to its end."""
+        return self._guard(lambda: self._write(cache), otherwise=None)
+
+    # The builder's side
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error is waiting to be raised."""
+        return self._failure is not None or self.interrupts.pending
+
+    def raise_if_failed(self) -> None:
+        """Call this after the build: raises what a callback raised, with its traceback.
+
+        Raises:
+            CalibrationError: also if calibration stopped before the end of the data.
+            BaseException: whatever the loader or the device raised; KeyboardInterrupt for Ctrl-C.
+        """
+        self._guard(self.close, otherwise=None)
+        if self._failure is not None:
+            raise self._failure.with_traceback(self._traceback)
+        if self._batches and not self._ended:
+            raise CalibrationError(
+                f"calibration stopped after {self._batches} batches although the data had not ended: the "
+                "builder gave up (its log says why) or a signal ended it; no cache was written"
+            )
+
+    def summary(self) -> CalibrationSummary:
+        """What happened so far."""
+        tensors = () if self._result is None else _parse(self._result).scales
+        return CalibrationSummary(
+            algorithm=self.algorithm,
+            source="cache" if self._from_cache else "data" if self._batches else "never called",
+            batches=self._batches,
+            batch_size=self._feed.batch_size if self._batches else None,
+            tensors=len(tensors),
+            cache=None if self.store is None else self.store.path,
+        )
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape in which each input reaches TensorRT; reads the first batch.
+
+        Raises:
+            DataError, CalibrationError: see `trt_int8.implicit.feed.Feed`.
+        """
+        return self._feed.shapes
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """What the scales were made from; None before they are known."""
+        return None if self._result is None else self._fingerprint()
+
+    def scales(self) -> CalibrationCache | None:
+        """What calibration found, or the cache held; None before that."""
+        return None if self._result is None else _parse(self._result)
+
+    def close(self) -> None:
+        """Free the device memory. Idempotent."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _guard(self, action: Callable[[], T], *, otherwise: T) -> T:
+        if self._failure is not None:
+            return otherwise
+        try:
+            with self.interrupts.callback():
+                return action()
+        except BaseException as error:
+            self._failure, self._traceback = error, error.__traceback__
+        try:
+            self.close()
+        except BaseException as error:
+            # What went wrong first is what the user needs to see.
+            self._failure.__context__ = error
+        return otherwise
+
+    def _next(self, names: Sequence[str]) -> list[int] | None:
+        if self._ended:
+            raise CalibrationError(
+                "the data was read to its end before; make a new calibrator for each build"
+            )
+        if self._stream is None:
+            self._stream = self._open_stream()
+        pointers = self._stream.next()
+        if pointers is None:
+            self._ended = True
+            self.close()
+            return None
+        _check_names(names, pointers, self._batches)
+        self._batches += 1
+        return [int(pointers[name]) for name in names]
+
+    def _open_stream(self) -> BatchStream:
+        if self._device is None:
+            from trt_int8.streamer.cuda import CudaDevice
+
+            self._device = CudaDevice()
+        return self._device.stream(self._feed)
+
+    def _read(self) -> bytes | None:
+        if self._result is None and self.store is not None and self.store.exists():
+            self._result = self.store.load(self._fingerprint())
+            self._from_cache = True
+        return self._result
+
+    def _write(self, cache: memoryview) -> None:
+        content = bytes(cache)  # TensorRT owns the memory, and only until this returns
+        if not self._ended:
+            raise CalibrationError(
+                f"calibration was cut off after {self._batches} batches by an exception that TensorRT "
+                "swallowed before this calibrator saw it (a signal such as Ctrl-C; stderr has its text); "
+                "no cache was written"
+            )
+        _parse(content)
+        self._result = content
+        if self.store is not None:
+            self.store.save(content, self._fingerprint())
+
+    def _fingerprint(self) -> Fingerprint:
+        return Fingerprint(
+            model=self._model,
+            data=self._data if self._data is not None else self._feed.data_id(),
+            algorithm=self.algorithm,
+            batch_size=self._feed.batch_size,
+            tensorrt=self.tensorrt,
+            tensors=self.tensors,
+        )
+
+
+def _parse(content: bytes) -> CalibrationCache:
+    return CalibrationCache.parse(content.decode("utf-8"), source="TensorRT's calibration cache")
+
+
+def _check_names(names: Sequence[str], batch: Mapping[str, int], number: int) -> None:
+    for name in names:
+        if name not in batch:
+            near = difflib.get_close_matches(name, list(batch), n=1)
+            hint = f"; did you mean it by {near[0]!r}?" if near else ""
+            raise DataError(
+                f"batch {number}: the network's input {name!r} is missing; the batch has "
+                f"{', '.join(batch)}{hint}"
+            )
+    for name in batch:
+        if name not in names:
+            raise DataError(
+                f"batch {number}: {name!r} is no input of the network, which has {', '.join(names)}; "
+                "leave it out"
+            )

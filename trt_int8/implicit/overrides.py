@@ -1,0 +1,169 @@
+"""Dynamic ranges set by hand: rules from a file or dict, resolved against the tensors of a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trt_int8.errors import RangeError
+from trt_int8.implicit.patterns import matching, nearest
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of overrides.
+
+    Attributes:
+        pattern: name or glob of tensors, see `trt_int8.implicit.patterns.matching`.
+        bounds: smallest and largest value; None to leave the tensors without a range.
+        place: where the rule stands, for messages (``ranges.yaml:3``).
+        from_cache: a line of a calibration cache, whose names are no globs and may be unknown.
+    """
+
+    pattern: str
+    bounds: tuple[float, float] | None
+    place: str
+    from_cache: bool = False
+
+    @property
+    def amax(self) -> float | None:
+        """The bound TensorRT uses: its INT8 is symmetric, so the larger of the two."""
+        return None if self.bounds is None else max(map(abs, self.bounds))
+
+    @property
+    def wasted_codes(self) -> int:
+        """How many of the 256 INT8 codes no value within the bounds maps to.
+
+        With scale amax / 127 the values use the codes round(low / scale) … round(high / scale).
+        """
+        if self.bounds is None or not self.amax:
+            return 0
+        low, high = (round(bound / self.amax * 127) for bound in self.bounds)
+        return 256 - (high - low + 1)
+
+    def __str__(self) -> str:
+        if self.bounds is None:
+            return f"{self.pattern}: unset"
+        low, high = self.bounds
+        if low == -high:
+            return f"{self.pattern}: {high:g}"
+        return (
+            f"{self.pattern}: [{low:g}, {high:g}], of which TensorRT makes [{-(self.amax or 0):g}, "
+            f"{self.amax:g}]: {self.wasted_codes} of the 256 codes are never used"
+        )
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What rules mean for the tensors of one network.
+
+    Attributes:
+        rules: the rule in force for each tensor that has one.
+        hits: how many tensors each rule fits, in the order of the rules.
+    """
+
+    rules: Mapping[str, Rule]
+    hits: Sequence[tuple[Rule, int]] = field(default_factory=list)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Tensor → bounds, for those that get a range."""
+        return {name: rule.bounds for name, rule in self.rules.items() if rule.bounds is not None}
+
+    def missing(self, tensors: Iterable[str]) -> list[str]:
+        """Those of ``tensors`` without a range; without calibration TensorRT keeps them out of INT8."""
+        return [name for name in tensors if name not in self.ranges]
+
+    def caches(self) -> dict[str, tuple[int, int]]:
+        """Place of each cache → how many of its tensors are in the network, and how many it has."""
+        found: dict[str, tuple[int, int]] = {}
+        for rule, hit in self.hits:
+            if rule.from_cache:
+                before = found.get(rule.place, (0, 0))
+                found[rule.place] = (before[0] + hit, before[1] + 1)
+        return found
+
+    def lines(self) -> list[str]:
+        """A line for each rule and each cache, for people."""
+        lines = [
+            f"{place}: {hit} of its {of} tensors are in the network"
+            for place, (hit, of) in self.caches().items()
+        ]
+        for rule, hit in self.hits:
+            if not rule.from_cache:
+                in_force = sum(other is rule for other in self.rules.values())
+                overridden = f", {hit - in_force} of them overridden later" if in_force < hit else ""
+                lines.append(f"{rule} ({hit} {'tensor' if hit == 1 else 'tensors'}{overridden})")
+        return lines
+
+
+def resolve(rules: Iterable[Rule], tensors: Iterable[str]) -> Resolution:
+    """Match ``rules`` with the names of tensors; a later rule wins over an earlier one.
+
+    Raises:
+        RangeError: a rule fits no tensor (gives the nearest names), or no line of a cache does.
+    """
+    names = list(tensors)
+    chosen: dict[str, Rule] = {}
+    hits = []
+    for rule in rules:
+        found = matching(rule.pattern, names, exact=rule.from_cache)
+        if not found and not rule.from_cache:
+            raise RangeError(
+                f"{rule.place}: {rule.pattern!r} is no tensor of the network; {nearest(rule.pattern, names)}"
+            )
+        chosen.update(dict.fromkeys(found, rule))
+        hits.append((rule, len(found)))
+    resolution = Resolution({name: chosen[name] for name in names if name in chosen}, hits)
+    for place, (hit, of) in resolution.caches().items():
+        if not hit:
+            raise RangeError(
+                f"{place}: none of its {of} tensors is in the network: it belongs to another model"
+            )
+    return resolution
+
+
+def apply(resolution: Resolution, tensors: Mapping[str, Any]) -> None:
+    """Give the tensors of a network their ranges. They win over what calibration finds.
+
+    Raises:
+        RangeError: TensorRT refuses a range.
+    """
+    for name, rule in resolution.rules.items():
+        tensor = tensors[name]
+        if rule.bounds is None:
+            tensor.reset_dynamic_range()
+        elif not tensor.set_dynamic_range(*rule.bounds):
+            raise RangeError(f"{rule.place}: TensorRT refuses the range {rule.bounds} for tensor {name!r}")
+
+
+def rule(pattern: str, value: Any, *, place: str) -> Rule:
+    """A rule from what a file or dict says: amax, [min, max] or ``unset``.
+
+    Raises:
+        RangeError: anything else; numbers that are no range.
+    """
+    if not isinstance(pattern, str) or not pattern:
+        raise RangeError(
+            f"{place}: {pattern!r} is not the name of a tensor; quote names that look like numbers"
+        )
+    if isinstance(value, str) and value.strip().lower() == "unset":
+        return Rule(pattern, None, place)
+    if _is_number(value):
+        if value <= 0:
+            raise RangeError(f"{place}: amax of {pattern!r} is {value}; it must be more than 0 (or 'unset')")
+        return Rule(pattern, (-float(value), float(value)), place)
+    if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)):
+        low, high = float(value[0]), float(value[1])
+        if low >= high:
+            raise RangeError(f"{place}: range of {pattern!r} is [{low:g}, {high:g}]; min must be below max")
+        return Rule(pattern, (low, high), place)
+    raise RangeError(
+        f"{place}: {pattern!r} has the value {value!r}; give amax (6.0), [min, max] ([-1.5, 6]) or unset"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

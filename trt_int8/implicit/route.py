@@ -1,0 +1,72 @@
+"""Which way to INT8: the builder's own choice of layers (implicit), or Q/DQ nodes (explicit)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from trt_int8.engine.tensorrt import CURRENT, TensorRT, load, load_implicit
+from trt_int8.errors import BuildError
+
+Mode = Literal["auto", "implicit", "explicit"]
+MODES: tuple[str, ...] = get_args(Mode)
+
+#: The algorithms that TensorRT has calibrators for.
+ALGORITHMS = ("entropy", "minmax")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Attributes:
+    name: ``implicit`` or ``explicit``.
+    reason: why, for people.
+    tensorrt: what will build.
+    """
+
+    name: Literal["implicit", "explicit"]
+    reason: str
+    tensorrt: TensorRT
+
+
+def choose_route(
+    mode: Mode, *, has_qdq: bool, algorithm: str = "entropy", target: str | None = None
+) -> Route:
+    """The route that ``mode`` asks for, or for ``auto`` the one that fits model and machine.
+
+    Args:
+        mode: what was asked for.
+        has_qdq: whether the model holds Q/DQ nodes.
+        algorithm: how ranges are to be found.
+        target: what the engine is for, see `TensorRT.targets`.
+
+    Raises:
+        ValueError: an unknown mode.
+        BuildError: the implicit route was asked for and model, algorithm or target rule it out.
+        MissingDependencyError: the TensorRT that is needed is not installed.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
+    obstacle = _obstacle(has_qdq, algorithm, target)
+    if mode == "implicit":
+        if obstacle is not None:
+            raise BuildError(f"the implicit route is closed: {obstacle}; use --mode explicit")
+        return Route("implicit", "asked for", load_implicit())
+    tensorrt = load(target=target)
+    if mode == "explicit":
+        return Route("explicit", "asked for", tensorrt)
+    if obstacle is not None:
+        return Route("explicit", obstacle, tensorrt)
+    if tensorrt.has_implicit_int8:
+        return Route("implicit", f"{tensorrt.name} has calibrators of its own", tensorrt)
+    reason = f"{tensorrt.name} has no calibrators, so the ranges come from the CPU and go into Q/DQ nodes"
+    return Route("explicit", reason, tensorrt)
+
+
+def _obstacle(has_qdq: bool, algorithm: str, target: str | None) -> str | None:
+    if has_qdq:
+        return "the model holds Q/DQ nodes"
+    if algorithm not in ALGORITHMS:
+        return f"TensorRT has no {algorithm} calibrator, only {' and '.join(ALGORITHMS)}"
+    if target not in (None, CURRENT):
+        return f"target {target} is built ahead of time, by TensorRT-RTX, which has no calibrators"
+    return None

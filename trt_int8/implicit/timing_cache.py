@@ -1,0 +1,69 @@
+"""TensorRT's timing cache in a file that several builds may share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from trt_int8 import atomic
+from trt_int8.dependencies import require
+from trt_int8.errors import CacheError, OutputError
+
+
+class TimingCache:
+    """The file is locked while it is read or updated, not while TensorRT builds.
+
+    An update keeps what other builds have added meanwhile.
+
+    Args:
+        path: the file; it need not exist. A lock file ``<path>.lock`` appears beside it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        filelock = require("filelock", purpose="a timing cache shared by builds")
+        self._lock: Any = filelock.FileLock(f"{self.path}.lock")
+
+    def load_into(self, config: Any) -> None:
+        """Give ``config`` the content of the file, or an empty cache.
+
+        Raises:
+            CacheError: TensorRT does not take it: from another version or device, or damaged.
+            OutputError: no lock file can be made beside it.
+        """
+        with self._locked():
+            content = self.path.read_bytes() if self.path.exists() else b""
+        timing = config.create_timing_cache(content)
+        if timing is None or not config.set_timing_cache(timing, False):
+            raise CacheError(
+                f"{self.path}: TensorRT does not take this timing cache: damaged, or from another version or "
+                "GPU; delete it or name another file"
+            )
+
+    def update_from(self, config: Any) -> None:
+        """Add what the build measured to the file.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        timing = config.get_timing_cache()
+        with self._locked():
+            if self.path.exists():
+                others = config.create_timing_cache(self.path.read_bytes())
+                if others is not None:
+                    timing.combine(others, False)
+            atomic.write_bytes(self.path, bytes(timing.serialize()))
+
+    def _locked(self) -> Any:
+        if not self.path.parent.is_dir():  # filelock would make it
+            raise OutputError(
+                f"timing cache {self.path}: the folder {self.path.parent} does not exist; create it first"
+            )
+        try:
+            return self._lock.acquire()
+        except OSError as error:
+            raise OutputError(
+                f"cannot lock the timing cache {self.path}: {error.strerror or error}; "
+                "its folder must be writable"
+            ) from error

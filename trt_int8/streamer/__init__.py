@@ -1,0 +1,1 @@
+"""Batches on their way to the device: the protocol, the host stand-in, and the one owner of CUDA."""

@@ -1,0 +1,91 @@
+"""CUDA's driver through pycuda, and the primary context, retained and given back."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from trt_int8.dependencies import require
+from trt_int8.errors import CalibrationError, MissingDependencyError
+
+
+def load_driver() -> Any:
+    """``pycuda.driver``, initialized.
+
+    Raises:
+        MissingDependencyError: pycuda or the NVIDIA driver is not installed.
+        CalibrationError: the driver finds no usable GPU.
+    """
+    try:
+        driver = require("pycuda.driver", purpose="streaming batches to the GPU")
+    except MissingDependencyError as error:
+        if "libcuda" in str(error):
+            raise MissingDependencyError(
+                f"{error}; install the NVIDIA driver of this machine's GPU"
+            ) from error
+        raise
+    with cuda_errors(driver, "CUDA does not start"):
+        driver.init()
+    return driver
+
+
+class cuda_errors:
+    """Turn pycuda's errors in a ``with`` block into ``CalibrationError("<doing>: <pycuda's message>")``.
+
+    pycuda's own frames are dropped: their variables would keep alive what must be destroyed while the
+    context is current. (A generator with ``contextmanager`` would hold on to them.)
+    """
+
+    def __init__(self, driver: Any, doing: str) -> None:
+        self._driver = driver
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise the error that stands for pycuda's."""
+        del traceback
+        if error is not None and isinstance(error, self._driver.Error):
+            raise CalibrationError(f"{self._doing}: {error}") from error.with_traceback(None)
+
+
+def cuda_library() -> ctypes.CDLL:
+    """The driver's own library, which pycuda has loaded: for the few calls that pycuda lacks."""
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+
+class PrimaryContext:
+    """The context that TensorRT and every other user of CUDA's runtime share on a device.
+
+    A context of one's own, as ``pycuda.autoinit`` makes, would leave TensorRT unable to read our memory.
+    """
+
+    def __init__(self, driver: Any, ordinal: int) -> None:
+        self._driver = driver
+        with cuda_errors(driver, f"cannot use GPU {ordinal}"):
+            self._context = driver.Device(ordinal).retain_primary_context()
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make it the calling thread's context for the block; the context before is back afterwards."""
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._driver.Context.pop()
+
+    def release(self) -> None:
+        """Give it back. From any thread, once, after everything made in it is freed."""
+        context, self._context = self._context, None
+        # pycuda's detach() expects the driver to pop what it destroys, which holds for contexts that
+        # pycuda created, not for a primary one. So pop it from the driver's stack, then detach.
+        context.push()
+        cuda_library().cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+        context.detach()

@@ -1,0 +1,95 @@
+"""What every batch of a stream looks like: fixed by the first one, checked on all others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trt_int8.errors import DataError
+from trt_int8.streamer.passthrough import DeviceArray
+
+#: Bytes per element of what a TensorRT input can be.
+ITEM_BYTES = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """One input: its shape with the batch axis first, the name of its dtype, and where its data lies."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    on_device: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one batch."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)} on the {'GPU' if self.on_device else 'host'}"
+
+
+def layout_of(arrays: Mapping[str, NDArray[Any] | DeviceArray]) -> dict[str, InputLayout]:
+    """The layout of the first batch.
+
+    Raises:
+        DataError: no input, a scalar, no sample, another batch size per input, or a dtype that TensorRT
+            cannot read.
+    """
+    if not arrays:
+        raise DataError("batch 0 holds no input; yield a dict of input name to array")
+    layouts = {name: _layout(array) for name, array in arrays.items()}
+    for name, layout in layouts.items():
+        place = f"batch 0, input {name}"
+        if not layout.shape:
+            raise DataError(f"{place}: a scalar has no batch axis")
+        if 0 in layout.shape:
+            raise DataError(f"{place}: an array of shape {list(layout.shape)} holds nothing")
+        if layout.dtype not in ITEM_BYTES:
+            advice = "; convert it with .astype(numpy.float32)" if layout.dtype == "float64" else ""
+            raise DataError(f"{place}: TensorRT reads no {layout.dtype}{advice}")
+    sizes = {layout.shape[0] for layout in layouts.values()}
+    if len(sizes) > 1:
+        found = ", ".join(f"{name} {list(layout.shape)}" for name, layout in layouts.items())
+        raise DataError(f"batch 0: the inputs disagree about the batch size (first axis): {found}")
+    return layouts
+
+
+def check_batch(
+    index: int, arrays: Mapping[str, NDArray[Any] | DeviceArray], expected: Mapping[str, InputLayout]
+) -> None:
+    """Compare batch ``index`` with the first one.
+
+    Raises:
+        DataError: other inputs, shapes, dtypes, or a change between host and GPU.
+    """
+    if arrays.keys() != expected.keys():
+        raise DataError(f"batch {index}: inputs {', '.join(arrays)}, where batch 0 has {', '.join(expected)}")
+    for name, array in arrays.items():
+        found = _layout(array)
+        if found == expected[name]:
+            continue
+        message = f"batch {index}, input {name}: {found}, where batch 0 has {expected[name]}"
+        if found.shape[1:] == expected[name].shape[1:] and found.shape[:1] < expected[name].shape[:1]:
+            message += "; drop or pad the short batch, calibration needs one batch size"
+        raise DataError(message)
+
+
+def _layout(array: NDArray[Any] | DeviceArray) -> InputLayout:
+    if isinstance(array, DeviceArray):
+        return InputLayout(array.shape, array.dtype, on_device=True)
+    return InputLayout(array.shape, np.dtype(array.dtype).name, on_device=False)

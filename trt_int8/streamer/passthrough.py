@@ -1,0 +1,116 @@
+"""Arrays that are on the GPU already (torch, cupy, DALI, numba): found, checked, and used uncopied.
+
+DLPack is preferred, since its producer is told our stream and orders its own work before ours; the CUDA
+array interface (https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html) comes second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trt_int8.errors import DataError
+from trt_int8.streamer import dlpack
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """C-contiguous GPU memory of someone else's.
+
+    Attributes:
+        pointer: address of the first element.
+        shape: elements per axis.
+        dtype: numpy's name of the dtype, or "bfloat16".
+        ordered: whether what the producer still does to it comes before later work on our stream.
+        owner: keeps the memory alive while it is referenced.
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: str
+    ordered: bool
+    owner: Any
+
+
+def device_array(
+    value: Any, *, place: str, ordinal: int, stream: int, device_of: Callable[[int], int | None]
+) -> DeviceArray | None:
+    """``value`` as an array on the GPU, None where it lives on the host.
+
+    Args:
+        value: any array.
+        place: what messages call it ("batch 3, input x").
+        ordinal: the GPU it must be on.
+        stream: handle of the CUDA stream that will use it.
+        device_of: GPU that an address belongs to, None for an address CUDA does not know.
+
+    Raises:
+        DataError: it is on another device, not C-contiguous, masked, or cannot be exported.
+    """
+    try:
+        if hasattr(value, "__dlpack_device__"):
+            kind, device = (int(part) for part in value.__dlpack_device__())
+            if kind in dlpack.HOST_KINDS:
+                return None
+            if kind not in dlpack.CUDA_KINDS:
+                raise DataError(
+                    f"{place}: DLPack device type {kind} is not CUDA; move it to the host or to CUDA"
+                )
+            _check_device(place, device, ordinal)
+            # Owned from here on: the capsule gives the tensor back when it is collected.
+            capsule = value.__dlpack__(stream=stream)
+            return _checked(place, dlpack.read(capsule), owner=(capsule, value), ordered=True)
+        interface = getattr(value, "__cuda_array_interface__", None)
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise DataError(f"{place}: {type(value).__name__} cannot be shared: {error}") from error
+    if interface is None:
+        return None
+    tensor = _from_interface(place, interface)
+    owning_device = device_of(tensor.pointer)
+    if owning_device is None:
+        raise DataError(f"{place}: address {tensor.pointer:#x} is not CUDA memory")
+    _check_device(place, owning_device, ordinal)
+    # A stream of None means that nothing is pending; without the key (version 2) nothing is known.
+    return _checked(place, tensor, owner=value, ordered=interface.get("stream", 0) is None)
+
+
+def _from_interface(place: str, interface: dict[str, Any]) -> dlpack.Tensor:
+    if interface.get("mask") is not None:
+        raise DataError(f"{place}: masked arrays cannot be calibrated with; fill the masked elements")
+    dtype = np.dtype(interface["typestr"])
+    strides = interface.get("strides")
+    return dlpack.Tensor(
+        pointer=int(interface["data"][0]),
+        shape=tuple(int(size) for size in interface["shape"]),
+        dtype=dtype.name,
+        strides=None if strides is None else tuple(int(stride) // dtype.itemsize for stride in strides),
+    )
+
+
+def _checked(place: str, tensor: dlpack.Tensor, *, owner: Any, ordered: bool) -> DeviceArray:
+    if not _contiguous(tensor):
+        raise DataError(
+            f"{place}: shape {list(tensor.shape)} with strides {list(tensor.strides or ())} is not "
+            "contiguous; pass array.contiguous() (torch) or ascontiguousarray(array) (cupy)"
+        )
+    return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, ordered, owner)
+
+
+def _contiguous(tensor: dlpack.Tensor) -> bool:
+    """Whether the elements lie in C order without gaps; the stride of an axis of length 1 means nothing."""
+    if tensor.strides is None:
+        return True
+    step = 1
+    for size, stride in zip(reversed(tensor.shape), reversed(tensor.strides), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def _check_device(place: str, device: int, ordinal: int) -> None:
+    if device != ordinal:
+        raise DataError(f"{place}: it is on GPU {device}, calibration runs on GPU {ordinal}; move it there")

@@ -1,0 +1,116 @@
+"""The thread that loads batch k+1 while batch k is consumed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Loaded = TypeVar("Loaded")
+Staged = TypeVar("Staged")
+
+#: Seconds that `ReadAhead.close` waits for a loader in the middle of a batch.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: BaseException
+
+
+class _End:
+    """Nothing comes after it."""
+
+
+class ReadAhead(Generic[Loaded, Staged]):
+    """Loads from an iterator and stages what it loads, both in a thread of its own.
+
+    At most ``ahead`` staged items are unconsumed or in use at a time; one more may be loaded and waiting.
+
+    Args:
+        items: what to load. Only the thread calls it, and closes it at the end where it can be closed.
+        stage: ``stage(index, item)`` makes of an item what `next` returns.
+        borrows: whether a staged item still lives in memory of the loader's. Then the loader is not asked
+            for more, since it may reuse that memory, until the consumer is done with the item.
+        ahead: how many items may be staged at a time.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[Loaded],
+        stage: Callable[[int, Loaded], Staged],
+        *,
+        borrows: Callable[[Staged], bool],
+        ahead: int,
+    ) -> None:
+        self._items = items
+        self._stage = stage
+        self._borrows = borrows
+        self._free = threading.Semaphore(ahead)
+        self._handed_back = threading.Semaphore(0)
+        self._ready: queue.SimpleQueue[Staged | _Failure | _End] = queue.SimpleQueue()
+        self._staging = threading.Lock()
+        self._closing = False
+        self._in_use = self._in_use_borrows = False
+        # A daemon: a loader that hangs must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="trt_int8 batch reader", daemon=True)
+        self._thread.start()
+
+    def next(self) -> Staged | None:
+        """The next staged item, None at the end. The one returned before may be overwritten from now on.
+
+        Raises:
+            BaseException: what the iterator or ``stage`` raised, with its own traceback.
+        """
+        if self._in_use:
+            self._in_use = False
+            self._free.release()
+            if self._in_use_borrows:
+                self._handed_back.release()
+        item = self._ready.get()
+        if isinstance(item, _End | _Failure):
+            self._ready.put(item)  # and so from now on
+            if isinstance(item, _Failure):
+                raise item.error
+            return None
+        self._in_use = True
+        self._in_use_borrows = self._borrows(item)
+        return item
+
+    def close(self) -> None:
+        """End the thread. When this returns, nothing is being staged, and nothing will be.
+
+        A loader in the middle of a batch is waited for `PATIENCE` seconds, then left to end by itself.
+        """
+        with self._staging:
+            self._closing = True
+        self._free.release()
+        self._handed_back.release()
+        self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        try:
+            try:
+                self._read()
+            finally:
+                close = getattr(self._items, "close", None)
+                if close is not None:
+                    close()
+            self._ready.put(_End())
+        except BaseException as error:
+            self._ready.put(_Failure(error))
+
+    def _read(self) -> None:
+        for index, item in enumerate(self._items):
+            self._free.acquire()
+            with self._staging:
+                if self._closing:
+                    return
+                staged = self._stage(index, item)
+            self._ready.put(staged)
+            if self._borrows(staged):
+                self._handed_back.acquire()
+            if self._closing:
+                return
