@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import CORPUS, corpus_files, requires_corpus
+from places import CORPUS, corpus_files, requires_corpus
 
 from trt_int8.report import PrecisionReport
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import CORPUS, requires_corpus
+from places import CORPUS, requires_corpus
 
 from trt_int8.errors import ReportError
 from trt_int8.report import PrecisionReport

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import CORPUS, requires_corpus
+from places import CORPUS, requires_corpus
 from onnx import helper, numpy_helper
 
 from trt_int8.report import PrecisionReport

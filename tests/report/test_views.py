@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from conftest import corpus_files
+from places import corpus_files
 
 from trt_int8.report import PrecisionReport
 

@@ -65,7 +65,9 @@ def remarks(build: Build) -> list[str]:
     if found is not None and found.reformats_on_both_sides:
         lines.append(_listed("INT8 kernel", "pays a copy on both sides", found.reformats_on_both_sides))
     if found is not None and found.float_between_int8:
-        tensors = list(dict.fromkeys(f"{tensor} ({dtype})" for tensor, dtype, _, _ in found.float_between_int8))
+        tensors = list(
+            dict.fromkeys(f"{tensor} ({dtype})" for tensor, dtype, _, _ in found.float_between_int8)
+        )
         lines.append(_listed("tensor", "between two INT8 kernels is not Int8", tensors))
     if found is not None and found.bytes_moved:
         moved = ", ".join(f"{_bytes(size)} {dtype}" for dtype, size in found.bytes_moved)
