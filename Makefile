@@ -22,9 +22,9 @@ bench: $(READY)
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --editable '.[test]'
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) samples/mnist/out build *.egg-info
+	rm -rf $(VENV) samples/mnist/out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,3 +54,19 @@ def test_messages_say_what_to_do(tmp_path):
         atomic.write_text(tmp_path / "no" / "f", "x")
     with pytest.raises(OutputError, match="it is a folder; give a file name"):
         atomic.write_text(tmp_path, "x")
+
+
+def test_what_is_no_file_is_written_to_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    atomic.write_bytes(pipe, b"through the pipe")
+    assert os.read(reader, 100) == b"through the pipe"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_long_names(tmp_path):
+    path = tmp_path / ("x" * 250)
+    atomic.write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"

@@ -69,6 +69,7 @@ def test_public_names():
         "Quantized",
         "Ranges",
         "TensorRange",
+        "TrtInt8Error",
         "build_engine",
         "calibrate",
         "evaluate",

@@ -51,7 +51,7 @@ def test_command_line_section(sample_copy):
 def test_the_example(sample_copy, tmp_path, digits):
     (code,) = blocks("python")
     shutil.copy(SAMPLE / "lenet.onnx", tmp_path / "model.onnx")
-    np.save(tmp_path / "samples.npy", digits["calibration"][:20, None])
+    np.save(tmp_path / "samples.npy", digits["calibration"][:20])
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

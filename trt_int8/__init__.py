@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trt_int8.build import BuildResult, build_engine
     from trt_int8.calibration import Calibration, Histograms, calibrate
+    from trt_int8.errors import TrtInt8Error
     from trt_int8.evaluation import Evaluation, evaluate
     from trt_int8.quantization import Quantized, quantize
     from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
@@ -32,6 +33,7 @@ _PUBLIC = {
     "Quantized": "trt_int8.quantization",
     "Ranges": "trt_int8.ranges",
     "TensorRange": "trt_int8.ranges",
+    "TrtInt8Error": "trt_int8.errors",
     "build_engine": "trt_int8.build",
     "calibrate": "trt_int8.calibration",
     "evaluate": "trt_int8.evaluation",
@@ -48,6 +50,7 @@ __all__ = [
     "Quantized",
     "Ranges",
     "TensorRange",
+    "TrtInt8Error",
     "build_engine",
     "calibrate",
     "evaluate",

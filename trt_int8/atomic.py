@@ -15,6 +15,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
 
     The data goes to a temporary file beside ``path``, is flushed to the disk, and takes the name by
     ``os.replace``. On any failure, Ctrl-C included, ``path`` is as it was and no temporary file stays.
+    What is no regular file (a pipe, /dev/stdout) is written to instead.
 
     Raises:
         OutputError: the folder is missing or cannot be written, the disk is full, …
@@ -23,7 +24,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
     try:
         # Write through a link instead of replacing the link itself.
         target = target.resolve() if target.is_symlink() else target
-        _replace(target, data)
+        if target.exists() and not target.is_file() and not target.is_dir():
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {_advice(target, error)}") from error
 
@@ -34,7 +38,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def _replace(target: Path, data: bytes | bytearray | memoryview) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

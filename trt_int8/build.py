@@ -15,7 +15,7 @@ from trt_int8 import atomic
 from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
 from trt_int8.engine.log import BuildLog
-from trt_int8.errors import BuildError, OutputError
+from trt_int8.errors import BuildError
 from trt_int8.implicit.build import build_implicit
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.fingerprint import Fingerprint
@@ -23,7 +23,9 @@ from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.route import Mode, Route, choose_route
 from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.load import load_model
-from trt_int8.quantization.quantized import Quantized, has_qdq, quantize
+from trt_int8.model.qdq import has_qdq
+from trt_int8.outputs import check_outputs
+from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
 from trt_int8.streamer.device import Device
@@ -81,7 +83,8 @@ def build_engine(
     """Build an INT8 engine and report which layers got INT8.
 
     A model with Q/DQ nodes is built as it is. Any other needs ``batches`` to calibrate with, or
-    ``ranges``. The engine file appears only after a successful build, whole; the log always stays.
+    ``ranges``. The engine file appears only after a successful build, whole, and its log with it; the log
+    of a failed build is kept as ``….failed``.
 
     Args:
         model: trained float model, or one with Q/DQ nodes.
@@ -101,11 +104,21 @@ def build_engine(
 
     Raises:
         ValueError: both or neither of ``batches`` and ``ranges`` for a float model.
+        TypeError: ``ranges`` is no `Ranges`.
         BuildError: TensorRT refused the model; carries its lines.
         TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if ranges is not None and not isinstance(ranges, Ranges):
+        raise TypeError(
+            f"ranges is a {type(ranges).__name__}; it must be Ranges, for instance "
+            "CalibrationCache.read(path).ranges() or calibrate(…).ranges"
+        )
     engine = Path(engine)
     log_path = default_log(engine) if log is None else Path(log)
+    sources = {} if isinstance(model, onnx.ModelProto) else {"model": model}
+    check_outputs({"engine": engine, "log": log_path}, inputs=sources)
     loaded = load_model(model)
     options = implicit or ImplicitOptions()
     if options.batch_size is None:
@@ -114,8 +127,6 @@ def build_engine(
     route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm, target=target)
     target = route.tensorrt.resolve_target(target)
     tell(f"route: {route.name} ({route.reason})")
-    _require_writable(engine)
-    _require_writable(log_path)
     if route.name == "implicit":
         if ranges is not None:
             options = replace(options, ranges=[ranges, *options.ranges])
@@ -138,7 +149,7 @@ def build_engine(
             target=target,
             batch_size=batch_size,
         )
-    atomic.write_bytes(engine, plan.data)
+        atomic.write_bytes(engine, plan.data)
     report = PrecisionReport.from_log(log_path)
     return BuildResult(engine, log_path, plan, route.name, route.reason, report, calibration, quantized)
 
@@ -156,7 +167,7 @@ def _implicit(
         plan = build_implicit(
             model, tensorrt=route.tensorrt, log=record, calibrator=calibrator, options=options, tell=tell
         )
-    atomic.write_bytes(engine, plan.data)
+        atomic.write_bytes(engine, plan.data)
     report = PrecisionReport.from_log(log)
     summary = None if calibrator is None else calibrator.summary()
     fingerprint = None if calibrator is None else calibrator.fingerprint
@@ -170,8 +181,10 @@ def _check_sources(model: onnx.ModelProto, batches: object, ranges: object, opti
                 "the model holds Q/DQ nodes, which say what runs in INT8 and with which scales; "
                 "leave out the data and the cache, or start from the float model"
             )
-    elif (batches is None) == (ranges is None) and not (batches is None and options.ranges):
-        raise ValueError("a float model needs calibration batches or ranges, one of the two")
+    elif batches is not None and ranges is not None:
+        raise ValueError("batches and ranges were both given; a build takes its ranges from one of them")
+    elif batches is None and ranges is None and not options.ranges:
+        raise ValueError("a float model needs calibration batches or ranges")
 
 
 def _refuse_implicit_only(route: Route, cache: object, options: ImplicitOptions) -> None:
@@ -182,13 +195,3 @@ def _refuse_implicit_only(route: Route, cache: object, options: ImplicitOptions)
             f"{', '.join(asked)}: only the implicit route has these options, and this build takes the "
             f"explicit one ({route.reason})"
         )
-
-
-def _require_writable(path: Path) -> None:
-    """Find out before minutes of calibration that a result has nowhere to go."""
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: the folder {path.parent} is not writable; choose another")

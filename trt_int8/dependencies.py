@@ -36,5 +36,7 @@ def require(module: str, *, purpose: str) -> ModuleType:
         raise MissingDependencyError(
             f"{purpose} needs {module}, which is not installed: pip install {package}"
         ) from error
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a shared library that ctypes cannot load
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None  # Ctrl-C inside a compiled module's initialization
         raise MissingDependencyError(f"{purpose} needs {module}, which fails to import: {error}") from error

@@ -68,13 +68,16 @@ class BuildError(TrtInt8Error):
 
     Attributes:
         lines: TensorRT's own error lines, first one first.
-        log: the file that holds the whole verbose log, where one was asked for.
+        log: the file that holds the whole verbose log, where one was asked for and a build began.
     """
 
     def __init__(self, message: str, *, lines: Sequence[str] = (), log: Path | None = None) -> None:
+        super().__init__(message)
         self.lines = tuple(lines)
         self.log = log
-        parts = [message, *(f"  {line}" for line in self.lines)]
-        if log is not None:
-            parts.append(f"  whole log: {log}")
-        super().__init__("\n".join(parts))
+
+    def __str__(self) -> str:
+        parts = [super().__str__(), *(f"  {line}" for line in self.lines)]
+        if self.log is not None:
+            parts.append(f"  whole log: {self.log}")
+        return "\n".join(parts)

@@ -63,6 +63,8 @@ class Session:
         Raises:
             ModelError: the run failed; ``place`` (the batch, say) is named.
         """
+        if not outputs:
+            return []  # onnxruntime would take an empty list for all of them
         try:
             return list(self._session.run(list(outputs), dict(batch)))
         except Exception as error:

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 import trt_int8
+from trt_int8.atomic import write_text
 from trt_int8.batches import ArraySamples, batched
+from trt_int8.calibration import ALGORITHMS
 from trt_int8.model import save_model
 from trt_int8.ranges.table import range_table
 
@@ -36,8 +38,15 @@ def load_digits(part: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
     "--out", default=HERE / "out", show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--target", default="sm89", show_default=True, help="GPU to build for.")
-@click.option("--algorithm", default="entropy", show_default=True)
+@click.option("--algorithm", default="entropy", show_default=True, type=click.Choice(list(ALGORITHMS)))
 def main(out: Path, target: str, algorithm: str) -> None:
+    try:
+        run(out, target, algorithm)
+    except (trt_int8.TrtInt8Error, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def run(out: Path, target: str, algorithm: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model = HERE / "lenet.onnx"
     images, _ = load_digits("calibration")
@@ -60,7 +69,7 @@ def main(out: Path, target: str, algorithm: str) -> None:
     )
     assert result.quantized is not None  # lenet.onnx holds no Q/DQ nodes
     save_model(result.quantized.model, out / "lenet.qdq.onnx")
-    (out / "report.json").write_text(result.report.to_json() + "\n", encoding="utf-8")
+    write_text(out / "report.json", result.report.to_json() + "\n")
     click.echo(f"route: {result.route} ({result.reason})")
     click.echo(f"built by {result.plan.tensorrt} for {result.plan.target}, {len(result.plan.data):,} bytes\n")
     click.echo("== Precision, from the builder's log")
@@ -89,7 +98,7 @@ def main(out: Path, target: str, algorithm: str) -> None:
         "int8_layers": len(result.report.last.int8_layers),
         "compute_layers": len(result.report.last.compute_layers),
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     click.echo("== Files")
     for name, what in FILES.items():
         click.echo(f"{out / name}  {what}")

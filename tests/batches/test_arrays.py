@@ -59,6 +59,27 @@ def truncated_npz(path):
     path.write_bytes(buffer.getvalue()[:600])
 
 
+def unknown_method(path):
+    np.savez_compressed(path, x=np.ones(3))
+    path.write_bytes(path.read_bytes().replace(b"\x08\x00\x00\x00\x21\x00", b"\x63\x00\x00\x00\x21\x00"))
+
+
+def encrypted(path):
+    np.savez(path, x=np.ones(3))
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # general purpose flag of the local header
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(bytes(data))
+
+
+def flipped(path):
+    np.savez_compressed(path, x=np.arange(1000.0))
+    data = bytearray(path.read_bytes())
+    for i in range(100, 200):
+        data[i] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
 def other_key(path):
     np.savez(path, image=np.ones(3))
 
@@ -84,6 +105,9 @@ def not_a_member(path):
         ("t.npy", truncated, ["x"], r"t\.npy: damaged or cut short"),
         ("t.npz", truncated_npz, ["x"], r"t\.npz: damaged or cut short"),
         ("m.npz", not_a_member, ["x"], r"m\.npz: damaged or cut short"),
+        ("z.npz", unknown_method, ["x"], r"z\.npz: damaged or cut short"),
+        ("p.npz", encrypted, ["x"], r"p\.npz: damaged or cut short"),
+        ("f.npz", flipped, ["x"], r"f\.npz: damaged or cut short"),
         ("k.npz", other_key, ["x"], r"k\.npz: has no key 'x' .*\(keys: image\)"),
         ("u.npz", unequal, ["x", "y"], r"u\.npz: inputs have different numbers of samples \(x 3, y 4\)"),
         ("n.npy", number, ["x"], r"n\.npy: 'x' is a single number"),

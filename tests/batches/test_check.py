@@ -20,15 +20,22 @@ def test_passes_in_the_models_order():
     assert list(first({"mask": MASK, "image": IMAGE})) == ["image", "mask"]
 
 
+def test_the_other_byte_order_is_taken():
+    image = first({"mask": MASK, "image": (IMAGE + 3).astype(">f4")})["image"]
+    assert image.dtype == np.float32
+    assert (image == 3).all()
+
+
 def test_contiguous():
     assert first({"mask": MASK, "image": IMAGE.transpose(0, 1, 3, 2)[:, :, :, ::1].swapaxes(2, 3)})[
         "image"
     ].flags.c_contiguous
 
 
-def with_nan():
+def with_value(value):
     image = IMAGE.copy()
-    image[1, 2, 3, 4] = np.nan
+    image[1, 2, 3, 4] = value
+    image[1, 2, 7, 4] = value  # the first one is named
     return image
 
 
@@ -46,8 +53,13 @@ def with_nan():
         ({"image": IMAGE[0], "mask": MASK}, "the batch axis is missing"),
         ({"image": np.moveaxis(IMAGE, 1, 3), "mask": MASK}, "channels-last: transpose to NCHW"),
         ({"image": IMAGE, "mask": MASK[:0]}, "is empty"),
-        ({"image": with_nan(), "mask": MASK}, r"batch 0, input 'image', index \[1, 2, 3, 4\]: value is nan"),
+        (
+            {"image": with_value(np.nan), "mask": MASK},
+            r"batch 0, input 'image', index \[1, 2, 3, 4\]: value is nan",
+        ),
         ([IMAGE, MASK], "is a list; each batch must be a dict"),
+        ({"image": with_value(np.inf), "mask": MASK}, r"index \[1, 2, 3, 4\]: value is inf; .*such as -1e9"),
+        ({"image": [[1, 2], [3]], "mask": MASK}, "input 'image': is no array"),
     ],
 )
 def test_each_mistake_is_named(batch, message):
@@ -58,4 +70,4 @@ def test_each_mistake_is_named(batch, message):
 def test_the_batch_is_counted():
     good = {"image": IMAGE, "mask": MASK}
     with pytest.raises(DataError, match=r"photos\.npz, batch 2, input 'image'"):
-        list(checked([good, good, {"image": with_nan(), "mask": MASK}], SPECS, place="photos.npz"))
+        list(checked([good, good, {"image": with_value(np.nan), "mask": MASK}], SPECS, place="photos.npz"))

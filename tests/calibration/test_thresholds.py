@@ -135,6 +135,25 @@ def test_percentile_is_within_a_bin_of_numpy(rng, percentile):
     assert percentile_amax(histogram, percentile=percentile) == pytest.approx(expected, abs=histogram.width)
 
 
+def test_percentile_is_9999_in_10000_unless_told(rng):
+    values = rng.normal(size=200_000).astype(np.float32)
+    histogram = histogram_of(values)
+    assert percentile_amax(histogram) == pytest.approx(
+        np.percentile(np.abs(values), 99.99), abs=histogram.width
+    )
+    assert percentile_amax(histogram) > percentile_amax(histogram, percentile=99.9) + 3 * histogram.width
+
+
+def test_searched_thresholds_sit_at_half_bins_above_a_sixteenth(rng):
+    # One huge value: a search without a floor would clip it away.
+    values = np.concatenate([rng.normal(size=50_000) / 100, [100.0]])
+    histogram = histogram_of(values)
+    for amax in (entropy_amax(histogram), mse_amax(histogram)):
+        bins = amax / histogram.width
+        assert bins - 0.5 == int(bins)
+        assert bins >= histogram.amax / histogram.width / 16
+
+
 def test_percentile_counts_zeros():
     values = np.concatenate([np.zeros(900), np.linspace(0.01, 1, 100)])
     assert percentile_amax(histogram_of(values), percentile=95) == pytest.approx(0.5, abs=0.01)

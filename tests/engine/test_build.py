@@ -1,5 +1,6 @@
 """The real TensorRT-RTX builder, without a GPU."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from onnx import helper, numpy_helper
 from trt_int8.build import build_engine
 from trt_int8.calibration import calibrate
 from trt_int8.engine import BuildLog, build_explicit, load
+from trt_int8.engine.explicit import default_log
 from trt_int8.errors import BuildError, MissingDependencyError, ModelError, OutputError
 from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
@@ -38,6 +40,11 @@ def lenet_qdq_path(lenet_path, lenet_ranges, tmp_path_factory):
     path = tmp_path_factory.mktemp("qdq") / "lenet.qdq.onnx"
     onnx.save(quantize(lenet_path, lenet_ranges).model, path)
     return path
+
+
+def build_into(path, model, tensorrt, target):
+    with BuildLog(path) as log:
+        build_explicit(model, tensorrt=tensorrt, log=log, target=target)
 
 
 def precisions(report: PrecisionReport) -> dict[str, str]:
@@ -140,7 +147,7 @@ def test_dynamic_batch(make_model, rng, tmp_path):
         build_engine(model, tmp_path / "e", ranges=some)
     result = build_engine(model, tmp_path / "e", ranges=some, batch_size=8)
     assert precisions(result.report) == {"fc": "int8"}
-    assert "MaxShape: [8,64]" in result.log.read_text()
+    assert "MinShape: [1,64], OptShape: [8,64], MaxShape: [8,64]" in result.log.read_text()
 
 
 def test_other_dynamic_dimensions_are_refused(make_model, tmp_path):
@@ -168,14 +175,17 @@ class TestFailedBuilds:
     def test_the_parsers_own_line_and_the_log_are_named(self, refused, tmp_path):
         engine = tmp_path / "e"
         engine.write_bytes(b"old engine")
+        (tmp_path / "build.log").write_text("of the old engine")
         with pytest.raises(BuildError, match="cannot parse the model") as caught:
             build_engine(refused, engine, log=tmp_path / "build.log")
-        assert caught.value.log == tmp_path / "build.log"
+        failed = tmp_path / "build.log.failed"
+        assert caught.value.log == failed
         assert any("shiftIsAllZeros" in line and "data_Q" in line for line in caught.value.lines)
-        assert str(tmp_path / "build.log") in str(caught.value)
-        assert "[E] " in (tmp_path / "build.log").read_text()
+        assert f"whole log: {failed}" in str(caught.value)
+        assert "[E] " in failed.read_text()
         assert engine.read_bytes() == b"old engine"
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["build.log", "e"]
+        assert (tmp_path / "build.log").read_text() == "of the old engine"
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["build.log", "build.log.failed", "e"]
 
     @pytest.mark.parametrize(
         ("target", "line"),
@@ -184,8 +194,8 @@ class TestFailedBuilds:
     def test_the_builders_own_line_is_named(self, lenet_path, tensorrt, tmp_path, target, line):
         if target == "current" and Path("/proc/driver/nvidia").exists():
             pytest.skip("there is a GPU, so building for it does not fail")
-        with pytest.raises(BuildError) as caught, BuildLog(tmp_path / "b.log") as log:
-            build_explicit(onnx.load(lenet_path), tensorrt=tensorrt, log=log, target=target)
+        with pytest.raises(BuildError) as caught:
+            build_into(tmp_path / "b.log", onnx.load(lenet_path), tensorrt, target)
         assert any(line in text for text in caught.value.lines)
         assert str(tmp_path / "b.log") in str(caught.value)
         # After a failure this process is suspect, and every later log says so.
@@ -207,9 +217,67 @@ class TestFailedBuilds:
             build_engine(tmp_path / "m.onnx", tmp_path / "e")
         assert (tmp_path / "e.log").read_text() == "old"
 
-    def test_neither_data_nor_ranges(self, lenet_path, tmp_path):
-        with pytest.raises(ValueError, match="one of the two"):
-            build_engine(lenet_path, tmp_path / "e")
+    def test_an_engine_that_cannot_be_written_leaves_the_old_log(
+        self, lenet_path, lenet_ranges, tmp_path, monkeypatch
+    ):
+        def full(descriptor):
+            raise OSError(28, "No space left on device")
+
+        (tmp_path / "e.log").write_text("old")
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="No space left"):
+            build_engine(lenet_path, tmp_path / "e", ranges=lenet_ranges)
+        assert (tmp_path / "e.log").read_text() == "old"
+        assert "Layers:" in (tmp_path / "e.log.failed").read_text()
+
+    def test_nothing_needed_is_overwritten(self, lenet_path, lenet_ranges, tmp_path):
+        model = tmp_path / "m.onnx"
+        model.write_bytes(lenet_path.read_bytes())
+        for engine, log in ((model, None), (tmp_path / "e", model)):
+            with pytest.raises(OutputError, match="would overwrite the model"):
+                build_engine(model, engine, log=log, ranges=lenet_ranges)
+        with pytest.raises(OutputError, match="the log would overwrite the engine"):
+            build_engine(model, tmp_path / "e", log=tmp_path / "e", ranges=lenet_ranges)
+        assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "log"),
+    [("a.engine", "a.log"), ("a.plan", "a.log"), ("yolo.fp16", "yolo.fp16.log"), ("x.log", "x.log.log")],
+)
+def test_the_log_goes_beside_the_engine(engine, log):
+    assert default_log(Path(engine)) == Path(log)
+
+
+def test_ctrl_c_stops_the_build(lenet_path, tmp_path):
+    # SIGINT comes while the builder is in C++ code, as a terminal sends it.
+    code = f"""
+import os, signal, sys, threading
+from trt_int8 import build_engine
+from trt_int8.engine.log import BuildLog
+from trt_int8.ranges import Ranges, TensorRange
+
+add = BuildLog.add
+def interrupting(self, severity, message):
+    add(self, severity, message)
+    if "Graph optimization time" in message:
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+BuildLog.add = interrupting
+ranges = Ranges({{n: TensorRange(1.0, source="t") for n in ("data", "pool1", "conv1", "conv2", "pool2", "pool2_flat", "ip1")}})
+try:
+    build_engine({str(lenet_path)!r}, {str(tmp_path / "e")!r}, ranges=ranges)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert fresh_process(code) == "interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["e.log.failed"]
+
+
+def test_neither_data_nor_ranges_or_both(lenet_path, lenet_ranges, tmp_path):
+    with pytest.raises(ValueError, match="needs calibration batches or ranges"):
+        build_engine(lenet_path, tmp_path / "e")
+    with pytest.raises(ValueError, match="batches and ranges were both given"):
+        build_engine(lenet_path, tmp_path / "e", batches=[], ranges=lenet_ranges)
 
 
 def test_capabilities(tensorrt):

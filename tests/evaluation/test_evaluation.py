@@ -56,8 +56,54 @@ def test_mistakes(make_model):
         evaluate(scaled(make_model, 1), scaled(make_model, 1, "z"), batch)
     with pytest.raises(DataError, match="2 labels for 3 samples"):
         evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, labels=[0, 1])
+    for labels, message in {
+        "one-hot": (np.eye(4, dtype=int)[:3], r"labels have shape \[3, 4\]; give one class index a sample"),
+        "floats": ([0.0, 1.0, 2.0], "labels are float64"),
+        "too many": ([0, 1, 2, 3], "4 labels for 3 samples"),
+        "no such class": ([0, 1, 4], "labels reach from 0 to 4, and the classes of the model from 0 to 3"),
+        "negative": ([0, -1, 2], "labels reach from -1 to 2"),
+    }.values():
+        with pytest.raises(DataError, match=message):
+            evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, labels=labels)
+    with pytest.raises(ModelError, match="batch 0: output 'y' of the second model holds NaN"):
+        evaluate(scaled(make_model, 1), scaled(make_model, np.nan), batch)
     with pytest.raises(ModelError, match="output 'logits' is not in both models; choose one of y"):
         evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, output="logits")
+
+
+def test_scores_come_from_the_output_named(make_model):
+    model = make_model(
+        [helper.make_node("Identity", ["x"], ["a"]), helper.make_node("Neg", ["x"], ["b"])],
+        inputs={"x": ["n", 3]},
+        outputs=["a", "b"],
+    )
+    batch = [{"x": np.array([[1, 2, 3], [3, 2, 1]], np.float32)}]
+    assert evaluate(model, model, batch, labels=[2, 0]).top1.reference == 1
+    assert evaluate(model, model, batch, labels=[0, 2], output="b").top1.reference == 1
+    assert evaluate(model, model, batch, labels=[[2], [0]]).top1.reference == 1
+
+
+def test_a_scalar_output_holds_no_scores(make_model):
+    model = make_model(
+        [helper.make_node("ReduceMax", ["x"], ["y"], keepdims=0)], inputs={"x": [1, 3]}, outputs=["y"]
+    )
+    with pytest.raises(ModelError, match=r"output 'y' has shape \[\], no \[samples, classes\]"):
+        evaluate(model, model, [{"x": np.ones((1, 3), np.float32)}], labels=[0])
+
+
+def test_optimizations_are_off(make_model, monkeypatch):
+    from trt_int8.evaluation import evaluation
+
+    asked = []
+
+    class Recording(evaluation.Session):
+        def __init__(self, model, **kwargs):
+            asked.append(kwargs)
+            super().__init__(model, **kwargs)
+
+    monkeypatch.setattr(evaluation, "Session", Recording)
+    evaluate(scaled(make_model, 2), scaled(make_model, 2), [{"x": np.ones((1, 4), np.float32)}])
+    assert asked == [{"optimize": False}] * 2
 
 
 def test_zero_signal():

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from places import CORPUS, requires_corpus
 from onnx import helper, numpy_helper
+from places import CORPUS, requires_corpus
 
 from trt_int8.report import PrecisionReport
 

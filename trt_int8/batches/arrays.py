@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,18 @@ import numpy.typing as npt
 from trt_int8.batches.source import ArraySamples
 from trt_int8.errors import DataError
 
+#: What numpy and zipfile raise for damaged, encrypted and unknown files.
+_DAMAGE = (
+    ValueError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    NotImplementedError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 #: Fixed part of a zip local file header; lengths of name and extra field are its last two numbers.
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
@@ -50,7 +63,7 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
         raise DataError(f"{file}: no such file; check the path of the data") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, struct.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{file}: {_explain(error)}") from error
     raise DataError(
         f"{file}: neither an .npy nor an .npz file; save the samples with numpy.save or numpy.savez"
@@ -58,12 +71,16 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
 
 
 def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
-    """Integer labels, one a sample: from the file ``labels``, or from that key of the ``.npz`` ``data``.
+    """Integer labels, one a sample: from the ``.npy`` file ``labels``, or that key of the ``.npz`` ``data``.
 
     Raises:
         DataError: as `open_arrays`, and for labels that are no integers.
     """
-    source: str | os.PathLike[str] = labels if labels.endswith((".npy", ".npz")) else data
+    source: str | os.PathLike[str] = labels if labels.endswith(".npy") else data
+    if not str(source).endswith((".npy", ".npz")) or (source == data and not str(data).endswith(".npz")):
+        raise DataError(
+            f"labels {labels!r}: give an .npy file, or a key of the data if that is an .npz (it is {data})"
+        )
     array = np.asarray(open_arrays(source, inputs=[labels]).arrays[labels])
     if not np.issubdtype(array.dtype, np.integer):
         raise DataError(

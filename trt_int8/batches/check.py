@@ -51,8 +51,13 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
 
 
 def _checked_array(value: npt.ArrayLike, spec: InputSpec, where: str) -> npt.NDArray[np.generic]:
-    array = np.asarray(value)
     place = f"{where}, input {spec.name!r}"
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{place}: is no array ({error}); give samples of one shape") from error
+    if array.dtype.newbyteorder("=") == spec.dtype:
+        array = array.astype(spec.dtype, copy=False)  # the other byte order
     if array.dtype != spec.dtype:
         raise DataError(
             f"{place}: dtype is {array.dtype} and the model takes {spec.dtype}; convert and scale the "
@@ -72,7 +77,7 @@ def _checked_array(value: npt.ArrayLike, spec: InputSpec, where: str) -> npt.NDA
         index = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise DataError(
             f"{place}, index {index}: value is {array[tuple(index)]}; calibration data must be finite, "
-            "so mend or remove that sample"
+            "so mend or remove that sample (in a mask, use a large negative number such as -1e9)"
         )
     return np.ascontiguousarray(array)
 

@@ -11,7 +11,10 @@ import onnx
 
 from trt_int8.calibration.collect import collect
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.thresholds import require_algorithm
+from trt_int8.errors import CalibrationError
 from trt_int8.model.load import load_model
+from trt_int8.model.qdq import has_qdq
 from trt_int8.ranges.ranges import Ranges
 
 
@@ -57,8 +60,15 @@ def calibrate(
     Raises:
         ModelError: the model cannot be read or run.
         DataError: a batch does not fit the model, or there is none.
-        CalibrationError: the model computes NaN.
+        CalibrationError: the model computes NaN, or holds Q/DQ nodes.
+        ValueError: no such algorithm.
         MissingDependencyError: onnxruntime is not installed.
     """
-    histograms = collect(load_model(model), batches, threads=threads)
+    require_algorithm(algorithm)
+    loaded = load_model(model)
+    if has_qdq(loaded):
+        raise CalibrationError(
+            "the model holds Q/DQ nodes, so it has its ranges already; calibrate the float model"
+        )
+    histograms = collect(loaded, batches, threads=threads)
     return Calibration(histograms.ranges(algorithm=algorithm), histograms, algorithm)

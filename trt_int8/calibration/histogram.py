@@ -23,6 +23,8 @@ from trt_int8.calibration.counting import BINS, Counts, count
 from trt_int8.errors import CalibrationError
 
 _LOG2_BINS = 11
+#: Exponent of the finest grid: that of the smallest float32. What float64 holds below is counted there.
+_SMALLEST = -149 - _LOG2_BINS
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,4 +144,4 @@ def _exponent(amax: float) -> int | None:
     if amax == 0:
         return None
     fraction, power = math.frexp(amax)  # amax = fraction · 2**power, 0.5 ≤ fraction < 1
-    return (power - 1 if fraction == 0.5 else power) - _LOG2_BINS
+    return max((power - 1 if fraction == 0.5 else power) - _LOG2_BINS, _SMALLEST)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.thresholds import ALGORITHMS
+from trt_int8.calibration.thresholds import ALGORITHMS, require_algorithm
 from trt_int8.errors import CalibrationError
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
@@ -50,8 +50,7 @@ class Histograms:
         Raises:
             ValueError: no such algorithm.
         """
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join(ALGORITHMS)}")
+        require_algorithm(algorithm)
         threshold = ALGORITHMS[algorithm]
         own = {
             name: TensorRange(threshold(histogram), source=algorithm)

@@ -51,11 +51,16 @@ def build(
     Example:
       trt-int8 build model.onnx --data samples.npz -o model.engine --target sm89
     """
+    from pathlib import Path
+
     from trt_int8.build import build_engine
+    from trt_int8.engine.explicit import default_log
     from trt_int8.model import load_model
     from trt_int8.quantization import has_qdq
     from trt_int8.ranges import CalibrationCache
 
+    log = log or str(default_log(Path(output)))
+    options.check_outputs({"engine": output, "log": log}, model=model, data=data.data, cache=cache)
     loaded = load_model(model)
     if not has_qdq(loaded) and not (implicit.ranges and data.data is None):
         options.require_one(data, cache)

@@ -23,6 +23,7 @@ def calibrate(model: str, output: str, algorithm: str, data: options.DataOptions
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
 
+    options.check_outputs({"cache": output}, model=model, data=data.data)
     loaded = load_model(model)
     result = run(loaded, data.open(loaded).batches(), algorithm=algorithm)
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)

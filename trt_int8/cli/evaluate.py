@@ -35,11 +35,13 @@ def evaluate(
     from trt_int8.evaluation import evaluate as run
     from trt_int8.model import load_model
 
-    if labels is not None and data.shuffle is not None:
-        raise click.UsageError("--labels follow the order of the samples; leave out --shuffle")
+    if labels is not None and (data.shuffle is not None or data.last == "pad"):
+        raise click.UsageError("--labels follow the samples as they are; leave out --shuffle and --last pad")
     loaded = load_model(model)
     opened = data.open(loaded)
     right = None if labels is None or data.data is None else read_labels(labels, data.data)
+    if right is not None and data.limit is not None:
+        right = right[: data.limit]
     result = run(loaded, quantized, opened.batches(), labels=right, output=scores)
     if form == "json":
         click.echo(json.dumps(result.to_dict(), indent=2))

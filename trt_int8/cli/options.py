@@ -119,7 +119,9 @@ _DATA_OPTIONS = [
         show_default=True,
         help="What to do with a short last batch.",
     ),
-    click.option("--shuffle", type=int, metavar="SEED", help="Take the samples in a random order."),
+    click.option(
+        "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
+    ),
 ]
 
 
@@ -127,8 +129,15 @@ def require_one(data: DataOptions, cache: str | None) -> None:
     """Ranges come from data or from a cache."""
     if (data.data is None) == (cache is None):
         raise click.UsageError(
-            "give either --data FILE (to calibrate with) or --cache FILE (to take ranges from)"
+            "give --data FILE (to calibrate with) or --cache FILE (to take ranges from): one, not both"
         )
+
+
+def check_outputs(outputs: dict[str, str], **inputs: str | None) -> None:
+    """Before the work: results have somewhere to go and overwrite nothing that is read."""
+    from trt_int8.outputs import check_outputs as check
+
+    check(outputs, inputs={what: path for what, path in inputs.items() if path is not None})
 
 
 def report_skipped(quantized: Quantized) -> None:

@@ -27,6 +27,7 @@ def quantize(model: str, output: str, cache: str | None, algorithm: str, data: o
     from trt_int8.ranges import CalibrationCache
 
     options.require_one(data, cache)
+    options.check_outputs({"Q/DQ model": output}, model=model, data=data.data, cache=cache)
     loaded = load_model(model)
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 
+from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError
@@ -53,6 +54,7 @@ def build_explicit(
 
     Raises:
         BuildError: the parser or the builder refused; carries their own lines.
+        KeyboardInterrupt: Ctrl-C, once TensorRT has stopped.
     """
     global _failed_before
     target = tensorrt.resolve_target(target)
@@ -63,16 +65,6 @@ def build_explicit(
             "trt_int8: a build failed earlier in this process, after which TensorRT-RTX may use fewer INT8 "
             "kernels; compare the report with one of a fresh process",
         )
-    try:
-        return _build(model, tensorrt, log, target, batch_size)
-    except BuildError:
-        _failed_before = True
-        raise
-
-
-def _build(
-    model: onnx.ModelProto, tensorrt: TensorRT, log: BuildLog, target: str, batch_size: int | None
-) -> Plan:
     logger = tensorrt.logger(log)
     try:
         # Without a driver the constructor of the builder itself fails.
@@ -80,18 +72,24 @@ def _build(
         network = builder.create_network(tensorrt.explicit_network_flags())
         config = builder.create_builder_config()
     except (TypeError, RuntimeError) as error:
-        raise BuildError(
-            f"{tensorrt.name} does not start", lines=log.errors or [str(error)], log=log.path
-        ) from error
+        raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
     tensorrt.set_target(config, target)
     tensorrt.set_detailed_layers(config)
-    parse_model(model, tensorrt, network, logger, log)
     add_profile(builder, config, input_specs(model), batch_size)
-    serialized = builder.build_serialized_network(network, config)
+    interrupts = Interrupts()
+    tensorrt.stop_build_when(config, lambda: interrupts.pending)
+    with interrupts.held():
+        try:
+            parse_model(model, tensorrt, network, logger, log)
+            serialized = builder.build_serialized_network(network, config)
+        except BuildError:
+            _failed_before = True
+            raise
+    if interrupts.pending:
+        raise KeyboardInterrupt
     if serialized is None:
-        raise BuildError(
-            f"{tensorrt.name} could not build the engine for {target}", lines=log.errors, log=log.path
-        )
+        _failed_before = True
+        raise BuildError(f"{tensorrt.name} could not build the engine for {target}", lines=log.errors)
     return Plan(bytes(serialized), target, tensorrt.name)
 
 
@@ -105,7 +103,7 @@ def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger
     if parser.parse(serialize(model)):
         return
     lines = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
-    raise BuildError(f"{tensorrt.name} cannot parse the model", lines=lines or log.errors, log=log.path)
+    raise BuildError(f"{tensorrt.name} cannot parse the model", lines=lines or log.errors)
 
 
 def _parser_error(error: Any) -> str:
@@ -142,5 +140,6 @@ def add_profile(builder: Any, config: Any, specs: dict[str, InputSpec], batch_si
 
 
 def default_log(engine: Path) -> Path:
-    """Where the log of a build goes that names no file for it: beside the engine."""
-    return engine.with_suffix(".log")
+    """Where the log of a build goes that names no file for it: beside the engine, under its name."""
+    known = engine.suffix in (".engine", ".plan", ".trt")
+    return engine.with_suffix(".log") if known else engine.with_name(f"{engine.name}.log")

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TextIO
 
-from trt_int8.errors import OutputError
+from trt_int8.errors import BuildError, OutputError
 
 #: Fatal, error, warning, info, verbose: the letters TensorRT's own tools print.
 Severity = Literal["F", "E", "W", "I", "V"]
@@ -17,11 +17,15 @@ Severity = Literal["F", "E", "W", "I", "V"]
 class BuildLog:
     """TensorRT's log of one build, streamed to a file, or kept in memory without one.
 
+    A context manager. While the build runs the lines go to ``NAME.partial``; a build that succeeds
+    leaves them in ``NAME``, one that fails in ``NAME.failed``. So the log beside an engine is always that
+    engine's, and the log of a failure is never lost.
+
     TensorRT calls `add` from several threads and must never see an exception from it: a failing disk is
-    remembered and raised by `close`. A context manager; lines after `close` are dropped.
+    remembered and raised at the end.
 
     Attributes:
-        path: the file, or None.
+        path: the file after success, or None.
         errors: messages of severity error and worse, in order.
         warnings: messages of severity warning, in order.
     """
@@ -35,8 +39,9 @@ class BuildLog:
         self._lock = threading.Lock()
         self._file: TextIO | None = None
         if self.path is not None:
+            self._current = self._beside("partial")
             try:
-                self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace")
+                self._file = self._current.open("w", encoding="utf-8", errors="backslashreplace")
             except OSError as error:
                 raise OutputError(f"cannot write the log {self.path}: {error.strerror or error}") from error
 
@@ -63,26 +68,7 @@ class BuildLog:
         with self._lock:
             if self.path is None:
                 return "\n".join(self._lines).split("\n")
-            return self.path.read_text(encoding="utf-8").split("\n")
-
-    def close(self) -> None:
-        """Close the file.
-
-        Raises:
-            OutputError: the file could not be written to the end.
-        """
-        with self._lock:
-            file, self._file = self._file, None
-            if file is not None:
-                try:
-                    file.close()
-                except OSError as error:
-                    self._failure = self._failure or error
-            failure, self._failure = self._failure, None
-        if failure is not None:
-            raise OutputError(
-                f"cannot write the log {self.path}: {failure.strerror or failure}; it is incomplete"
-            ) from failure
+            return self._current.read_text(encoding="utf-8").split("\n")
 
     def __enter__(self) -> BuildLog:
         return self
@@ -90,8 +76,31 @@ class BuildLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.close()
-        except OutputError:
-            if error is None:  # a build that failed has a more useful error
-                raise
+        self._close(succeeded=error is None)
+        if isinstance(error, BuildError):
+            error.log = None if self.path is None else self._current
+        if self._failure is not None and error is None:  # a build that failed has a more useful error
+            raise OutputError(
+                f"cannot write the log {self.path}: {self._failure.strerror or self._failure}; what there "
+                f"is of it is in {self._current}"
+            ) from self._failure
+
+    def _close(self, *, succeeded: bool) -> None:
+        with self._lock:
+            file, self._file = self._file, None
+            if file is None or self.path is None:
+                return
+            try:
+                file.close()
+            except OSError as error:
+                self._failure = self._failure or error
+            keep = self.path if succeeded and self._failure is None else self._beside("failed")
+            try:
+                os.replace(self._current, keep)
+                self._current = keep
+            except OSError as error:
+                self._failure = self._failure or error
+
+    def _beside(self, suffix: str) -> Path:
+        assert self.path is not None
+        return self.path.with_name(f"{self.path.name}.{suffix}")

@@ -76,12 +76,12 @@ def evaluate(
         reference: the float model.
         quantized: the same model with Q/DQ nodes.
         batches: ``{input name: array}``, see `trt_int8.batches.checked`.
-        labels: int [n], the right class of each sample, in the order of the batches.
+        labels: int [n] or [n, 1], the right class of each sample, in the order of the batches.
         output: the output that holds class scores; None takes the first.
 
     Raises:
         ModelError: a model cannot be read or run, or the two have different outputs.
-        DataError: a batch does not fit, or there are fewer labels than samples.
+        DataError: a batch does not fit, or labels are not one class index a sample.
     """
     first, second = load_model(reference), load_model(quantized)
     sessions = Session(first, optimize=False), Session(second, optimize=False)
@@ -96,7 +96,7 @@ def evaluate(
         raise ModelError(f"output {scored!r} is not in both models; choose one of {', '.join(names)}")
     differences = {name: Difference() for name in names}
     predictions: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
-    samples = 0
+    samples = classes = 0
     for number, batch in enumerate(checked(batches, input_specs(first))):
         results = [session.run(batch, names, place=f"batch {number}") for session in sessions]
         for name, x, y in zip(names, *results, strict=True):
@@ -104,28 +104,56 @@ def evaluate(
                 raise ModelError(
                     f"output {name!r} is {list(x.shape)} in one model and {list(y.shape)} in the other"
                 )
+            for which, values in (("first", x), ("second", y)):
+                if np.isnan(values).any():
+                    raise ModelError(f"batch {number}: output {name!r} of the {which} model holds NaN")
             differences[name].add(x, y)
         samples += len(next(iter(batch.values())))
         if labels is not None:
-            scores = names.index(scored)
-            predictions.append((top1(results[0][scores]), top1(results[1][scores])))
+            scores = [result[names.index(scored)] for result in results]
+            if scores[0].ndim < 2:
+                raise ModelError(
+                    f"output {scored!r} has shape {list(scores[0].shape)}, no [samples, classes]; name the "
+                    "output that holds class scores"
+                )
+            classes = int(np.prod(scores[0].shape[1:]))
+            predictions.append((top1(scores[0]), top1(scores[1])))
     outputs = {name: OutputDifference(d.sqnr_db, d.cosine, d.max_abs) for name, d in differences.items()}
-    return Evaluation(samples, outputs, None if labels is None else _top1(scored, predictions, labels))
+    if labels is None:
+        return Evaluation(samples, outputs, None)
+    return Evaluation(samples, outputs, _top1(scored, predictions, classes, labels))
 
 
 def _top1(
     output: str,
     predictions: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    classes: int,
     labels: npt.ArrayLike,
 ) -> Top1:
     reference, quantized = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
-    right = np.asarray(labels).reshape(-1)
-    if len(right) < len(reference):
-        raise DataError(f"there are {len(right)} labels for {len(reference)} samples; give one a sample")
-    right = right[: len(reference)]
+    right = _right_classes(labels, len(reference), classes)
     return Top1(
         output,
         reference=float((reference == right).mean()),
         quantized=float((quantized == right).mean()),
         agreement=float((reference == quantized).mean()),
     )
+
+
+def _right_classes(labels: npt.ArrayLike, samples: int, classes: int) -> npt.NDArray[np.int64]:
+    right = np.asarray(labels)
+    if not (right.ndim == 1 or (right.ndim == 2 and right.shape[1] == 1)):
+        raise DataError(
+            f"labels have shape {list(right.shape)}; give one class index a sample, [n] (for one-hot "
+            "labels: .argmax(1))"
+        )
+    if not np.issubdtype(right.dtype, np.integer):
+        raise DataError(f"labels are {right.dtype}; give the class of each sample as an integer")
+    if len(right) != samples:
+        raise DataError(f"there are {len(right)} labels for {samples} samples; give one a sample")
+    if not (right.min() >= 0 and right.max() < classes):
+        raise DataError(
+            f"labels reach from {right.min()} to {right.max()}, and the classes of the model from 0 to "
+            f"{classes - 1}"
+        )
+    return right.reshape(-1).astype(np.int64)

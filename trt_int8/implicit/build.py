@@ -9,11 +9,11 @@ from typing import Any
 import onnx
 
 from trt_int8.engine.explicit import Plan, add_profile, parse_model
+from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import CURRENT, TensorRT
 from trt_int8.errors import BuildError
 from trt_int8.implicit.callbacks import CalibratorCallbacks
-from trt_int8.implicit.interrupts import Interrupts
 from trt_int8.implicit.network import float_tensors, has_qdq_layers
 from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.overrides import Resolution, apply, resolve
@@ -62,9 +62,7 @@ def build_implicit(
         network = builder.create_network(tensorrt.implicit_network_flags())
         config = builder.create_builder_config()
     except (TypeError, RuntimeError) as error:
-        raise BuildError(
-            f"{tensorrt.name} does not start", lines=log.errors or [str(error)], log=log.path
-        ) from error
+        raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
     parse_model(model, tensorrt, network, logger, log)
     if has_qdq_layers(network, tensorrt):
         raise BuildError("the model holds Q/DQ nodes, for which TensorRT ignores calibrators and ranges")
@@ -114,7 +112,7 @@ def _build(
         if calibrator is not None:
             calibrator.close()
     if serialized is None:
-        raise BuildError(f"{tensorrt.name} could not build the engine", lines=log.errors, log=log.path)
+        raise BuildError(f"{tensorrt.name} could not build the engine", lines=log.errors)
     return Plan(bytes(serialized), CURRENT, tensorrt.name)
 
 

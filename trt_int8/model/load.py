@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from trt_int8 import atomic
 from trt_int8.errors import ModelError
@@ -69,12 +69,20 @@ def serialize(model: onnx.ModelProto) -> bytes:
     Raises:
         ModelError: over 2 GiB, the limit of a single protobuf message.
     """
-    if model.ByteSize() > _PROTOBUF_LIMIT:
+    if _size(model) > _PROTOBUF_LIMIT:
         raise ModelError(
-            f"the model takes {model.ByteSize() / 2**30:.1f} GiB, more than protobuf's 2 GiB; "
-            "split it, or quantize its parts one by one"
+            "the model takes more than protobuf's 2 GiB with its weights; split it, or quantize its parts "
+            "one by one"
         )
     return bytes(model.SerializeToString())
+
+
+def _size(model: onnx.ModelProto) -> float:
+    """Serialized size in bytes; inf where protobuf cannot even say it."""
+    try:
+        return float(model.ByteSize())
+    except EncodeError:
+        return float("inf")
 
 
 def _require_graph(model: onnx.ModelProto, place: str) -> None:
@@ -88,11 +96,11 @@ def _require_graph(model: onnx.ModelProto, place: str) -> None:
 
 def _check(model: onnx.ModelProto, place: str) -> None:
     _require_graph(model, place)
-    if model.ByteSize() > _PROTOBUF_LIMIT:
+    if _size(model) > _PROTOBUF_LIMIT:
         return  # the checker takes a serialized model
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except Exception as error:  # a damaged file can raise anything, UnicodeDecodeError for one
         raise ModelError(f"{place}: refused by onnx.checker: {_first_line(error)}") from error
 
 

@@ -11,13 +11,12 @@ import onnx
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.load import load_model
+from trt_int8.model.qdq import has_qdq
 from trt_int8.quantization.opset import with_minimum_opset
 from trt_int8.quantization.placement import Site, find_sites
 from trt_int8.quantization.rewrite import QdqWriter
 from trt_int8.quantization.sharing import share_scales
 from trt_int8.ranges.ranges import Ranges
-
-_QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,6 @@ def quantize(model: onnx.ModelProto | str | os.PathLike[str], ranges: Ranges) ->
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise QuantizationError(f"the Q/DQ model does not pass onnx.checker: {error}") from error
     return Quantized(target, nodes, scales, tuple(skipped))
-
-
-def has_qdq(model: onnx.ModelProto) -> bool:
-    """Whether the model is quantized explicitly."""
-    return any(node.op_type in _QDQ for node in model.graph.node)
 
 
 def _obstacle(site: Site, index: GraphIndex, ranges: Ranges) -> Skipped | None:

@@ -18,4 +18,10 @@ ALGORITHMS: dict[str, Callable[[Histogram], float]] = {
     "mse": mse_amax,
 }
 
-__all__ = ["ALGORITHMS", "entropy_amax", "minmax_amax", "mse_amax", "percentile_amax"]
+__all__ = ["ALGORITHMS", "entropy_amax", "minmax_amax", "mse_amax", "percentile_amax", "require_algorithm"]
+
+
+def require_algorithm(algorithm: str) -> None:
+    """Raise ValueError for a name that is not in `ALGORITHMS`."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join(ALGORITHMS)}")

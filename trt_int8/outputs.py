@@ -1,0 +1,50 @@
+"""Find out before the work whether its results have somewhere to go, and overwrite nothing they need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from trt_int8.errors import OutputError
+
+FilePath = str | os.PathLike[str]
+
+
+def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath] | None = None) -> None:
+    """Refuse results that cannot be written, share a file, or would overwrite what they are made from.
+
+    Args:
+        outputs: what a file will hold (``"engine"``) → its path.
+        inputs: likewise, files that are read.
+
+    Raises:
+        OutputError: naming both files or the folder, and what to do.
+    """
+    taken = {_identity(path): (what, path) for what, path in (inputs or {}).items()}
+    for what, path in outputs.items():
+        identity = _identity(path)
+        if identity in taken:
+            other, _ = taken[identity]
+            raise OutputError(f"the {what} would overwrite the {other} {path}; choose another name for it")
+        taken[identity] = (what, path)
+        _check_writable(Path(path))
+
+
+def _identity(path: FilePath) -> object:
+    """Equal for paths of one file, by whatever name or link."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {path}: the folder {path.parent} is not writable; choose another")
