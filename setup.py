@@ -17,6 +17,8 @@ extras = {
     "implicit": ["filelock>=3.12", "pyyaml>=6"],
     # Calibration three times as fast.
     "fast": ["numba>=0.59"],
+    # Precision plans.
+    "plan": ["pyyaml>=6"],
     "images": ["pillow>=10"],
     "report": ["jinja2>=3.1"],
     "dask": ["distributed>=2024.1"],
@@ -29,6 +31,7 @@ extras["test"] = [
     *extras["implicit"],
     *extras["fast"],
     *extras["images"],
+    *extras["plan"],
     *extras["report"],
     *extras["lint"],
     "pytest>=8",

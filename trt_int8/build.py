@@ -25,6 +25,7 @@ from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.outputs import check_outputs
+from trt_int8.quantization.placement import placement_for
 from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
@@ -140,7 +141,8 @@ def build_engine(
     _refuse_implicit_only(route, cache, replace(options, batch_size=None))
     calibration = None if batches is None else calibrate(loaded, batches, algorithm=algorithm)
     ranges = ranges if calibration is None else calibration.ranges
-    quantized = None if ranges is None else quantize(loaded, ranges)
+    placement = placement_for(route.tensorrt.flavor)
+    quantized = None if ranges is None else quantize(loaded, ranges, placement=placement)
     with BuildLog(log_path) as record:
         plan = build_explicit(
             loaded if quantized is None else quantized.model,

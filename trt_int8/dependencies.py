@@ -10,6 +10,7 @@ from trt_int8.errors import MissingDependencyError
 #: What to install for an importable module, where the names differ.
 _INSTALL = {
     "PIL": "pillow",
+    "onnxruntime.transformers.float16": "onnxruntime",
     "pycuda.driver": "pycuda",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
     "tensorrt_rtx": "tensorrt-rtx-cu13",

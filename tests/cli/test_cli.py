@@ -209,6 +209,35 @@ def test_dead_tensors_are_listed(run, data, lenet_path, tmp_path):
     assert "2 nodes quantized, 2 left in float" in out
 
 
+def test_quantize_options_reach_the_work(run, lenet_path, tmp_path):
+    cache = tmp_path / "c"
+    names = ["data", "pool1", "pool2_flat", "ip1"]
+    cache.write_text("TRT-8601-EntropyCalibration2\n" + "".join(f"{n}: 3c008912\n" for n in names))
+    (tmp_path / "plan.yaml").write_text("schema: 1\nnodes: {ip2: float}\n")
+    base = ["quantize", lenet_path, "--cache", cache, "-o", tmp_path / "q.onnx"]
+    out = run(
+        *base,
+        "--placement",
+        "rtx",
+        "--op-types",
+        "Conv,Gemm",
+        "--exclude",
+        "conv1",
+        "--plan",
+        tmp_path / "plan.yaml",
+    )
+    assert "stays float: conv1: excluded by --exclude 'conv1'" in out
+    assert "stays float: ip2: float in the precision plan" in out
+    assert "2 nodes quantized, 2 left in float" in out
+    assert "1 nodes quantized" in run(*base, "--nodes", "conv1")
+    assert "2 nodes quantized" in run(*base, "--without", "gemm")
+    run(*base, "--high-precision", "fp16", "--scales", "fp16")
+    halves = [
+        t for t in onnx.load(tmp_path / "q.onnx").graph.initializer if t.data_type == onnx.TensorProto.FLOAT16
+    ]
+    assert {"conv1_bias", "data_scale"} <= {t.name for t in halves}
+
+
 def bad_npz(path, **arrays):
     np.savez(path, **arrays)
     return path
@@ -245,6 +274,9 @@ MISTAKES = {
     "unknown target": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--target", "sm42"], 1, "it can for current, sm75"),
     "neither data nor cache": (lambda d, t, m: ["build", m, "-o", t / "old"], 2, "one, not both"),
     "both": (lambda d, t, m: ["quantize", m, "--data", d, "--cache", d, "-o", t / "old"], 2, "one, not both"),
+    "unknown rule": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--without", "residual"], 1, "there is no placement rule 'residual'"),
+    "glob without a node": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--exclude", "x*"], 1, "--exclude 'x*' matches none"),
+    "bad plan": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--plan", corrupt(t / "p", b"a: b")], 1, "p: schema is None"),
     "batch size": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--batch-size", 8], 2, "the model's batch size is fixed at 1"),
     "the cache over the model": (lambda d, t, m: ["calibrate", copy(m, t), "--data", d, "-o", t / "copy.onnx"], 1, "the cache would overwrite the model"),
     "the log over the data": (lambda d, t, m: ["build", m, "--data", copy(d, t), "-o", t / "old", "--log", t / "copy.npz"], 1, "the log would overwrite the data"),

@@ -141,6 +141,8 @@ def check_outputs(outputs: dict[str, str], **inputs: str | None) -> None:
 
 
 def report_skipped(quantized: Quantized) -> None:
-    """Say on stderr which nodes stay float, and why."""
+    """Say on stderr which nodes stay float, and why, and what else there is to know."""
+    for note in quantized.notes:
+        click.echo(f"note: {note}", err=True)
     for entry in quantized.skipped:
         click.echo(f"stays float: {entry}", err=True)

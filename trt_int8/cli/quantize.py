@@ -4,36 +4,65 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import options
+from trt_int8.cli import options, placement
 
 
 @click.command()
 @options.model
 @options.output("The Q/DQ model to write.")
 @options.cache
+@placement.options
+@click.option(
+    "--high-precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="The type of everything that is not INT8.",
+)
+@click.option(
+    "--scales",
+    "scale_type",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="With --high-precision fp16: exact fp32 scales (opset 23), or fp16 ones (opset 19).",
+)
 @options.algorithm
 @options.data(required=False)
-def quantize(model: str, output: str, cache: str | None, algorithm: str, data: options.DataOptions) -> None:
+def quantize(
+    model: str,
+    output: str,
+    cache: str | None,
+    choice: placement.Choice,
+    high_precision: str,
+    scale_type: str,
+    algorithm: str,
+    data: options.DataOptions,
+) -> None:
     """Insert Q/DQ pairs into MODEL, with ranges from samples or from a calibration cache.
 
     \b
     Examples:
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx
-      trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx
+      trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx --exclude 'head*'
     """
     from trt_int8.calibration import calibrate
-    from trt_int8.model import load_model, save_model
+    from trt_int8.model import load_model
     from trt_int8.quantization import quantize as run
+    from trt_int8.quantization import to_half
+    from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
 
     options.require_one(data, cache)
     options.check_outputs({"Q/DQ model": output}, model=model, data=data.data, cache=cache)
     loaded = load_model(model)
+    rules, selection = choice.placement(), choice.selection()
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
     else:
         ranges = calibrate(loaded, data.open(loaded).batches(), algorithm=algorithm).ranges
-    quantized = run(loaded, ranges)
-    save_model(quantized.model, output)
+    quantized = run(loaded, ranges, placement=rules, selection=selection)
+    result = quantized.model if high_precision == "fp32" else to_half(quantized.model, scales=scale_type)
+    save_like(result, output, source=model)
     options.report_skipped(quantized)
     click.echo(f"{output}: {len(quantized.nodes)} nodes quantized, {len(quantized.skipped)} left in float")

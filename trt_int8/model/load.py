@@ -12,7 +12,7 @@ from trt_int8 import atomic
 from trt_int8.errors import ModelError
 
 #: Protobuf cannot serialize more than this in one message.
-_PROTOBUF_LIMIT = 2**31 - 1
+PROTOBUF_LIMIT = 2**31 - 1
 
 
 def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelProto:
@@ -69,7 +69,7 @@ def serialize(model: onnx.ModelProto) -> bytes:
     Raises:
         ModelError: over 2 GiB, the limit of a single protobuf message.
     """
-    if _size(model) > _PROTOBUF_LIMIT:
+    if serialized_size(model) > PROTOBUF_LIMIT:
         raise ModelError(
             "the model takes more than protobuf's 2 GiB with its weights; split it, or quantize its parts "
             "one by one"
@@ -77,7 +77,7 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _size(model: onnx.ModelProto) -> float:
+def serialized_size(model: onnx.ModelProto) -> float:
     """Serialized size in bytes; inf where protobuf cannot even say it."""
     try:
         return float(model.ByteSize())
@@ -96,7 +96,7 @@ def _require_graph(model: onnx.ModelProto, place: str) -> None:
 
 def _check(model: onnx.ModelProto, place: str) -> None:
     _require_graph(model, place)
-    if _size(model) > _PROTOBUF_LIMIT:
+    if serialized_size(model) > PROTOBUF_LIMIT:
         return  # the checker takes a serialized model
     try:
         onnx.checker.check_model(model)

@@ -6,36 +6,60 @@ import onnx
 from onnx import version_converter
 
 from trt_int8.errors import QuantizationError
+from trt_int8.model.graph import GraphIndex
 
 #: The first opset whose QuantizeLinear and DequantizeLinear have an axis.
 MINIMUM = 13
-_MINIMUM_IR = 7
+#: … take float16 and bfloat16.
+HALF = 19
+#: … take scales of another type than the tensor, and DequantizeLinear an ``output_dtype``.
+OUTPUT_DTYPE = 23
+#: The first IR version that knows an opset, as onnx pairs them.
+_IR_VERSIONS = {MINIMUM: 7, HALF: 9, OUTPUT_DTYPE: 11}
 
 
-def with_minimum_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` at opset 13 or later (converted by onnx's converter only if it is older).
+def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.ModelProto:
+    """A copy of ``model`` at opset ``minimum`` or later (converted by onnx's converter only if it is older).
+
+    The result passes the checker and has every tensor of the model, so that ranges by name still fit.
 
     Raises:
-        QuantizationError: the converter fails, or its result does not pass the checker.
+        QuantizationError: the converter fails, or its result is not as above.
     """
     copy = onnx.ModelProto()
     version = opset_version(model)
-    if version >= MINIMUM:
+    if version >= minimum:
         copy.CopyFrom(model)
         return copy
     try:
-        converted = version_converter.convert_version(model, MINIMUM)
-        onnx.checker.check_model(converted)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        raise QuantizationError(
-            f"the model has opset {version}, Q/DQ needs {MINIMUM}, and onnx cannot convert it "
-            f"({str(error).strip().splitlines()[0]}); export it again with opset {MINIMUM} or later"
-        ) from error
+        converted = version_converter.convert_version(model, minimum)
+        converted.ir_version = max(converted.ir_version, _IR_VERSIONS[minimum])
+        onnx.checker.check_model(converted, full_check=True)
+    except (
+        RuntimeError,
+        ValueError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+    ) as error:
+        raise _refusal(version, minimum, str(error).strip().splitlines()[0]) from error
+    lost = sorted(set(GraphIndex(model).order) - set(GraphIndex(converted).order))
+    if lost or _interface(model) != _interface(converted):
+        raise _refusal(version, minimum, f"it lost or changed {', '.join(lost[:5]) or 'inputs or outputs'}")
     copy.CopyFrom(converted)
-    copy.ir_version = max(copy.ir_version, _MINIMUM_IR)
     return copy
 
 
 def opset_version(model: onnx.ModelProto) -> int:
     """The opset of the standard operators."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def _interface(model: onnx.ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return GraphIndex(model).inputs, tuple(output.name for output in model.graph.output)
+
+
+def _refusal(version: int, minimum: int, why: str) -> QuantizationError:
+    return QuantizationError(
+        f"the model has opset {version}, Q/DQ needs {minimum} here, and onnx cannot convert it ({why}); "
+        f"export it again with opset {minimum} or later"
+    )

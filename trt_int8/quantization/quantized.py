@@ -7,28 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.load import load_model
+from trt_int8.model.load import PROTOBUF_LIMIT, load_model, serialized_size
 from trt_int8.model.qdq import has_qdq
-from trt_int8.quantization.opset import with_minimum_opset
-from trt_int8.quantization.placement import Site, find_sites
+from trt_int8.quantization.batch_norm import fold
+from trt_int8.quantization.constants import ConstantOperands
+from trt_int8.quantization.element_types import element_types
+from trt_int8.quantization.opset import HALF, MINIMUM, opset_version, with_minimum_opset
+from trt_int8.quantization.placement import Placement, resolve
+from trt_int8.quantization.placement.draft import Draft, Skipped
 from trt_int8.quantization.rewrite import QdqWriter
-from trt_int8.quantization.sharing import share_scales
+from trt_int8.quantization.selection import Selection
+from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
 from trt_int8.ranges.ranges import Ranges
 
-
-@dataclass(frozen=True)
-class Skipped:
-    """A node left in float, and why."""
-
-    node: str
-    tensor: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.node}: {self.reason}"
+_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,29 +36,42 @@ class Quantized:
         nodes: names of the nodes whose inputs are quantized now.
         scales: activation tensor → the scale of its Q/DQ pair.
         skipped: nodes that could have been quantized and were not.
+        notes: what else the user should know: folded nodes, bodies left alone.
+        placement: the placement whose rules were followed.
     """
 
     model: onnx.ModelProto
     nodes: tuple[str, ...]
     scales: dict[str, np.float32]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
+    placement: str = "tensorrt"
 
 
-def quantize(model: onnx.ModelProto | str | os.PathLike[str], ranges: Ranges) -> Quantized:
+def quantize(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    ranges: Ranges,
+    *,
+    placement: str | Placement = "tensorrt",
+    selection: Selection | None = None,
+) -> Quantized:
     """Insert Q/DQ pairs where TensorRT wants them, with the scales of ``ranges``.
 
-    Inputs of Conv, ConvTranspose, Gemm and MatMul, and the residual input of Add, are quantized per
-    tensor; weights per channel from their own values; biases stay float. All names of the model
-    survive. A node one of whose tensors has no usable range stays float as a whole.
+    The rules are those of ``placement``; docs/placement.md lists them. Activations are quantized per
+    tensor, weights from their own values, biases stay float. All names of the model survive, but for
+    tensors between a convolution and a BatchNormalization folded into it. A node one of whose tensors has
+    no usable range stays float as a whole.
 
     Args:
         model: the trained float model; never changed.
         ranges: tensor → amax, from `trt_int8.calibrate` or `CalibrationCache.ranges`.
+        placement: ``tensorrt``, ``rtx``, or one of them without some rules.
+        selection: which nodes may be quantized; None: all that the rules ask for.
 
     Raises:
         ModelError: the model cannot be read.
-        QuantizationError: the model has Q/DQ nodes already, its opset cannot be raised to 13, it has
-            nothing to quantize, or ``ranges`` holds none of the tensors it needs.
+        QuantizationError: the model has Q/DQ nodes already, its opset cannot be raised, it has nothing to
+            quantize, ``ranges`` holds none of the tensors it needs, or the selection does not fit it.
     """
     loaded = load_model(model)
     if has_qdq(loaded):
@@ -70,64 +79,79 @@ def quantize(model: onnx.ModelProto | str | os.PathLike[str], ranges: Ranges) ->
             "the model holds Q/DQ nodes already; build it as it is, or quantize the float model "
             "it was made from"
         )
-    target = with_minimum_opset(loaded)
-    index = GraphIndex(target)
-    sites = list(find_sites(index))
-    if not sites:
-        raise QuantizationError("the model has no Conv, ConvTranspose, Gemm or MatMul: nothing runs in INT8")
-    shared = share_scales(index, ranges)
-    obstacles = [_obstacle(site, index, shared) for site in sites]
-    skipped = [obstacle for obstacle in obstacles if obstacle is not None]
-    chosen = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
-    if not chosen:
-        _refuse(skipped, ranges)
+    rules = resolve(placement)
+    types = element_types(loaded)
+    half = any(types.get(name) in _HALVES for name in GraphIndex(loaded).order)
+    target = with_minimum_opset(loaded, HALF if half else MINIMUM)
+    draft = _draft(target, ranges, rules, selection or Selection(), types)
+    scales = draft.scales()
+    nodes = tuple(label(node) for node in draft.nodes if node.output[0] in draft.sites)
+    _write(target, draft, scales)
+    _check(target)
+    return Quantized(target, nodes, scales, tuple(draft.skipped), tuple(draft.notes), rules.name)
 
-    writer, scales = QdqWriter(target), {}
-    for site in chosen:
+
+def _draft(
+    model: onnx.ModelProto, ranges: Ranges, placement: Placement, selection: Selection, types: dict[str, int]
+) -> Draft:
+    """Apply the rules one after the other."""
+    index = GraphIndex(model)
+    selection.check(index.graph.node)
+    draft = Draft(index, opset_version(model), ranges, selection, types)
+    for rule in placement.rules:
+        rule.apply(draft)
+    if not draft.sites and not draft.skipped:
+        raise QuantizationError("the model has no Conv, ConvTranspose, Gemm or MatMul: nothing runs in INT8")
+    if not draft.sites:
+        _refuse(draft.skipped, ranges)
+    _hold_to_the_plan(draft, placement)
+    return draft
+
+
+def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) -> None:
+    """Fold and insert what the draft says; ``model`` is the one it was made for."""
+    # In graph order, as a pair goes in front of its first reader; and before folding, which renames outputs.
+    sites = [draft.sites[node.output[0]] for node in draft.nodes if node.output[0] in draft.sites]
+    fold(model, draft.folds, draft.index)
+    constants = ConstantOperands(GraphIndex(model), draft.opset)
+    writer = QdqWriter(model, draft.types)
+    for site in sites:
         for slot in site.activations:
-            tensor = site.node.input[slot]
-            scales[tensor] = shared[tensor].scale
-            writer.activation(site.node, slot, scales[tensor])
+            writer.activation(site.node, slot, scales[site.node.input[slot]])
         for weight in site.weights:
-            values = index.constant(site.node.input[weight.slot])
+            values = constants.value(site.node.input[weight.slot])
             assert values is not None
             writer.weight(site.node, weight.slot, weight.axis, values)
-    nodes = tuple(label(site.node) for site in chosen)
     writer.finish()
-    try:
-        onnx.checker.check_model(target, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise QuantizationError(f"the Q/DQ model does not pass onnx.checker: {error}") from error
-    return Quantized(target, nodes, scales, tuple(skipped))
 
 
-def _obstacle(site: Site, index: GraphIndex, ranges: Ranges) -> Skipped | None:
-    """Why ``site`` cannot be quantized; None if it can."""
-    name = label(site.node)
-    for slot in site.activations:
-        tensor = site.node.input[slot]
-        if tensor not in ranges:
-            return Skipped(name, tensor, f"no range for tensor {tensor!r}")
-        if ranges[tensor].amax == 0:
-            return Skipped(name, tensor, f"tensor {tensor!r} was always zero in calibration")
-        if not ranges[tensor].usable:
-            return Skipped(
-                name, tensor, f"range {ranges[tensor].amax:g} of tensor {tensor!r} has no float32 scale"
+def _check(model: onnx.ModelProto) -> None:
+    if serialized_size(model) < PROTOBUF_LIMIT:  # the checker takes a serialized model
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise QuantizationError(f"the Q/DQ model does not pass onnx.checker: {error}") from error
+    refuse_what_tensorrt_refuses(model)
+
+
+def _hold_to_the_plan(draft: Draft, placement: Placement) -> None:
+    """Every node the plan wants in INT8 is quantized, or there is an error."""
+    if draft.selection.plan is None:
+        return
+    done = {label(site.node) for site in draft.sites.values()}
+    why = {entry.node: entry.reason for entry in draft.skipped}
+    for name, precision in draft.selection.plan.nodes.items():
+        if precision == "int8" and name not in done:
+            reason = why.get(name, f"no rule of placement {placement.name!r} quantizes it")
+            raise QuantizationError(
+                f"{draft.selection.plan.source}: node {name!r} cannot be int8: {reason}; make it float or "
+                "remove the line"
             )
-    for weight in site.weights:
-        tensor = site.node.input[weight.slot]
-        values = index.constant(tensor)
-        if values is None or values.dtype != np.float32:
-            found = None if values is None else values.dtype
-            return Skipped(name, tensor, f"weight {tensor!r} is {found}, only float32 is quantized")
-        if values.size == 0 or not np.isfinite(values).all():
-            return Skipped(name, tensor, f"weight {tensor!r} is empty or holds NaN or Inf")
-    return None
 
 
 def _refuse(skipped: list[Skipped], ranges: Ranges) -> None:
-    wanted = sorted({entry.tensor for entry in skipped})
-    if ranges and not any(tensor in ranges for tensor in wanted):
+    wanted = sorted({entry.tensor for entry in skipped if entry.tensor})
+    if ranges and wanted and not any(tensor in ranges for tensor in wanted):
         raise QuantizationError(
             f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "
             f"(wanted: {', '.join(wanted[:5])}; given: {', '.join(list(ranges)[:5])})"

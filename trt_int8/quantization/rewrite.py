@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.model.graph import GraphIndex
-from trt_int8.quantization.scales import quantize_int8, weight_scales
+from trt_int8.quantization.names import Names
+from trt_int8.quantization.opset import opset_version
+from trt_int8.quantization.scales import quantize_int8, scale_type, weight_scales
 
 
 class QdqWriter:
@@ -17,14 +21,19 @@ class QdqWriter:
     A tensor gets one Q/DQ pair however many inputs read it; other readers keep the float tensor. A
     weight becomes an int8 initializer with a DequantizeLinear per axis it is read along; the float
     original goes when nothing reads it any more.
+
+    Args:
+        model: the float model.
+        types: tensor → ONNX element type; float32 where it is not said.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, types: Mapping[str, int] | None = None) -> None:
         self._model = model
-        self._index = GraphIndex(model)
-        self._taken = set(self._index.names)
+        self._types = types or {}
+        self._opset = opset_version(model)
+        self._names = Names(model)
         self._initializers: list[onnx.TensorProto] = []
-        self._before: dict[int, list[onnx.NodeProto]] = {}
+        self._before: dict[str, list[onnx.NodeProto]] = {}  # first output of a node → what goes before it
         self._activations: dict[str, str] = {}
         self._weights: dict[tuple[str, int | None], str] = {}
 
@@ -32,22 +41,16 @@ class QdqWriter:
         """Make input ``slot`` of ``node`` read its tensor through Q/DQ with ``scale``."""
         tensor = node.input[slot]
         if tensor not in self._activations:
-            parameters = self._parameters(tensor, np.asarray(scale, np.float32))
-            quantized, dequantized = self._name(f"{tensor}_quantized"), self._name(f"{tensor}_dequantized")
-            self._before.setdefault(id(node), []).extend(
-                [
-                    helper.make_node(
-                        "QuantizeLinear", [tensor, *parameters], [quantized], self._name(f"{tensor}_Q")
-                    ),
-                    helper.make_node(
-                        "DequantizeLinear",
-                        [quantized, *parameters],
-                        [dequantized],
-                        self._name(f"{tensor}_DQ"),
-                    ),
-                ]
+            element = self._types.get(tensor, TensorProto.FLOAT)
+            parameters = self._parameters(tensor, np.asarray(scale, np.float32), element)
+            quantized = self._names.fresh(f"{tensor}_quantized")
+            self._insert(
+                node,
+                helper.make_node(
+                    "QuantizeLinear", [tensor, *parameters], [quantized], self._names.fresh(f"{tensor}_Q")
+                ),
             )
-            self._activations[tensor] = dequantized
+            self._activations[tensor] = self._dequantize(node, tensor, quantized, parameters, element, None)
         node.input[slot] = self._activations[tensor]
 
     def weight(
@@ -57,61 +60,76 @@ class QdqWriter:
         tensor = node.input[slot]
         if (tensor, axis) not in self._weights:
             scales = weight_scales(values, axis)
-            parameters = self._parameters(tensor, scales)
-            quantized, dequantized = self._name(f"{tensor}_quantized"), self._name(f"{tensor}_dequantized")
+            element = helper.np_dtype_to_tensor_dtype(values.dtype)
+            parameters = self._parameters(tensor, scales, element)
+            quantized = self._names.fresh(f"{tensor}_quantized")
             self._add_initializer(quantize_int8(values, scales, axis), quantized)
-            dequantize = helper.make_node(
-                "DequantizeLinear", [quantized, *parameters], [dequantized], self._name(f"{tensor}_DQ")
+            self._weights[(tensor, axis)] = self._dequantize(
+                node, tensor, quantized, parameters, element, axis
             )
-            if axis is not None:
-                dequantize.attribute.append(helper.make_attribute("axis", axis))
-            self._before.setdefault(id(node), []).append(dequantize)
-            self._weights[(tensor, axis)] = dequantized
         node.input[slot] = self._weights[(tensor, axis)]
 
     def finish(self) -> None:
         """Write everything into the model; nodes stay in topological order."""
         graph = self._model.graph
-        nodes = [new for node in graph.node for new in [*self._before.get(id(node), []), node]]
+        nodes = [
+            new
+            for node in graph.node
+            for new in [*self._before.get(node.output[0] if node.output else "", []), node]
+        ]
         rewritten = [onnx.NodeProto() for _ in nodes]
         for target, node in zip(rewritten, nodes, strict=True):
             target.CopyFrom(node)
         del graph.node[:]
         graph.node.extend(rewritten)
         graph.initializer.extend(self._initializers)
-        self._drop_unread_weights()
+        for tensor in {tensor for tensor, _ in self._weights}:
+            self._drop_if_unread(tensor)
 
-    def _drop_unread_weights(self) -> None:
+    def _dequantize(
+        self,
+        node: onnx.NodeProto,
+        tensor: str,
+        quantized: str,
+        parameters: tuple[str, str],
+        element: int,
+        axis: int | None,
+    ) -> str:
+        dequantized = self._names.fresh(f"{tensor}_dequantized")
+        new = helper.make_node(
+            "DequantizeLinear", [quantized, *parameters], [dequantized], self._names.fresh(f"{tensor}_DQ")
+        )
+        if axis is not None:
+            new.attribute.append(helper.make_attribute("axis", axis))
+        if scale_type(element, self._opset) != element:
+            new.attribute.append(helper.make_attribute("output_dtype", element))
+        self._insert(node, new)
+        return dequantized
+
+    def _insert(self, before: onnx.NodeProto, node: onnx.NodeProto) -> None:
+        self._before.setdefault(before.output[0], []).append(node)
+
+    def _drop_if_unread(self, tensor: str) -> None:
+        """Remove a constant that nothing reads any more, and what it was made of."""
         graph = self._model.graph
         index = GraphIndex(self._model)
-        originals = {tensor for tensor, _ in self._weights}
-        unread = {
-            tensor
-            for tensor in originals
-            if tensor not in index.consumers
-            and tensor not in index.outputs
-            and tensor not in index.used_in_bodies
-        }
+        if tensor in index.consumers or tensor in index.outputs or tensor in index.used_in_bodies:
+            return
         for entries in (graph.initializer, graph.input):
-            for entry in [entry for entry in entries if entry.name in unread]:
+            for entry in [entry for entry in entries if entry.name == tensor]:
                 entries.remove(entry)
-        for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] in unread]:
+        for node in [node for node in graph.node if list(node.output) == [tensor]]:
+            inputs = [name for name in node.input if name]
             graph.node.remove(node)
+            for name in inputs:
+                self._drop_if_unread(name)
 
-    def _parameters(self, tensor: str, scale: npt.NDArray[np.float32]) -> tuple[str, str]:
-        names = self._name(f"{tensor}_scale"), self._name(f"{tensor}_zero_point")
-        self._add_initializer(scale, names[0])
+    def _parameters(self, tensor: str, scale: npt.NDArray[np.float32], element: int) -> tuple[str, str]:
+        names = self._names.fresh(f"{tensor}_scale"), self._names.fresh(f"{tensor}_zero_point")
+        dtype = helper.tensor_dtype_to_np_dtype(scale_type(element, self._opset))
+        self._add_initializer(scale.astype(dtype), names[0])
         self._add_initializer(np.zeros(scale.shape, np.int8), names[1])
         return names
 
     def _add_initializer(self, values: npt.NDArray[np.generic], name: str) -> None:
         self._initializers.append(numpy_helper.from_array(values, name))
-
-    def _name(self, wanted: str) -> str:
-        """``wanted``, or with a number behind it if the model has that name already."""
-        name, number = wanted, 1
-        while name in self._taken:
-            number += 1
-            name = f"{wanted}_{number}"
-        self._taken.add(name)
-        return name

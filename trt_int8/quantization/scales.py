@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
+
+from trt_int8.quantization.opset import OUTPUT_DTYPE
 
 #: float32, or what converts to it.
 Array = npt.NDArray[np.generic]
+#: Below this a float16 loses precision bit by bit (subnormal numbers), and below 6e-8 it is 0.
+SMALLEST_FLOAT16 = float(np.finfo(np.float16).smallest_normal)
+
+
+def scale_type(element: int, opset: int) -> int:
+    """The ONNX type of the scales of a tensor with elements of type ``element``.
+
+    float32 where DequantizeLinear can say what it makes of it (``output_dtype``, opset 23); before, the
+    type of the scale is that of the tensor.
+    """
+    return TensorProto.FLOAT if opset >= OUTPUT_DTYPE else element
 
 
 def weight_scales(weights: Array, axis: int | None) -> npt.NDArray[np.float32]:

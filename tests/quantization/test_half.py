@@ -1,0 +1,159 @@
+"""--high-precision fp16: the rest of the network in Half, INT8 as before."""
+
+import numpy as np
+import onnx
+import pytest
+from graphs import conv, initializer, op, ranges, weight
+from onnx import TensorProto, numpy_helper
+
+from trt_int8.calibration import calibrate
+from trt_int8.engine import BuildLog, build_explicit, load
+from trt_int8.errors import QuantizationError
+from trt_int8.evaluation import evaluate
+from trt_int8.quantization import quantize, to_half
+from trt_int8.report import PrecisionReport
+
+C = 32
+
+
+@pytest.fixture(scope="module")
+def lenet_qdq(lenet_path, digits):
+    calibration = calibrate(lenet_path, [{"data": image[None]} for image in digits["calibration"][:30]])
+    return quantize(lenet_path, calibration.ranges)
+
+
+def report(model):
+    log = BuildLog()
+    build_explicit(model, tensorrt=load("tensorrt_rtx"), log=log)
+    return PrecisionReport.from_lines(log.lines).last
+
+
+@pytest.mark.parametrize(("scales", "opset"), [("fp32", 23), ("fp16", 19)])
+def test_lenet_in_half(lenet_path, lenet_qdq, digits, scales, opset):
+    model = to_half(lenet_qdq.model, scales=scales)
+    assert model.opset_import[0].version == opset
+    assert initializer(model, "conv1_bias").dtype == np.float16
+    # inputs and outputs are what they were
+    assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [
+        TensorProto.FLOAT
+    ] * 2
+    kept = initializer(model, "pool1_scale")
+    assert (
+        kept == lenet_qdq.scales["pool1"]
+        if scales == "fp32"
+        else kept == np.float16(lenet_qdq.scales["pool1"])
+    )
+    assert kept.dtype == (np.float32 if scales == "fp32" else np.float16)
+    assert np.array_equal(
+        initializer(model, "ip1_weight_quantized"), initializer(lenet_qdq.model, "ip1_weight_quantized")
+    )
+    built = report(model)
+    multiplying = {n.node: n.precision for n in built.nodes if n.node in ("conv1", "conv2", "ip1", "ip2")}
+    assert multiplying == dict.fromkeys(["conv1", "conv2", "ip1", "ip2"], "int8")
+
+
+def test_half_costs_little_accuracy(lenet_path, lenet_qdq, digits):
+    model = to_half(lenet_qdq.model, scales="fp16")
+    batches = [{"data": image[None]} for image in digits["evaluation"][:100]]
+    assert evaluate(lenet_path, model, batches).outputs["prob"].sqnr_db > 30
+
+
+def test_residual_tensors_are_half_and_fp16_scales_save_a_float_copy(make_model, rng):
+    model = make_model(
+        [
+            conv("x", "w1", "a", "conv1"),
+            op("Relu", "a", "r"),
+            conv("r", "w2", "b", "conv2"),
+            op("Sigmoid", "x", "s"),
+            op("Add", "b s", "sum"),
+            op("Relu", "sum", "t"),
+            conv("t", "w3", "c", "conv3"),
+            op("Add", "c sum", "sum2"),
+            op("Softmax", "sum2", "p"),
+            conv("p", "w1", "y", "conv4"),
+        ],
+        inputs={"x": [1, C, 16, 16]},
+        outputs=["y"],
+        weights={f"w{i}": weight(rng, C, C, 3, 3) for i in (1, 2, 3)},
+    )
+    amax = ranges(**dict.fromkeys(["x", "r", "t", "p"], 3.0))
+    quantized = quantize(model, amax, placement="rtx").model
+    half, full = {}, {}
+    for scales in ("fp32", "fp16"):
+        built = report(to_half(quantized, scales=scales))
+        assert sum(n.precision == "int8" for n in built.nodes if n.node.startswith("conv")) == 4
+        outputs = [t.dtype for layer in built.layers for t in layer.outputs]
+        half[scales], full[scales] = outputs.count("fp16"), outputs.count("fp32")
+    # x, sum and sum2 are Half in both; what the last quantize step reads only with fp16 scales.
+    assert half == {"fp32": 3, "fp16": 4}
+    assert full["fp16"] == full["fp32"] - 1
+
+
+def test_underflowing_scales_are_refused(lenet_qdq):
+    small = onnx.ModelProto()
+    small.CopyFrom(lenet_qdq.model)
+    for tensor in small.graph.initializer:
+        if tensor.name == "pool1_scale":
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(1e-6), tensor.name))
+    with pytest.raises(
+        QuantizationError, match=r"1 scales underflow float16.*\(pool1_scale 1e-06\); use fp32 scales"
+    ):
+        to_half(small, scales="fp16")
+    assert initializer(to_half(small, scales="fp32"), "pool1_scale") == np.float32(1e-6)
+
+
+def test_constants_beyond_half_are_refused(make_model, rng):
+    model = make_model(
+        [op("MatMul", "x w", "a"), op("Mul", "a big", "y")],
+        inputs={"x": [2, 4]},
+        outputs=["y"],
+        weights={"w": weight(rng, 4, 4), "big": np.float32(1e6)},
+    )
+    quantized = quantize(model, ranges(x=1.0)).model
+    with pytest.raises(QuantizationError, match="constant 'big' holds 1e\\+06, more than float16"):
+        to_half(quantized)
+
+
+def test_unknown_scale_type(lenet_qdq):
+    with pytest.raises(ValueError, match="scales is 'bf16'"):
+        to_half(lenet_qdq.model, scales="bf16")
+
+
+@pytest.mark.parametrize(("element", "opset"), [("float16", 17), ("float16", 23), ("bfloat16", 23)])
+def test_models_that_are_half_already(make_model, rng, element, opset):
+    import ml_dtypes
+
+    dtype = np.dtype(element) if element == "float16" else np.dtype(ml_dtypes.bfloat16)
+    onnx_type = TensorProto.FLOAT16 if element == "float16" else TensorProto.BFLOAT16
+    w = weight(rng, C, C, 3, 3)
+    model = make_model(
+        [conv("x", "w1", "a", "conv1"), op("Relu", "a", "r"), conv("r", "w2", "y", "conv2")],
+        inputs={"x": [1, C, 16, 16]},
+        outputs=["y"],
+        weights={"w1": w.astype(dtype), "w2": w.astype(dtype)},
+        opset=opset,
+        dtype=onnx_type,
+    )
+    result = quantize(model, ranges(x=3.0, r=3.0), placement="rtx")
+    assert result.nodes == ("conv1", "conv2")
+    wanted = np.dtype(np.float32) if opset == 23 else dtype
+    assert initializer(result.model, "x_scale").dtype == wanted
+    values = initializer(result.model, "w1_quantized") * initializer(result.model, "w1_scale").astype(
+        np.float32
+    ).reshape(-1, 1, 1, 1)
+    assert np.abs(values - w).max() < np.abs(w).max() / 100
+    built = report(result.model)
+    assert {n.node: n.precision for n in built.nodes if n.op == "Conv"} == {"conv1": "int8", "conv2": "int8"}
+
+
+def test_a_half_model_whose_scale_underflows_stays_float(make_model, rng):
+    model = make_model(
+        [op("MatMul", "x w", "a"), op("MatMul", "a w", "y")],
+        inputs={"x": [2, 4]},
+        outputs=["y"],
+        weights={"w": weight(rng, 4, 4).astype(np.float16)},
+        dtype=TensorProto.FLOAT16,
+    )
+    result = quantize(model, ranges(x=1e-4, a=2.0))
+    assert result.nodes == ("y",)
+    assert "scale 7.87402e-07 of tensor 'x' underflows float16" in result.skipped[0].reason

@@ -1,0 +1,126 @@
+"""Models of every opset from 7: the converted model computes the same, and its Q/DQ form nearly."""
+
+import numpy as np
+import onnx
+import pytest
+from graphs import conv, node, op, weight
+from onnx import TensorProto, helper, numpy_helper
+
+from trt_int8.calibration import calibrate
+from trt_int8.errors import QuantizationError
+from trt_int8.evaluation import evaluate
+from trt_int8.quantization import quantize
+from trt_int8.quantization.opset import with_minimum_opset
+
+C = 4
+
+
+def old_model(rng, opset):
+    """A network of operators whose definitions changed between 7 and 13."""
+    weights = {
+        "w": weight(rng, C, C, 3, 3),
+        "fc": weight(rng, C * 16, 10),
+        "fb": weight(rng, 10),
+        **{name: rng.uniform(0.5, 1.5, C).astype(np.float32) for name in "ghmv"},
+    }
+    nodes = [
+        conv("x", "w", "c1", "conv1"),
+        op("BatchNormalization", "c1 g h m v", "n", "bn"),
+        op("Relu", "n", "r"),
+        op("MaxPool", "r", "p", "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        conv("p", "w", "c2", "conv2"),
+        op("Concat", "c2 p", "cat", axis=1),
+    ]
+    # Attributes up to 9 or 10, inputs from then on.
+    if opset < 10:
+        nodes.append(op("Slice", "cat", "half", "slice", axes=[1], starts=[0], ends=[C]))
+    else:
+        weights |= {"start": np.array([0]), "end": np.array([C]), "axis": np.array([1])}
+        nodes.append(op("Slice", "cat start end axis", "half", "slice"))
+    if opset < 11:
+        nodes.append(op("Clip", "half", "clip", min=-1.0, max=1.0))
+    else:
+        weights |= {"low": np.float32(-1), "high": np.float32(1)}
+        nodes.append(op("Clip", "half low high", "clip"))
+    nodes += [
+        op("Dropout", "clip", "d", "dropout"),
+        op("Flatten", "d", "f", "flatten"),
+        op("Gemm", "f fc fb", "logits", "fc_node"),
+        op("Softmax", "logits", "y", "softmax", axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "old",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, C, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 10])],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()],
+    )
+    if opset < 9:  # IR 3: initializers are inputs too
+        graph.input.extend(
+            helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in graph.initializer
+        )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 3 if opset < 9 else 5
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.mark.parametrize("opset", range(7, 18))
+def test_from_opset_7(rng, opset):
+    model = old_model(rng, opset)
+    batches = [{"x": rng.normal(size=(2, C, 8, 8)).astype(np.float32)} for _ in range(4)]
+    converted = with_minimum_opset(model)
+    assert converted.opset_import[0].version == max(opset, 13)
+    assert evaluate(model, converted, batches).outputs["y"].max_abs_error < 1e-6
+    result = quantize(model, calibrate(model, batches, algorithm="minmax").ranges)
+    assert result.nodes == ("conv1", "conv2", "fc_node")
+    assert node(result.model, "fc_node").output[0] == "logits"
+    assert evaluate(model, result.model, batches).outputs["y"].sqnr_db > 25
+
+
+def test_the_newest_opset_is_left_as_it_is(rng, make_model):
+    newest = onnx.defs.onnx_opset_version()
+    graph = helper.make_graph(
+        [op("MatMul", "x w", "y")],
+        "new",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 4])],
+        [numpy_helper.from_array(weight(rng, 4, 4), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", newest)])
+    assert with_minimum_opset(model).SerializeToString() == model.SerializeToString()
+
+
+def test_what_onnx_cannot_convert_is_refused(rng):
+    graph = helper.make_graph(
+        [op("Upsample", "x", "u", scales=[1.0, 1.0, 2.0, 2.0]), conv("u", "w", "y", "conv")],
+        "upsample",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, C, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight(rng, C, C, 3, 3), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 7)])
+    try:
+        converted = with_minimum_opset(model)
+    except QuantizationError as error:
+        assert "the model has opset 7, Q/DQ needs 13 here" in str(error)  # noqa: PT017
+    else:
+        onnx.checker.check_model(converted, full_check=True)
+
+
+def test_a_converter_that_drops_tensors_is_not_believed(rng, monkeypatch):
+    from trt_int8.quantization import opset as module
+
+    def dropping(model, version):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        copy.opset_import[0].version = version
+        copy.ir_version = 7
+        dropout = next(n for n in copy.graph.node if n.op_type == "Dropout")
+        next(n for n in copy.graph.node if n.op_type == "Flatten").input[0] = dropout.input[0]
+        copy.graph.node.remove(dropout)
+        return copy
+
+    monkeypatch.setattr(module.version_converter, "convert_version", dropping)
+    with pytest.raises(QuantizationError, match="it lost or changed d\\)"):
+        with_minimum_opset(old_model(rng, 12))

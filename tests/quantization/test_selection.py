@@ -1,0 +1,103 @@
+"""--op-types, --nodes, --exclude, and precision plans."""
+
+import pytest
+from graphs import ranges
+
+from trt_int8.errors import QuantizationError
+from trt_int8.quantization import PLACEMENTS, PrecisionPlan, Selection, quantize
+
+AMAX = dict.fromkeys(["data", "conv1", "pool1", "conv2", "pool2", "pool2_flat", "ip1_pre", "ip1"], 2.0)
+
+
+def nodes(lenet_path, **choice):
+    result = quantize(lenet_path, ranges(**AMAX), selection=Selection(**choice))
+    return result.nodes, {entry.node: entry.reason for entry in result.skipped}
+
+
+def test_op_types(lenet_path):
+    done, skipped = nodes(lenet_path, op_types=("Gemm",))
+    assert done == ("ip1", "ip2")
+    assert skipped == dict.fromkeys(["conv1", "conv2"], "Conv is not among --op-types")
+    with pytest.raises(QuantizationError, match="--op-types conv: only Conv, ConvTranspose, "):
+        nodes(lenet_path, op_types=("conv",))
+
+
+def test_globs(lenet_path):
+    assert nodes(lenet_path, nodes=("conv*", "ip2"))[0] == ("conv1", "conv2", "ip2")
+    done, skipped = nodes(lenet_path, nodes=("conv*", "ip2"), exclude=("*2",))
+    assert done == ("conv1",)
+    assert skipped["conv2"] == "excluded by --exclude '*2'"
+    assert skipped["ip1"] == "no glob of --nodes matches"
+    assert nodes(lenet_path, exclude=("*[12]", "pool?"), plan=PrecisionPlan({"ip1": "int8"}))[0] == ("ip1",)
+
+
+@pytest.mark.parametrize("option", ["nodes", "exclude"])
+def test_a_glob_without_a_node_is_a_mistake(lenet_path, option):
+    with pytest.raises(
+        QuantizationError, match=f"--{option} 'head\\*' matches none of the 9 nodes of the model"
+    ):
+        nodes(lenet_path, **{option: ("head*",)})
+
+
+def test_plan(lenet_path, tmp_path):
+    plan = PrecisionPlan({"conv1": "float", "ip1": "int8"})
+    plan.write(tmp_path / "plan.yaml")
+    assert (tmp_path / "plan.yaml").read_text() == "schema: 1\nnodes:\n  conv1: float\n  ip1: int8\n"
+    read = PrecisionPlan.read(tmp_path / "plan.yaml")
+    assert read.nodes == plan.nodes
+    done, skipped = nodes(lenet_path, plan=read, op_types=("Conv",))
+    assert done == ("conv2", "ip1")  # the plan goes before --op-types
+    assert skipped["conv1"] == "float in the precision plan"
+
+
+def test_names_that_yaml_takes_for_numbers_or_booleans(tmp_path):
+    (tmp_path / "p.yaml").write_text("schema: 1\nnodes:\n  106: int8\n  no: float\n  /a/b/Conv: int8\n")
+    assert PrecisionPlan.read(tmp_path / "p.yaml").nodes == {
+        "106": "int8",
+        "no": "float",
+        "/a/b/Conv": "int8",
+    }
+
+
+def test_a_plan_that_cannot_be_kept(lenet_path):
+    with pytest.raises(
+        QuantizationError, match="the precision plan: the model has no node 'conv3'; did you mean 'conv"
+    ):
+        nodes(lenet_path, plan=PrecisionPlan({"conv3": "int8"}))
+    with pytest.raises(
+        QuantizationError, match="node 'relu1' cannot be int8: no rule of placement 'tensorrt'"
+    ):
+        nodes(lenet_path, plan=PrecisionPlan({"relu1": "int8"}))
+    few = {name: amax for name, amax in AMAX.items() if name != "ip1"}
+    with pytest.raises(QuantizationError, match="node 'ip2' cannot be int8: no range for tensor 'ip1'"):
+        quantize(lenet_path, ranges(**few), selection=Selection(plan=PrecisionPlan({"ip2": "int8"})))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nodes:\n  a: int8\n", "schema is None; a precision plan starts with 'schema: 1'"),
+        ("schema: 2\nnodes:\n  a: int8\n", "schema is 2"),
+        ("schema: 1\n", "nodes must map node names to int8 or float"),
+        ("schema: 1\nnodes:\n  a: fp16\n", "node 'a' has precision 'fp16'; write int8 or float"),
+        ("schema: 1\nnodes: {a: int8}\nlayers: {}\n", "unknown key 'layers'"),
+        ("schema: [1\n", "not YAML"),
+        ("- a\n", "schema is None"),
+    ],
+)
+def test_bad_plans(tmp_path, text, message):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(QuantizationError, match="p.yaml: ") as caught:
+        PrecisionPlan.read(tmp_path / "p.yaml")
+    assert message in str(caught.value)
+
+
+def test_unreadable_plan(tmp_path):
+    with pytest.raises(QuantizationError, match="no.yaml: cannot be read: No such file"):
+        PrecisionPlan.read(tmp_path / "no.yaml")
+
+
+def test_rules_can_be_switched_off(lenet_path):
+    placement = PLACEMENTS["tensorrt"].without("gemm", "convolution")
+    with pytest.raises(QuantizationError, match="nothing runs in INT8"):
+        quantize(lenet_path, ranges(**AMAX), placement=placement)

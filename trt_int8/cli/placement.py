@@ -1,0 +1,85 @@
+"""Options that say where Q/DQ pairs go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from trt_int8.quantization import Placement, Selection
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the placement options say."""
+
+    name: str
+    without: tuple[str, ...]
+    op_types: str | None
+    nodes: tuple[str, ...]
+    exclude: tuple[str, ...]
+    plan: str | None
+
+    def placement(self) -> Placement:
+        """The rules to follow."""
+        from trt_int8.quantization.placement import resolve
+
+        return resolve(self.name).without(*self.without)
+
+    def selection(self) -> Selection:
+        """The nodes that may be quantized."""
+        from trt_int8.quantization import PrecisionPlan, Selection
+
+        op_types = () if self.op_types is None else tuple(op.strip() for op in self.op_types.split(","))
+        plan = None if self.plan is None else PrecisionPlan.read(self.plan)
+        return Selection(op_types=op_types, nodes=self.nodes, exclude=self.exclude, plan=plan)
+
+
+def options(command: Command) -> Command:
+    """The options; the command gets one argument ``choice``, a `Choice`."""
+
+    def collect(**arguments: Any) -> Any:
+        name = arguments.pop("placement_name")
+        rest = {key: arguments.pop(key) for key in ("without", "op_types", "nodes", "exclude", "plan")}
+        return command(choice=Choice(name, **rest), **arguments)
+
+    collect.__name__, collect.__doc__ = command.__name__, command.__doc__
+    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    wrapped: Any = collect
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    result: Command = wrapped
+    return result
+
+
+_OPTIONS = [
+    click.option(
+        "--placement",
+        "placement_name",
+        type=click.Choice(["tensorrt", "rtx"]),
+        default="tensorrt",
+        show_default=True,
+        help="Rules for Q/DQ pairs: the TensorRT developer guide's, or what helps TensorRT-RTX.",
+    ),
+    click.option(
+        "--without", metavar="RULE", multiple=True, help="Switch a placement rule off (repeatable)."
+    ),
+    click.option("--op-types", metavar="OPS", help="Quantize these operators only, for instance Conv,Gemm."),
+    click.option(
+        "--nodes", metavar="GLOB", multiple=True, help="Quantize nodes of these names only (repeatable)."
+    ),
+    click.option(
+        "--exclude", metavar="GLOB", multiple=True, help="Leave nodes of these names in float (repeatable)."
+    ),
+    click.option(
+        "--plan",
+        metavar="FILE",
+        type=click.Path(),
+        help="A precision plan: YAML, node name to int8 or float.",
+    ),
+]

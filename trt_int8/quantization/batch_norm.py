@@ -1,0 +1,77 @@
+"""Fold BatchNormalization into the convolution before it: y = γ (W∗x + b − μ) / √(σ² + ε) + β."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from trt_int8.model.graph import GraphIndex, attribute
+from trt_int8.quantization.names import Names
+
+
+def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodeProto | None:
+    """The BatchNormalization that may be folded into ``convolution``; None where that is not exact.
+
+    It must be the only reader of the convolution, which no output and no body shows, be in inference mode,
+    and every parameter of both must be constant.
+    """
+    tensor = convolution.output[0]
+    uses = index.consumers.get(tensor, [])
+    if len(uses) != 1 or tensor in index.outputs or tensor in index.used_in_bodies:
+        return None
+    norm = uses[0].node
+    if norm.op_type != "BatchNormalization" or uses[0].slot != 0:
+        return None
+    if any(norm.output[1:]) or attribute(norm, "training_mode", 0) or not attribute(norm, "spatial", 1):
+        return None
+    parameters = [*convolution.input[1:], *norm.input[1:]]
+    if any(name and not index.is_constant(name) for name in parameters):
+        return None
+    return norm
+
+
+def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphIndex) -> None:
+    """Fold each BatchNormalization of ``folds`` (convolution's first output → it) in place.
+
+    The convolution takes over the name of the normalized tensor. Weights others share stay for them.
+    """
+    gone, names = [], Names(model)
+    for node in [n for n in model.graph.node if n.output and n.output[0] in folds]:
+        norm = folds[node.output[0]]
+        _fold(model, node, norm, index, names)
+        gone.append(norm.output[0])
+    for node in [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]:
+        model.graph.node.remove(node)
+    _drop_unread(model)
+
+
+def _fold(
+    model: onnx.ModelProto, node: onnx.NodeProto, norm: onnx.NodeProto, index: GraphIndex, names: Names
+) -> None:
+    constants = [index.constant(name) for name in (node.input[1], *norm.input[1:5])]
+    weight, gamma, beta, mean, variance = (np.asarray(c, np.float64) for c in constants)
+    dtype = np.asarray(constants[0]).dtype
+    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+    factor = gamma / np.sqrt(variance + epsilon)
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    bias = np.asarray(index.constant(node.input[2]), np.float64) if has_bias else np.zeros_like(mean)
+    folded = {
+        names.fresh(f"{node.input[1]}_folded"): weight * factor.reshape(-1, *[1] * (weight.ndim - 1)),
+        names.fresh(f"{norm.output[0]}_bias"): (bias - mean) * factor + beta,
+    }
+    for name, value in folded.items():
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(dtype), name))
+    inputs = [node.input[0], *folded]
+    del node.input[:]
+    node.input.extend(inputs)
+    node.output[0] = norm.output[0]
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    index = GraphIndex(model)
+    read = {*index.consumers, *index.outputs, *index.used_in_bodies}
+    unread = {tensor.name for tensor in model.graph.initializer} - read
+    for entries in (model.graph.initializer, model.graph.input):
+        for entry in [entry for entry in entries if entry.name in unread]:
+            entries.remove(entry)

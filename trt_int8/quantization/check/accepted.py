@@ -1,0 +1,216 @@
+"""Checks of what TensorRT accepts at all. ``quantize`` holds its own result against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from trt_int8.model.graph import attribute, label
+from trt_int8.quantization.check.fault import Fault
+from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
+from trt_int8.quantization.opset import MINIMUM, opset_version, with_minimum_opset
+from trt_int8.quantization.scales import quantize_int8, weight_scales
+
+#: Integer operators; TensorRT has no importer for them.
+_INTEGER = frozenset(
+    ["QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm"]
+)
+#: Element types TensorRT dequantizes besides INT8.
+_OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1])
+
+
+def operators(graph: QdqGraph) -> Iterator[Fault]:
+    """Integer operators, and Q/DQ of onnxruntime's own domain."""
+    for node in graph.index.graph.node:
+        if node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
+            yield Fault(label(node), f"TensorRT does not import {node.op_type}")
+        elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain not in ("", "ai.onnx"):
+            yield Fault(
+                label(node), f"TensorRT imports {node.op_type} of the standard domain, not {node.domain}"
+            )
+
+
+def opset(graph: QdqGraph) -> Iterator[Fault]:
+    """Scales per channel before the opset that has an axis."""
+    version = opset_version(graph.model)
+    for node in graph.linear:
+        scale = graph.scale(node)
+        if version < MINIMUM and (
+            (scale is not None and scale.size > 1) or attribute(node, "axis", -99) != -99
+        ):
+            yield Fault(label(node), f"it has scales per channel, which opset {version} does not know")
+
+
+def fix_opset(graph: QdqGraph) -> None:
+    """Convert the model, and keep the axes."""
+    axes = {node.output[0]: axis_of(node) for node in graph.linear if attribute(node, "axis", -99) != -99}
+    for node in graph.linear:
+        kept = [a for a in node.attribute if a.name != "axis"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    graph.model.CopyFrom(with_minimum_opset(graph.model))
+    graph.refresh()
+    for node in graph.linear:
+        if node.output[0] in axes:
+            node.attribute.append(onnx.helper.make_attribute("axis", axes[node.output[0]]))
+
+
+def computed_scale(graph: QdqGraph) -> Iterator[Fault]:
+    """Scales that depend on an input (seen to crash the builder of TensorRT-RTX)."""
+    for node in graph.linear:
+        if graph.scale(node) is None:
+            yield Fault(label(node), f"its scale {node.input[1]!r} is computed, not constant")
+        elif len(node.input) > 2 and node.input[2] and graph.zero_point(node) is None:
+            yield Fault(label(node), f"its zero point {node.input[2]!r} is computed, not constant")
+
+
+def int32_bias(graph: QdqGraph) -> Iterator[Fault]:
+    """DequantizeLinear of INT32."""
+    for node in graph.linear:
+        values = graph.weight(node)
+        if values is not None and values.dtype == np.int32:
+            yield Fault(label(node), f"it dequantizes INT32 ({node.input[0]!r}, a bias)")
+
+
+def fix_int32_bias(graph: QdqGraph) -> None:
+    """Make the biases float initializers."""
+    for node in graph.linear:
+        values = graph.weight(node)
+        if values is not None and values.dtype == np.int32:
+            _to_float(graph, node)
+
+
+def scalar_constant(graph: QdqGraph) -> Iterator[Fault]:
+    """DequantizeLinear of a constant without dimensions."""
+    for node in graph.linear:
+        values = graph.weight(node)
+        if values is not None and values.ndim == 0:
+            yield Fault(label(node), f"it dequantizes the scalar constant {node.input[0]!r}")
+
+
+def fix_scalar_constant(graph: QdqGraph) -> None:
+    """Make the constants float initializers."""
+    for node in graph.linear:
+        values = graph.weight(node)
+        if values is not None and values.ndim == 0:
+            _to_float(graph, node)
+
+
+def scale(graph: QdqGraph) -> Iterator[Fault]:
+    """Scales that are zero, negative, infinite or NaN."""
+    for node in graph.linear:
+        values = graph.scale(node)
+        if values is not None and not ((values > 0) & np.isfinite(values)).all():
+            worst = values[~((values > 0) & np.isfinite(values))].flat[0]
+            constant = graph.weight(node) is not None
+            fixable = not constant or (np.isfinite(values).all() and graph.weight(node).dtype == np.int8)  # type: ignore[union-attr]
+            mend = None if constant else "the tensor was always zero or never calibrated: leave it in float"
+            yield Fault(label(node), f"its scale is {worst:g}", mend, fixable)
+
+
+def fix_scale(graph: QdqGraph) -> None:
+    """Turn negative weights over, give zero channels scale 1, take dead pairs out."""
+    for node in graph.linear:
+        values, weight = graph.scale(node), graph.weight(node)
+        if values is None or ((values > 0) & np.isfinite(values)).all():
+            continue
+        if weight is None:
+            if node.op_type == DEQUANTIZE and graph.quantize_behind(node) is not None:
+                graph.bypass(node)
+        elif np.isfinite(values).all() and weight.dtype == np.int8:
+            # w = s·q: a negative s turns over into q, a zero s makes w zero under any scale.
+            exact = dequantized(weight, values, graph.zero_point(node), axis_of(node) % max(weight.ndim, 1))
+            scales = np.where(values == 0, 1.0, np.abs(values))
+            turned = dequantized(weight, np.sign(values), None, axis_of(node) % max(weight.ndim, 1))
+            if turned.max(initial=0) > 127:
+                _requantize(graph, node, exact)
+            else:
+                node.input[0] = graph.add(node.input[0], turned.astype(np.int8))
+                graph.set_parameters([node], scales, axis_of(node) if scales.ndim else None)
+
+
+def symmetric_int8(graph: QdqGraph) -> Iterator[Fault]:
+    """Zero points other than 0, and types other than INT8."""
+    for node in graph.linear:
+        element = _element(graph, node)
+        zero_point = graph.zero_point(node)
+        if element is None or element in _OTHER_LOW or element == TensorProto.INT32:
+            continue
+        if element != TensorProto.INT8:
+            name = TensorProto.DataType.Name(element)
+            fault = f"its type is {name}" + (
+                ", which is read as INT8" if element == TensorProto.UINT8 else ""
+            )
+            yield Fault(label(node), fault)
+        elif zero_point is not None and zero_point.any():
+            yield Fault(label(node), f"its zero point is {zero_point.flat[np.flatnonzero(zero_point)[0]]}")
+
+
+def fix_symmetric_int8(graph: QdqGraph) -> None:
+    """Quantize weights again, widen the scales of activations."""
+    faulty = {fault.node for fault in symmetric_int8(graph)}
+    for node in graph.linear:
+        weight, values = graph.weight(node), graph.scale(node)
+        if label(node) not in faulty or values is None:
+            continue
+        if weight is not None:
+            channels = axis_of(node) % max(weight.ndim, 1)
+            _requantize(graph, node, dequantized(weight, values, graph.zero_point(node), channels))
+        else:
+            scales = _covering_scale(graph, node, values)
+            graph.set_parameters([node], scales, axis_of(node) if values.ndim else None)
+
+
+def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -> np.ndarray:
+    """The symmetric scale whose range holds what the asymmetric one held."""
+    limits: dict[int, tuple[int, int]] = {
+        TensorProto.UINT8: (0, 255),
+        TensorProto.UINT16: (0, 65535),
+        TensorProto.INT16: (-32768, 32767),
+    }
+    lowest, highest = limits.get(_element(graph, node) or 0, (-128, 127))
+    zero_point = graph.zero_point(node)
+    shift = np.zeros_like(values) if zero_point is None else zero_point.astype(np.float64)
+    steps = np.maximum(highest - shift, shift - lowest)
+    # uint8 with zero point 128 is int8 shifted: the same scale, bit for bit.
+    return np.asarray(np.where(steps == 128, values, values * steps / 127))
+
+
+def _element(graph: QdqGraph, node: onnx.NodeProto) -> int | None:
+    """The type of the quantized side of a Q or DQ node; None if it cannot be told."""
+    for name in (
+        node.input[2] if len(node.input) > 2 else "",
+        node.input[0] if node.op_type == DEQUANTIZE else "",
+    ):
+        value = graph.index.constant(name) if name else None
+        if value is not None:
+            return int(onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
+    if node.op_type == DEQUANTIZE:
+        before = graph.quantize_behind(node)
+        return None if before is None else _element(graph, before)
+    # Without a zero point and an output_dtype the type is uint8.
+    return attribute(node, "output_dtype", 0) or TensorProto.UINT8
+
+
+def _to_float(graph: QdqGraph, node: onnx.NodeProto) -> None:
+    values, scales = graph.weight(node), graph.scale(node)
+    assert values is not None
+    if scales is None:
+        return
+    element = graph.index.constant(node.input[1])
+    dtype = np.float32 if element is None else element.dtype
+    exact = dequantized(values, scales, graph.zero_point(node), axis_of(node) % max(values.ndim, 1))
+    name = graph.add(f"{node.output[0]}_float", exact.astype(dtype))
+    for use in graph.readers(node.output[0]):
+        use.node.input[use.slot] = name
+
+
+def _requantize(graph: QdqGraph, node: onnx.NodeProto, exact: np.ndarray) -> None:
+    values = graph.scale(node)
+    axis = axis_of(node) % exact.ndim if values is not None and values.ndim else None
+    scales = weight_scales(exact, axis)
+    node.input[0] = graph.add(node.input[0], quantize_int8(exact, scales, axis))
+    graph.set_parameters([node], scales, axis)

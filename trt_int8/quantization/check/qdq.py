@@ -1,0 +1,154 @@
+"""A Q/DQ graph, read and changed: parameters of pairs, who reads through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from trt_int8.model.graph import GraphIndex, Use, attribute
+from trt_int8.quantization.names import Names
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+Array = npt.NDArray[np.generic]
+
+
+class QdqGraph:
+    """The graph of ``model``; changes go into the model, after which `refresh` reads it anew."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self._names = Names(model)
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.index = GraphIndex(self.model)
+
+    @property
+    def linear(self) -> list[onnx.NodeProto]:
+        """All QuantizeLinear and DequantizeLinear nodes, in order."""
+        return [node for node in self.index.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)]
+
+    def scale(self, node: onnx.NodeProto) -> npt.NDArray[np.floating] | None:
+        """The scale as float64, any rank; None if it is computed."""
+        value = self.index.constant(node.input[1])
+        return None if value is None else value.astype(np.float64)
+
+    def zero_point(self, node: onnx.NodeProto) -> Array | None:
+        """The zero point; None if there is none, or it is computed."""
+        return self.index.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+
+    def weight(self, node: onnx.NodeProto) -> Array | None:
+        """The constant integers a DequantizeLinear reads; None for any other node."""
+        return self.index.constant(node.input[0]) if node.op_type == DEQUANTIZE else None
+
+    def readers(self, tensor: str) -> list[Use]:
+        return self.index.consumers.get(tensor, [])
+
+    def dequantize_behind(self, tensor: str) -> onnx.NodeProto | None:
+        """The DequantizeLinear that makes ``tensor``."""
+        node = self.index.producers.get(tensor)
+        return node if node is not None and node.op_type == DEQUANTIZE else None
+
+    def quantize_behind(self, dequantize: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The QuantizeLinear a DequantizeLinear reads; None for weights."""
+        node = self.index.producers.get(dequantize.input[0])
+        return node if node is not None and node.op_type == QUANTIZE else None
+
+    def pairs(self) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
+        """Each DequantizeLinear with the QuantizeLinear before it."""
+        for node in self.linear:
+            if node.op_type == DEQUANTIZE:
+                before = self.quantize_behind(node)
+                if before is not None:
+                    yield before, node
+
+    def float_tensor(self, tensor: str) -> str:
+        """What ``tensor`` was before its pair; itself if there is no pair."""
+        node = self.dequantize_behind(tensor)
+        before = None if node is None else self.quantize_behind(node)
+        return tensor if before is None else before.input[0]
+
+    def set_parameters(
+        self, nodes: Iterable[onnx.NodeProto], scale: npt.ArrayLike, axis: int | None = None
+    ) -> None:
+        """Give nodes the scale, zero points of 0 and the type INT8. Rank 0, or rank 1 along ``axis``."""
+        values = np.asarray(scale)
+        nodes = list(nodes)
+        for node in nodes:
+            element = self.index.constant(node.input[1])
+            dtype = np.float32 if element is None else element.dtype
+            names = [self.add(node.input[1], values.astype(dtype))]
+            names.append(self.add(f"{node.output[0]}_zero_point", np.zeros(values.shape, np.int8)))
+            inputs = [node.input[0], *names]
+            del node.input[:]
+            node.input.extend(inputs)
+            kept = [a for a in node.attribute if a.name not in ("axis", "output_dtype") or _is_float(a)]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            if axis is not None:
+                node.attribute.append(helper.make_attribute("axis", axis))
+
+    def add(self, wanted: str, values: Array) -> str:
+        """A new initializer; returns its name."""
+        name = self._names.fresh(wanted)
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def fresh(self, wanted: str) -> str:
+        return self._names.fresh(wanted)
+
+    def bypass(self, dequantize: onnx.NodeProto) -> None:
+        """Let everything that reads through a pair read the tensor before it."""
+        before = self.quantize_behind(dequantize)
+        assert before is not None
+        for use in self.readers(dequantize.output[0]):
+            use.node.input[use.slot] = before.input[0]
+
+    def prune(self) -> None:
+        """Drop Q/DQ nodes and constants that nothing reads (any more)."""
+        graph = self.model.graph
+        while True:
+            self.refresh()
+            read = {*self.index.consumers, *self.index.outputs, *self.index.used_in_bodies}
+            unread = [
+                node
+                for node in graph.node
+                if node.op_type in (QUANTIZE, DEQUANTIZE, "Constant") and not read & set(node.output)
+            ]
+            for node in unread:
+                graph.node.remove(node)
+            if not unread:
+                break
+        for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+            graph.initializer.remove(tensor)
+            for value in [value for value in graph.input if value.name == tensor.name]:
+                graph.input.remove(value)
+        self.refresh()
+
+
+def axis_of(node: onnx.NodeProto) -> int:
+    """The axis of a Q or DQ node with a scale of rank 1."""
+    return attribute(node, "axis", 1)
+
+
+def dequantized(values: Array, scale: Array, zero_point: Array | None, axis: int) -> npt.NDArray[np.float64]:
+    """(values − zero point) · scale."""
+
+    def along(parameter: Array) -> npt.NDArray[np.float64]:
+        shape = [1] * values.ndim
+        if parameter.ndim == 1 and values.ndim:
+            shape[axis] = -1
+        return parameter.astype(np.float64).reshape(shape if parameter.ndim else ())
+
+    shift = along(zero_point) if zero_point is not None else 0.0
+    return np.asarray((values.astype(np.float64) - shift) * along(scale))
+
+
+def _is_float(attribute_: onnx.AttributeProto) -> bool:
+    """``output_dtype`` of DequantizeLinear names a float type and stays."""
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    return attribute_.name == "output_dtype" and attribute_.i in floats

@@ -1,0 +1,55 @@
+"""Operands that depend on constants only: initializers, Constant nodes, and what merely rearranges them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from trt_int8.model.graph import GraphIndex
+
+#: Exporters leave these between a weight and its reader. Cast too, in models of mixed precision.
+_REARRANGING = frozenset(["Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast"])
+
+
+class ConstantOperands:
+    """Values of constant tensors, those behind rearranging nodes included, computed once each."""
+
+    def __init__(self, index: GraphIndex, opset: int) -> None:
+        self._index = index
+        self._opset = helper.make_opsetid("", opset)
+        self._values: dict[str, npt.NDArray[np.generic] | None] = {}
+
+    def value(self, tensor: str) -> npt.NDArray[np.generic] | None:
+        """The value of ``tensor``; None if it depends on an input."""
+        if not tensor:
+            return None
+        if tensor not in self._values:
+            self._values[tensor] = self._find(tensor)
+        return self._values[tensor]
+
+    def _find(self, tensor: str) -> npt.NDArray[np.generic] | None:
+        if self._index.is_constant(tensor):
+            return self._index.constant(tensor)
+        node = self._index.producers.get(tensor)
+        if node is None or node.op_type not in _REARRANGING or node.domain not in ("", "ai.onnx"):
+            return None
+        inputs = {name: self.value(name) for name in node.input if name}
+        if any(value is None for value in inputs.values()):
+            return None
+        return self._run(node, inputs)
+
+    def _run(
+        self, node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic] | None]
+    ) -> npt.NDArray[np.generic]:
+        graph = helper.make_graph(
+            [node],
+            "constant",
+            [onnx.ValueInfoProto(name=name) for name in inputs],
+            [onnx.ValueInfoProto(name=node.output[0])],
+        )
+        model = helper.make_model(graph, opset_imports=[self._opset])
+        (value,) = ReferenceEvaluator(model).run(None, inputs)
+        return np.asarray(value)

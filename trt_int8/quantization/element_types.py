@@ -1,0 +1,46 @@
+"""The element type of each tensor of a model, as far as shape inference finds it."""
+
+from __future__ import annotations
+
+import onnx
+
+from trt_int8.errors import QuantizationError
+from trt_int8.model.load import serialized_size
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Tensor → ``onnx.TensorProto`` element type.
+
+    Raises:
+        QuantizationError: shape inference finds a contradiction in the model.
+    """
+    try:
+        graph = onnx.shape_inference.infer_shapes(_without_values(model)).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise QuantizationError(f"the types of the model contradict each other: {error}") from error
+    values = [*graph.input, *graph.value_info, *graph.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
+    return {name: element for name, element in types.items() if element}
+
+
+def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with weights as inputs: inference stays below protobuf's limit of 2 GiB."""
+    light = onnx.ModelProto()
+    if serialized_size(model) < 2**30:
+        light.CopyFrom(model)
+        return light
+    light.ir_version = model.ir_version
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    light.graph.name = model.graph.name
+    light.graph.node.extend(model.graph.node)
+    light.graph.output.extend(model.graph.output)
+    light.graph.input.extend(model.graph.input)
+    listed = {value.name for value in model.graph.input}
+    light.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.name not in listed
+    )
+    return light

@@ -1,0 +1,130 @@
+"""Make everything in a Q/DQ model that is not INT8 float16.
+
+Strongly typed engines run each layer in the type the model gives it, so a model for INT8 and FP16 says FP16
+itself. Scales can stay float32 or become float16:
+
+- ``fp32``: DequantizeLinear takes a float32 scale and has ``output_dtype`` float16. Scales are bit for bit
+  those of the float32 model. Needs opset 23.
+- ``fp16``: scales are rounded to float16, a relative error of up to 2⁻¹¹. Needs opset 19. On TensorRT-RTX
+  what a quantize step of its own reads is Half only so; residual tensors are Half in both forms.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from trt_int8.dependencies import require
+from trt_int8.errors import QuantizationError
+from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization.opset import HALF, OUTPUT_DTYPE, with_minimum_opset
+from trt_int8.quantization.scales import SMALLEST_FLOAT16
+from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
+
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
+    """A copy of a float32 Q/DQ model whose float tensors are float16; inputs and outputs keep their types.
+
+    Args:
+        model: from `quantize`.
+        scales: the type of the scales, ``fp32`` or ``fp16``.
+
+    Raises:
+        QuantizationError: a constant exceeds float16, an fp16 scale would underflow, or the opset cannot be
+            raised.
+        MissingDependencyError: onnxruntime, whose converter does the work, is not installed.
+    """
+    if scales not in ("fp32", "fp16"):
+        raise ValueError(f"scales is {scales!r}; choose 'fp32' or 'fp16'")
+    converter = require("onnxruntime.transformers.float16", purpose="converting a model to FP16")
+    raised = with_minimum_opset(model, OUTPUT_DTYPE if scales == "fp32" else HALF)
+    exact = _scales(raised)
+    _refuse_overflow(raised, exact)
+    if scales == "fp16":
+        _refuse_underflow(exact)
+    with warnings.catch_warnings():
+        # It warns of each value it rounds to 0 or up to the smallest float16: harmless among weights.
+        warnings.simplefilter("ignore")
+        converted = converter.convert_float_to_float16(raised, keep_io_types=True)
+    _sort(converted)
+    if scales == "fp32":
+        _restore(converted, exact)
+    try:
+        onnx.checker.check_model(converted, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise QuantizationError(f"the FP16 model does not pass onnx.checker: {error}") from error
+    refuse_what_tensorrt_refuses(converted)
+    return converted  # type: ignore[no-any-return]
+
+
+def _scales(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Name of each scale of a Q or DQ node → its values."""
+    index = GraphIndex(model)
+    names = {
+        node.input[1] for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
+    return {name: value for name in sorted(names) if (value := index.constant(name)) is not None}
+
+
+def _refuse_overflow(model: onnx.ModelProto, scales: dict[str, np.ndarray]) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in scales:
+            values = numpy_helper.to_array(tensor)
+            largest = float(np.abs(values).max(initial=0))
+            if np.isfinite(largest) and largest > _LARGEST:
+                raise QuantizationError(
+                    f"constant {tensor.name!r} holds {largest:g}, more than float16 can ({_LARGEST:g}); "
+                    "leave out --high-precision fp16"
+                )
+
+
+def _refuse_underflow(scales: dict[str, np.ndarray]) -> None:
+    small = {name: float(v.min()) for name, v in scales.items() if v.size and v.min() < SMALLEST_FLOAT16}
+    if small:
+        listed = ", ".join(f"{name} {value:.3g}" for name, value in list(small.items())[:5])
+        raise QuantizationError(
+            f"{len(small)} scales underflow float16, whose smallest exact step is {SMALLEST_FLOAT16:.3g} "
+            f"({listed}{', …' if len(small) > 5 else ''}); use fp32 scales (--scales fp32)"
+        )
+
+
+def _restore(model: onnx.ModelProto, exact: dict[str, np.ndarray]) -> None:
+    """Put float32 scales back and have DequantizeLinear say float16."""
+    for tensor in model.graph.initializer:
+        if tensor.name in exact:
+            tensor.CopyFrom(numpy_helper.from_array(exact[tensor.name], tensor.name))
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            node.attribute.append(helper.make_attribute("output_dtype", TensorProto.FLOAT16))
+
+
+def _sort(model: onnx.ModelProto) -> None:
+    """Bring the nodes into topological order: the converter puts its Casts last."""
+    known = (
+        {value.name for value in model.graph.input}
+        | {tensor.name for tensor in model.graph.initializer}
+        | {""}
+    )
+    made = {name for node in model.graph.node for name in node.output}
+    waiting, ordered = list(model.graph.node), []
+    while waiting:
+        later = []
+        for node in waiting:
+            # What no node makes comes from outside: a body reads it.
+            if all(name in known or name not in made for name in node.input):
+                known.update(node.output)
+                copy = onnx.NodeProto()
+                copy.CopyFrom(node)
+                ordered.append(copy)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise QuantizationError(f"the FP16 model has a cycle through {later[0].name!r}")
+        waiting = later
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)

@@ -1,0 +1,12 @@
+"""Where Q/DQ pairs go: a table of named rules, and the two placements made of them."""
+
+from trt_int8.quantization.placement.table import (
+    PLACEMENTS,
+    RULES,
+    Placement,
+    Rule,
+    placement_for,
+    resolve,
+)
+
+__all__ = ["PLACEMENTS", "RULES", "Placement", "Rule", "placement_for", "resolve"]

@@ -1,0 +1,79 @@
+"""Rules for nodes that do not multiply and read INT8 beside those that do."""
+
+from __future__ import annotations
+
+import onnx
+
+from trt_int8.calibration.ties import PASSING
+from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization.placement.draft import Draft
+
+_POOLS = ("AveragePool", "GlobalAveragePool")
+
+
+def residual_add(draft: Draft) -> None:
+    """The residual input of each Add, so that the sum fuses into the convolution behind the other."""
+    positions = {node.output[0]: i for i, node in enumerate(draft.nodes)}
+    for node in draft.nodes:
+        if node.op_type != "Add" or node.input[0] == node.input[1]:
+            continue
+        fusing = {
+            slot: positions[producer.output[0]]
+            for slot in (0, 1)
+            if (producer := _convolution_behind(node.input[slot], draft.index)) is not None
+        }
+        if fusing:
+            # Of two convolutions the later one fuses: the other's result must be there by then.
+            fused = max(fusing, key=lambda slot: fusing[slot])
+            draft.quantize(node, (1 - fused,))
+
+
+def weightless(draft: Draft) -> None:
+    """AveragePool, and Add without a convolution behind it, between INT8 layers."""
+    # From the last node to the first: what reads a node decides before the node itself.
+    for node in reversed(draft.nodes):
+        if node.output[0] in draft.sites or not _output_is_quantized(node, draft):
+            continue
+        if node.op_type in _POOLS:
+            draft.quantize(node, (0,))
+        elif node.op_type == "Add":
+            draft.quantize(node, (0, 1))
+
+
+def reuse(draft: Draft) -> None:
+    """Inputs of Add that have a pair anyway."""
+    for node in draft.nodes:
+        if node.op_type == "Add":
+            slots = tuple(slot for slot in (0, 1) if draft.quantized(node.input[slot]))
+            if slots:
+                draft.quantize(node, slots)
+
+
+def _output_is_quantized(node: onnx.NodeProto, draft: Draft) -> bool:
+    """Whether everything that reads the output, moved or not, reads it through a pair."""
+    pending, readers = [node.output[0]], 0
+    for name in pending:
+        if name in draft.index.outputs or name in draft.index.used_in_bodies:
+            return False
+        for use in draft.index.consumers.get(name, ()):
+            site = draft.sites.get(use.node.output[0])
+            if site is not None and use.slot in site.activations:
+                readers += 1
+            elif use.node.op_type in PASSING and use.slot == 0:
+                pending.append(use.node.output[0])
+            else:
+                return False
+    return readers > 0
+
+
+def _convolution_behind(tensor: str, index: GraphIndex) -> onnx.NodeProto | None:
+    """The convolution that makes ``tensor``, directly or through a batch norm, for one reader only."""
+    while True:
+        producer = index.producers.get(tensor)
+        if producer is None or len(index.consumers.get(tensor, [])) != 1 or tensor in index.outputs:
+            return None
+        if producer.op_type in ("Conv", "ConvTranspose"):
+            return producer
+        if producer.op_type != "BatchNormalization":
+            return None
+        tensor = producer.input[0]

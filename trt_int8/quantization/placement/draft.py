@@ -1,0 +1,217 @@
+"""What the placement rules fill in: which inputs of which nodes get Q/DQ, and with which scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from trt_int8.model.graph import GraphIndex, label
+from trt_int8.quantization.constants import ConstantOperands
+from trt_int8.quantization.opset import OUTPUT_DTYPE
+from trt_int8.quantization.scales import SMALLEST_FLOAT16, scale_type, weight_scales
+from trt_int8.quantization.selection import Selection
+from trt_int8.ranges.ranges import Ranges, TensorRange
+
+_FLOATS = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A node left in float, and why."""
+
+    node: str
+    tensor: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant operand: input ``slot`` of a node, channels along ``axis`` (None: one scale)."""
+
+    slot: int
+    axis: int | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node to quantize, all of it or nothing: INT8 kernels need both operands in INT8.
+
+    Attributes:
+        node: the node.
+        activations: input slots to quantize per tensor.
+        weights: constant operands.
+    """
+
+    node: onnx.NodeProto
+    activations: tuple[int, ...]
+    weights: tuple[Weight, ...] = ()
+
+
+@dataclass
+class Draft:
+    """The state that the rules of a placement share.
+
+    Attributes:
+        index: the float graph.
+        opset: its version of the standard operators.
+        ranges: calibrated ranges.
+        selection: what the user wants quantized.
+        types: tensor → ONNX element type, as far as it is known.
+        sites: first output of a node → its site.
+        skipped: nodes that a rule wanted and that stay float.
+        untouched: first outputs of nodes that no rule may quantize.
+        fixed: tensor → range that replaces the calibrated one.
+        per_channel: whether weights get a scale a channel; ``batches``: batched ones too.
+        folds: convolution (its first output) → the BatchNormalization to fold into it.
+        notes: what the user should know.
+    """
+
+    index: GraphIndex
+    opset: int
+    ranges: Ranges
+    selection: Selection
+    types: Mapping[str, int] = field(default_factory=dict)
+    sites: dict[str, Site] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    untouched: set[str] = field(default_factory=set)
+    fixed: dict[str, TensorRange] = field(default_factory=dict)
+    per_channel: bool = False
+    per_channel_batches: bool = False
+    folds: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._constants = ConstantOperands(self.index, self.opset)
+        self._quantized: set[str] = set()
+        self._groups: dict[str, list[str]] = {}
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """Standard operators of the graph, in order."""
+        return [node for node in self.index.graph.node if node.domain in ("", "ai.onnx") and node.output]
+
+    def constant(self, tensor: str) -> npt.NDArray[np.generic] | None:
+        """The value of a tensor that depends on constants only; None for any other."""
+        return self._constants.value(tensor)
+
+    def quantized(self, tensor: str) -> bool:
+        """Whether some site reads ``tensor`` through a pair."""
+        return tensor in self._quantized
+
+    def quantize(
+        self, node: onnx.NodeProto, activations: tuple[int, ...], weights: tuple[Weight, ...] = ()
+    ) -> None:
+        """Ask for Q/DQ on inputs of ``node``; it stays float where that is impossible or not wanted."""
+        if node.output[0] in self.untouched:
+            return
+        refusal = self.selection.refusal(node)
+        if refusal is not None:
+            self.skipped.append(Skipped(label(node), "", refusal))
+            return
+        site = Site(node, activations, weights)
+        if node.output[0] in self.sites:
+            earlier = self.sites[node.output[0]]
+            slots = tuple(dict.fromkeys((*earlier.activations, *activations)))
+            site = Site(node, slots, (*earlier.weights, *weights))
+        obstacle = self._obstacle(site)
+        if obstacle is None:
+            self.sites[node.output[0]] = site
+            self._quantized.update(node.input[slot] for slot in site.activations)
+        else:
+            self.skipped.append(obstacle)
+
+    def join(self, first: str, second: str) -> None:
+        """Ask for one scale for two tensors, and so for all that share one with either."""
+        group, other = self.group(first), self.group(second)
+        if group is not other:
+            group.extend(other)
+        self._groups.update(dict.fromkeys(group, group))
+
+    def group(self, tensor: str) -> list[str]:
+        """All tensors that share a scale with ``tensor``, itself included."""
+        return self._groups.setdefault(tensor, [tensor])
+
+    def range(self, tensor: str) -> TensorRange | None:
+        """The range ``tensor`` gets: the fixed one, its own, or its group's widest.
+
+        A group shares one range if two or more of its tensors are quantized; what is alone keeps its own.
+        A tensor without a range takes the group's.
+        """
+        if tensor in self.fixed:
+            return self.fixed[tensor]
+        own = self.ranges.get(tensor)
+        if own is not None and not own.usable:
+            return own
+        group = self.group(tensor)
+        if own is not None and sum(self.quantized(name) for name in group) < 2:
+            return own
+        usable = {
+            name: self.ranges[name] for name in group if name in self.ranges and self.ranges[name].usable
+        }
+        if not usable:
+            return own
+        widest = max(usable, key=lambda name: usable[name].amax)
+        if own is not None and own.amax == usable[widest].amax:
+            return own
+        return TensorRange(usable[widest].amax, source=f"shared with {widest}")
+
+    def scales(self) -> dict[str, np.float32]:
+        """Quantized tensor → the scale of its pair, in graph order."""
+        position = {name: i for i, name in enumerate(self.index.order)}
+        ordered = sorted(self._quantized, key=lambda name: (position.get(name, len(position)), name))
+        ranges = {name: self.range(name) for name in ordered}
+        return {name: found.scale for name, found in ranges.items() if found is not None}
+
+    def _obstacle(self, site: Site) -> Skipped | None:
+        """Why ``site`` cannot be quantized; None if it can."""
+        name = label(site.node)
+        for slot in site.activations:
+            tensor = site.node.input[slot]
+            found = self.range(tensor)
+            if found is None:
+                return Skipped(name, tensor, f"no range for tensor {tensor!r}")
+            if found.amax == 0:
+                return Skipped(name, tensor, f"tensor {tensor!r} was always zero in calibration")
+            if not found.usable:
+                return Skipped(
+                    name, tensor, f"range {found.amax:g} of tensor {tensor!r} has no float32 scale"
+                )
+            element = self.types.get(tensor, TensorProto.FLOAT)
+            if self._underflows(element, np.asarray(found.scale)):
+                return Skipped(name, tensor, _underflow(f"scale {found.scale:g} of tensor {tensor!r}"))
+        for weight in site.weights:
+            tensor = site.node.input[weight.slot]
+            values = self.constant(tensor)
+            if values is None or values.dtype.name not in _FLOATS:
+                dtype = None if values is None else values.dtype
+                return Skipped(
+                    name, tensor, f"weight {tensor!r} is {dtype}, only {', '.join(_FLOATS)} are quantized"
+                )
+            if values.size == 0 or not np.isfinite(values.astype(np.float32)).all():
+                return Skipped(name, tensor, f"weight {tensor!r} is empty or holds NaN or Inf")
+            scales = weight_scales(values, weight.axis)
+            element = helper.np_dtype_to_tensor_dtype(values.dtype)
+            if self._underflows(element, scales):
+                return Skipped(name, tensor, _underflow(f"scale {scales.min():g} of weight {tensor!r}"))
+        return None
+
+    def _underflows(self, element: int, scales: npt.NDArray[np.float32]) -> bool:
+        """Whether scales that have to be float16 lose precision or become 0."""
+        return bool(
+            scale_type(element, self.opset) == TensorProto.FLOAT16 and (scales < SMALLEST_FLOAT16).any()
+        )
+
+
+def _underflow(what: str) -> str:
+    return (
+        f"{what} underflows float16 (below {SMALLEST_FLOAT16:.3g}); "
+        f"at opset {OUTPUT_DTYPE} scales are float32: convert the model first"
+    )

@@ -1,0 +1,143 @@
+"""The placement rules as one table, applied from top to bottom.
+
+``guide`` is "Working with Quantized Types" in the TensorRT developer guide (explicit quantization, Q/DQ
+placement recommendations). ``measured`` is what the builder of TensorRT-RTX 1.7 does with models that
+differ in nothing but that rule; docs/placement.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from trt_int8.errors import QuantizationError
+from trt_int8.quantization.placement import beside, guards, multiply, scales, weights
+from trt_int8.quantization.placement.draft import Draft
+
+Name = Literal["tensorrt", "rtx"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the table.
+
+    Attributes:
+        name: what ``without`` and the docs call it.
+        what: what it does, in a sentence.
+        source: why.
+        placements: the placements that have it.
+        apply: adds to the draft.
+    """
+
+    name: str
+    what: str
+    source: str
+    placements: tuple[Name, ...]
+    apply: Callable[[Draft], None]
+
+
+_BOTH: tuple[Name, ...] = ("tensorrt", "rtx")
+_TRT: tuple[Name, ...] = ("tensorrt",)
+_RTX: tuple[Name, ...] = ("rtx",)
+
+# fmt: off
+RULES = (
+    # What stays as it is.
+    Rule("bodies", "Bodies of If, Loop and Scan stay float, and are named.",
+         "A body has no calibrated ranges.", _BOTH, guards.bodies),
+    Rule("constant-operands", "A node whose operands are all constant stays float.",
+         "TensorRT folds it at build time.", _BOTH, guards.constant_operands),
+    Rule("constant-addends", "An Add with a constant operand stays float.",
+         "measured: quantized scalars are refused.", _BOTH, guards.constant_addends),
+    Rule("fused-activations", "No pair inside Relu, Clip, SiLU, HardSwish, LeakyRelu or GELU, nor before it.",
+         "guide: leave activation functions for the builder to fuse.", _BOTH, guards.fused_activations),
+    # Which scales.
+    Rule("concat-scales", "Inputs and output of Concat have one scale, transitively.",
+         "guide; measured: a float copy less.", _BOTH, scales.concat),
+    Rule("max-pool-scales", "Max-pool, and what only moves values, has one scale at input and output.",
+         "guide: Q moves backward and DQ forward over them; measured.", _BOTH, scales.passing),
+    Rule("softmax-range", "Softmax before a MatMul has the range [0, 1].",
+         "Its values by definition; entropy calibration would clip the few large ones.",
+         _BOTH, scales.softmax),
+    Rule("per-channel-weights", "Weights have a scale for each output channel.",
+         "guide.", _BOTH, weights.per_channel),
+    Rule("per-channel-batches", "So have the matrices of a batched constant operand of MatMul.",
+         "measured: INT8 there; the guide grants it to matrices only.", _RTX, weights.per_channel_batches),
+    # What multiplies in INT8.
+    Rule("convolution", "Quantize input and weight of Conv: plain, grouped, depthwise.",
+         "guide: quantize the inputs of weighted operations.", _BOTH, multiply.convolution),
+    Rule("transposed-convolution", "Quantize input and weight of ConvTranspose.",
+         "guide; measured: never INT8 in TensorRT-RTX.", _TRT, multiply.transposed_convolution),
+    Rule("gemm", "Quantize both operands of Gemm, whatever transA, transB, alpha and beta.",
+         "guide; measured: alpha and beta keep it in INT8.", _BOTH, multiply.gemm),
+    Rule("matmul-weight", "Quantize both operands of MatMul with one constant.",
+         "guide.", _BOTH, multiply.matmul_weight),
+    Rule("matmul-activations", "Quantize both operands of MatMul of two activations (attention).",
+         "guide; measured: one fused kernel, if both MatMuls have all pairs.",
+         _BOTH, multiply.matmul_activations),
+    # What reads INT8 beside them.
+    Rule("residual-add", "Quantize the residual input of an Add behind a convolution.",
+         "guide: the sum then fuses into the convolution.", _TRT, beside.residual_add),
+    Rule("weightless", "Quantize all inputs of AveragePool and Add whose output is quantized.",
+         "guide: layers without weights run in INT8 only with pairs on inputs and output.",
+         _TRT, beside.weightless),
+    Rule("reuse", "An Add reads the pair of a tensor that is quantized for another reader.",
+         "measured: a float copy less; any other pair before an Add changes nothing.", _RTX, beside.reuse),
+    # How the graph changes.
+    Rule("fold-batch-norm", "Fold BatchNormalization into the quantized Conv before it.",
+         "Exact; the weights that are rounded are those that are multiplied.",
+         _BOTH, weights.fold_batch_norm),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A choice of rules.
+
+    Attributes:
+        name: the placement it comes from.
+        rules: the rules, in the order of the table.
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    def without(self, *names: str) -> Placement:
+        """The same placement with some rules switched off.
+
+        Raises:
+            QuantizationError: no rule has one of the names.
+        """
+        known = {rule.name for rule in RULES}
+        for name in names:
+            if name not in known:
+                raise QuantizationError(
+                    f"there is no placement rule {name!r}; the rules are {', '.join(sorted(known))}"
+                )
+        return Placement(self.name, tuple(rule for rule in self.rules if rule.name not in names))
+
+
+#: ``tensorrt``: every rule of the developer guide. ``rtx``: what measurably helps TensorRT-RTX.
+PLACEMENTS = {
+    name: Placement(name, tuple(rule for rule in RULES if name in rule.placements)) for name in _BOTH
+}
+
+
+def placement_for(flavor: str) -> Placement:
+    """The placement for what builds the engine: ``tensorrt`` or ``tensorrt_rtx``."""
+    return PLACEMENTS["rtx" if flavor == "tensorrt_rtx" else "tensorrt"]
+
+
+def resolve(placement: str | Placement) -> Placement:
+    """The placement of a name.
+
+    Raises:
+        QuantizationError: unknown name.
+    """
+    if isinstance(placement, Placement):
+        return placement
+    if placement not in PLACEMENTS:
+        raise QuantizationError(f"there is no placement {placement!r}; choose {' or '.join(PLACEMENTS)}")
+    return PLACEMENTS[placement]

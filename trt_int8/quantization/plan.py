@@ -1,0 +1,104 @@
+"""A precision plan: a small YAML file that says which nodes run in INT8 and which in float.
+
+::
+
+    schema: 1
+    nodes:
+      conv1: int8
+      fc: float
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trt_int8 import atomic
+from trt_int8.dependencies import require
+from trt_int8.errors import QuantizationError
+
+SCHEMA = 1
+_PRECISIONS = ("int8", "float")
+
+
+@dataclass(frozen=True)
+class PrecisionPlan:
+    """Node name → ``int8`` (must be quantized) or ``float`` (must not). What is not named is up to the rules.
+
+    Attributes:
+        nodes: the names, as `trt_int8.model.graph.label` gives them.
+        source: what to call the plan in messages.
+    """
+
+    nodes: Mapping[str, str]
+    source: str = "the precision plan"
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> PrecisionPlan:
+        """Read a YAML (or JSON) file.
+
+        Raises:
+            QuantizationError: the file cannot be read or is no plan; the message names the entry.
+            MissingDependencyError: PyYAML is not installed.
+        """
+        yaml = require("yaml", purpose="reading a precision plan")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise QuantizationError(
+                f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from error
+        try:
+            # Names such as 106 or yes are names, not numbers: nothing but text and mappings is read.
+            document = yaml.load(text, Loader=yaml.BaseLoader)
+        except yaml.YAMLError as error:
+            raise QuantizationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        return cls(_nodes(document, str(path)), str(path))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as YAML, in one step.
+
+        Raises:
+            OutputError: the file cannot be written.
+            MissingDependencyError: PyYAML is not installed.
+        """
+        yaml = require("yaml", purpose="writing a precision plan")
+        document = {"schema": SCHEMA, "nodes": dict(self.nodes)}
+        atomic.write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+    def check(self, names: Sequence[str]) -> None:
+        """Hold the plan against the node names of a model.
+
+        Raises:
+            QuantizationError: the plan names a node the model lacks.
+        """
+        known = set(names)
+        for name in self.nodes:
+            if name not in known:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "; the plan belongs to another model"
+                raise QuantizationError(f"{self.source}: the model has no node {name!r}{hint}")
+
+
+def _nodes(document: Any, place: str) -> dict[str, str]:
+    if not isinstance(document, dict) or str(document.get("schema")) != str(SCHEMA):
+        found = document.get("schema") if isinstance(document, dict) else None
+        raise QuantizationError(
+            f"{place}: schema is {found}; a precision plan starts with 'schema: {SCHEMA}'"
+        )
+    extra = sorted(set(document) - {"schema", "nodes"})
+    if extra:
+        raise QuantizationError(f"{place}: unknown key {extra[0]!r}; a precision plan has schema and nodes")
+    nodes = document.get("nodes")
+    if not isinstance(nodes, dict) or not nodes:
+        raise QuantizationError(f"{place}: nodes must map node names to {' or '.join(_PRECISIONS)}")
+    for name, precision in nodes.items():
+        if precision not in _PRECISIONS:
+            raise QuantizationError(
+                f"{place}: node {name!r} has precision {precision!r}; write {' or '.join(_PRECISIONS)}"
+            )
+    return dict(nodes)
