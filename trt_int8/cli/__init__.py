@@ -13,7 +13,7 @@ import click
 from trt_int8.errors import TrtInt8Error
 
 #: Command → module in this package that holds a click command of that name.
-_COMMANDS = ("build", "cache", "calibrate", "evaluate", "quantize", "report")
+_COMMANDS = ("build", "cache", "calibrate", "check-qdq", "evaluate", "migrate", "quantize", "report")
 
 
 class _Commands(click.Group):
@@ -25,8 +25,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"trt_int8.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"trt_int8.cli.{name}")
+        command: click.Command = getattr(module, name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

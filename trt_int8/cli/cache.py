@@ -34,3 +34,22 @@ def show(file: str, form: str) -> None:
     else:
         click.echo(f"{read.header}, {len(read.scales)} tensors")
         click.echo(range_table(read.ranges()), nl=False)
+
+
+@cache.command("from-qdq")
+@click.argument("model", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The cache to write.")
+def from_qdq(model: str, output: str) -> None:
+    """Write the scales of the Q/DQ pairs of MODEL as a TensorRT calibration cache.
+
+    A model made by migrate gives back the cache it was made from, byte for byte.
+
+    \b
+    Example:
+      trt-int8 cache from-qdq model.qdq.onnx -o model.cache
+    """
+    from trt_int8.quantization.migration import cache_from_qdq
+
+    result = cache_from_qdq(model)
+    result.write(output)
+    click.echo(f"{output}: {len(result.scales)} tensors")

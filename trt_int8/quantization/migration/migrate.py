@@ -1,0 +1,176 @@
+"""Turn a model and its calibration cache into a Q/DQ model with exactly the cache's scales."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from trt_int8.calibration.ties import PASSING
+from trt_int8.errors import QuantizationError
+from trt_int8.model.graph import GraphIndex, label
+from trt_int8.model.load import load_model
+from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
+from trt_int8.quantization.migration.parity import ParityRow, parity, parity_table, ran_int8
+from trt_int8.quantization.placement import Placement, resolve
+from trt_int8.quantization.plan import PrecisionPlan
+from trt_int8.quantization.quantized import Quantized, quantize
+from trt_int8.quantization.selection import OP_TYPES, Selection
+from trt_int8.ranges.cache import CalibrationCache, scale_to_hex
+from trt_int8.ranges.ranges import Ranges
+from trt_int8.report.report import PrecisionReport
+
+#: Where a migrated model keeps the cache it was made from, and which entry each other tensor took.
+CACHE_KEY, NAMES_KEY = "trt_int8.calibration_cache", "trt_int8.calibration_cache.names"
+#: Rules that would change a scale of the cache.
+_CHANGING = ("concat-scales", "max-pool-scales", "softmax-range")
+
+
+@dataclass(frozen=True, eq=False)
+class Migration:
+    """The result of `migrate`.
+
+    Attributes:
+        model: the Q/DQ model; it carries the cache as metadata for `cache_from_qdq`.
+        quantized: nodes, scales, and what stayed float.
+        rows: the parity table.
+        resolved: entry with a name TensorRT made up → tensor.
+        moved: tensor without an entry → the entry it took, values being only moved between.
+        missing: tensors that would be quantized and have no entry.
+        gone: entries that no tensor of the model has.
+        disagreements: what shares a scale in TensorRT's INT8 and does not in the cache, in words.
+    """
+
+    model: onnx.ModelProto
+    quantized: Quantized
+    rows: tuple[ParityRow, ...]
+    resolved: Mapping[str, str]
+    moved: Mapping[str, str]
+    missing: tuple[str, ...]
+    gone: tuple[str, ...]
+    disagreements: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """The parity table and the lists below it, for people."""
+        lines = [parity_table(self.rows)]
+        differing = sum(not row.same for row in self.rows)
+        int8 = sum(row.explicit == "int8" for row in self.rows)
+        summary = f"{int8} of {len(self.rows)} nodes in INT8"
+        if any(row.implicit is not None for row in self.rows):
+            summary += f"; {differing} differ from the implicit build"
+        lines.append(summary + "\n")
+        lists = {
+            "resolved by position": [f"{entry} → {tensor}" for entry, tensor in self.resolved.items()],
+            "taken from another tensor (values only move)": [f"{t} ← {e}" for t, e in self.moved.items()],
+            "missing from the cache": self.missing,
+            "in the cache and not in the model": self.gone,
+            "scales that disagree, kept as the cache has them": self.disagreements,
+        }
+        for title, entries in lists.items():
+            if entries:
+                lines.append(f"{title}:\n" + "".join(f"  {entry}\n" for entry in entries))
+        return "".join(lines)
+
+
+def migrate(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    cache: CalibrationCache,
+    *,
+    log: PrecisionReport | None = None,
+    placement: str | Placement = "tensorrt",
+    selection: Selection | None = None,
+) -> Migration:
+    """Insert Q/DQ pairs with the scales of ``cache``, bit for bit.
+
+    No rule that changes a scale is followed: tensors around a Concat or max-pool keep theirs.
+
+    Args:
+        model: the float model the cache was made for; never changed.
+        cache: TensorRT's calibration cache.
+        log: the verbose log of the implicit build. Nodes that ran in INT8 there get Q/DQ, the others do not.
+        placement: see `trt_int8.quantization.quantize`.
+        selection: which nodes may be quantized.
+
+    Raises:
+        ModelError: the model cannot be read.
+        QuantizationError: nothing can be quantized, or the log names none of the model's nodes.
+        ReportError: the log holds no complete build.
+    """
+    loaded = load_model(model)
+    index = GraphIndex(loaded)
+    entries = {name: name for name in cache.scales if name in set(index.order)}
+    resolved = resolve_unnamed(list(cache.scales), index)
+    entries.update({tensor: entry for entry, tensor in resolved.items()})
+    moved = through_moves(entries, index)
+    entries.update(moved)
+    ranges = cache.ranges()
+    implicit = None if log is None else _implicit(log, index)
+    rules = resolve(placement).without(*_CHANGING)
+    quantized = quantize(
+        loaded,
+        Ranges({tensor: ranges[entry] for tensor, entry in entries.items()}),
+        placement=rules,
+        selection=_narrowed(selection or Selection(), index, implicit),
+    )
+    _remember(quantized.model, cache, entries)
+    missing = [entry.tensor for entry in quantized.skipped if entry.tensor and entry.tensor not in entries]
+    used = {*entries.values()}
+    return Migration(
+        quantized.model,
+        quantized,
+        parity(index, quantized.nodes, quantized.scales, quantized.skipped, implicit, rules.name),
+        resolved,
+        {tensor: entry for tensor, entry in moved.items() if tensor in quantized.scales},
+        tuple(dict.fromkeys(missing)),
+        tuple(name for name in cache.scales if name not in used),
+        tuple(_disagreements(index, quantized)),
+    )
+
+
+def _implicit(log: PrecisionReport, index: GraphIndex) -> dict[str, str]:
+    """Node → its precision in the last complete build of ``log``."""
+    found = {node.node: node.precision for node in log.last.nodes}
+    wanted = [label(node) for node in index.graph.node if node.op_type in OP_TYPES]
+    if wanted and not set(found) & set(wanted):
+        raise QuantizationError(
+            f"{log.source} names none of the nodes of the model (wanted: {', '.join(wanted[:5])}; found: "
+            f"{', '.join(list(found)[:5])}): it is the log of another model"
+        )
+    return found
+
+
+def _narrowed(selection: Selection, index: GraphIndex, implicit: Mapping[str, str] | None) -> Selection:
+    """``selection`` without the nodes that did not run in INT8."""
+    if implicit is None:
+        return selection
+    given = {} if selection.plan is None else dict(selection.plan.nodes)
+    floats = {
+        label(node): "float"
+        for node in index.graph.node
+        if not ran_int8(implicit.get(label(node), "not named"))
+    }
+    plan = PrecisionPlan({**floats, **given}, "the implicit build")
+    return Selection(selection.op_types, selection.nodes, selection.exclude, plan)
+
+
+def _remember(model: onnx.ModelProto, cache: CalibrationCache, entries: Mapping[str, str]) -> None:
+    """Keep the cache in the model's metadata, so that it can be given back byte for byte."""
+    taken = {tensor: entry for tensor, entry in entries.items() if tensor != entry}
+    for key, value in ((CACHE_KEY, cache.text), (NAMES_KEY, json.dumps(taken, ensure_ascii=False))):
+        model.metadata_props.add(key=key, value=value)
+
+
+def _disagreements(index: GraphIndex, quantized: Quantized) -> list[str]:
+    """Concats and moves whose tensors have different scales."""
+    found = []
+    for node in index.graph.node:
+        if node.op_type == "Concat" or node.op_type in PASSING:
+            joined = [*(node.input if node.op_type == "Concat" else node.input[:1]), node.output[0]]
+            scales = {tensor: quantized.scales[tensor] for tensor in joined if tensor in quantized.scales}
+            if len(set(scales.values())) > 1:
+                listed = ", ".join(f"{tensor} {scale_to_hex(scale)}" for tensor, scale in scales.items())
+                found.append(f"{label(node)} ({node.op_type}): {listed}")
+    return found

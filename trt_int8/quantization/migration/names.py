@@ -1,0 +1,120 @@
+"""Which tensor of the model each entry of a calibration cache is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from trt_int8.calibration.ties import PASSING
+from trt_int8.model.graph import GraphIndex
+
+_UNNAMED = re.compile(r"\(Unnamed Layer\* (?P<number>\d+)\) \[(?P<type>[^\]]+)\]_output")
+#: TensorRT's layer types → ONNX operators whose output theirs can be.
+_OPERATORS = {
+    "Fully Connected": ("Gemm", "MatMul"),
+    "Matrix Multiply": ("MatMul",),  # of a Gemm it is the product before the bias
+    "Convolution": ("Conv",),
+    "Deconvolution": ("ConvTranspose",),
+    "Activation": ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Elu", "HardSigmoid", "Softplus"),
+    "ElementWise": ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"),
+    "Pooling": ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+    "SoftMax": ("Softmax",),
+    "Scale": ("BatchNormalization",),
+    "Concatenation": ("Concat",),
+}
+
+
+def is_unnamed(name: str) -> bool:
+    """Whether TensorRT made ``name`` up."""
+    return name.startswith("(Unnamed ")
+
+
+def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
+    """Entry with a made-up name → tensor of the model, where its position in the cache leaves no doubt.
+
+    Between two neighbouring entries that the model has, the made-up ones must be as many as the model's
+    tensors without an entry, of fitting types in the same order, their numbers rising; and each tensor must
+    lie on a path between the two neighbours. Anything else stays unresolved.
+
+    Args:
+        names: the entries in the order of the cache.
+        index: the model.
+    """
+    known = set(index.order)
+    position = {name: i for i, name in enumerate(index.order)}
+    listed = set(names)
+    found: dict[str, str] = {}
+    before: str | None = None
+    gap: list[str] = []
+    for name in [*names, None]:
+        if name is not None and name not in known:
+            gap.append(name)
+            continue
+        if before is not None or name is not None:
+            lowest = -1 if before is None else position[before]
+            highest = len(position) if name is None else position[name]
+            missing = [t for t in index.order[lowest + 1 : highest] if t not in listed]
+            between = [t for t in missing if _between(before, t, name, index)]
+            found.update(_match(gap, between, index))
+        before, gap = name, []
+    return found
+
+
+def through_moves(scaled: Mapping[str, str], index: GraphIndex) -> dict[str, str]:
+    """Tensor without an entry → the entry that holds for it too, as only a move of values lies between.
+
+    Args:
+        scaled: tensor → its entry.
+        index: the model.
+    """
+    found = dict(scaled)
+    moves = [node for node in index.graph.node if node.op_type in PASSING and node.input]
+    for node in moves:
+        if node.output[0] not in found and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+    for node in reversed(moves):
+        # Max-pooling drops values: its output says nothing of them.
+        if node.op_type != "MaxPool" and node.input[0] not in found and node.output[0] in found:
+            found[node.input[0]] = found[node.output[0]]
+    return {tensor: entry for tensor, entry in found.items() if tensor not in scaled}
+
+
+def _match(gap: Sequence[str], missing: Sequence[str], index: GraphIndex) -> dict[str, str]:
+    matches = [match for name in gap if (match := _UNNAMED.fullmatch(name)) and match["type"] in _OPERATORS]
+    if not matches or any(is_unnamed(name) and not _UNNAMED.fullmatch(name) for name in gap):
+        return {}
+    numbers = [int(match["number"]) for match in matches]
+    wanted = {operator for match in matches for operator in _OPERATORS[match["type"]]}
+    tensors = [tensor for tensor in missing if _operator(index, tensor) in wanted]
+    if len(tensors) != len(matches) or numbers != sorted(set(numbers)):
+        return {}
+    if any(_operator(index, t) not in _OPERATORS[m["type"]] for m, t in zip(matches, tensors, strict=True)):
+        return {}
+    return {match[0]: tensor for match, tensor in zip(matches, tensors, strict=True)}
+
+
+def _operator(index: GraphIndex, tensor: str) -> str:
+    node = index.producers.get(tensor)
+    return "" if node is None else str(node.op_type)
+
+
+def _between(before: str | None, tensor: str, behind: str | None, index: GraphIndex) -> bool:
+    """Whether ``tensor`` is computed from ``before`` and ``behind`` from ``tensor``."""
+    return (before is None or _reaches(before, tensor, index)) and (
+        behind is None or _reaches(tensor, behind, index)
+    )
+
+
+def _reaches(start: str, end: str, index: GraphIndex) -> bool:
+    seen, pending = {end}, [end]
+    for name in pending:
+        producer: onnx.NodeProto | None = index.producers.get(name)
+        for source in producer.input if producer is not None else ():
+            if source == start:
+                return True
+            if source and source not in seen:
+                seen.add(source)
+                pending.append(source)
+    return False
