@@ -423,7 +423,7 @@ def test_the_test_of_a_rule_fails_without_it(name, make_model, rng):
 
 
 def test_rules_name_their_sources_and_docs_list_them():
-    from conftest import ROOT
+    from places import ROOT
 
     docs = (ROOT / "docs" / "placement.md").read_text(encoding="utf-8")
     for entry in RULES:

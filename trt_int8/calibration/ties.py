@@ -11,7 +11,7 @@ VIEWS = frozenset(["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Tr
 #: Operators whose output holds values of their first input and nothing else. TensorRT's own
 #: calibration tables give a max-pool's output its input's scale, and a kernel that only moves INT8
 #: values cannot change it.
-PASSING = VIEWS | {"MaxPool"}
+PASSING = VIEWS | {"MaxPool", "Dropout"}
 
 
 def tied_outputs(index: GraphIndex, tensors: Container[str]) -> dict[str, str]:
