@@ -391,3 +391,50 @@ def test_what_cannot_be_quantized(make_model, lenet_path, lenet_qdq):
         QuantizationError, match="nothing can be quantized:\n  conv1: tensor 'data' was always zero"
     ):
         quantize(lenet_path, zeros)
+
+
+def test_initializers_that_are_inputs_as_before_ir_4(make_model, rng):
+    weights = rng.normal(size=(4, 5)).astype(np.float32)
+    model = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="n")],
+        inputs={"x": [2, 4], "w": [4, 5]},
+        outputs=["y"],
+        weights={"w": weights},
+        opset=13,
+    )
+    model.ir_version = 3
+    onnx.checker.check_model(model)
+    quantized = quantize(model, ranges(x=1.0)).model
+    assert [value.name for value in quantized.graph.input] == ["x"]
+    assert weight_of(quantized, "n")[2] == 1
+
+
+def test_weights_in_constant_nodes_of_plain_numbers(make_model):
+    model = make_model(
+        [
+            helper.make_node("Constant", [], ["w"], value_floats=[1.0, -2.0, 4.0]),
+            helper.make_node("MatMul", ["x", "w"], ["y"], name="n"),
+        ],
+        inputs={"x": [2, 3]},
+        outputs=["y"],
+    )
+    assert weight_of(quantize(model, ranges(x=1.0)).model, "n")[0].tolist() == [32, -64, 127]
+
+
+def test_a_concat_that_no_quantized_node_reads_shares_nothing(make_model, rng):
+    # As at the end of a detector: large boxes beside small scores.
+    model = make_model(
+        [
+            helper.make_node("Relu", ["x"], ["r"], name="relu"),
+            helper.make_node("Conv", ["r", "w"], ["y"], name="conv"),
+            helper.make_node("Mul", ["r", "k"], ["large"], name="mul"),
+            helper.make_node("Concat", ["r", "large"], ["cat"], name="cat", axis=1),
+        ],
+        inputs={"x": [1, 4, 4, 4]},
+        outputs=["y", "cat"],
+        weights={"w": rng.normal(size=(4, 4, 1, 1)).astype(np.float32), "k": np.float32([1000])},
+    )
+    quantized = quantize(model, ranges(x=3.0, r=3.0, large=3000.0, cat=3000.0)).model
+    assert activation_scale(quantized, "conv") == np.float32(3 / 127)
+    batch = {"x": rng.normal(size=(1, 4, 4, 4)).astype(np.float32)}
+    assert evaluate(model, quantized, [batch]).outputs["y"].sqnr_db > 35

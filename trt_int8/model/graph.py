@@ -71,13 +71,13 @@ class GraphIndex:
 
     @cached_property
     def _constants(self) -> dict[str, onnx.TensorProto]:
-        """Initializers, and the values of Constant nodes that hold a tensor."""
+        """Initializers, and the values of Constant nodes that hold numbers."""
         found = dict(self._initializers)
         for node in self.graph.node:
-            if node.op_type == "Constant":
-                for attribute in node.attribute:
-                    if attribute.name == "value":
-                        found[node.output[0]] = attribute.t
+            if node.op_type == "Constant" and node.attribute:
+                tensor = _constant_value(node.attribute[0])
+                if tensor is not None:
+                    found[node.output[0]] = tensor
         return found
 
     def is_constant(self, name: str) -> bool:
@@ -102,6 +102,17 @@ class GraphIndex:
             + [tensor.name for tensor in self.graph.initializer]
             + [name for node in _all_nodes(self.graph) for name in (node.name, *node.input, *node.output)]
         )
+
+
+def _constant_value(attribute_: onnx.AttributeProto) -> onnx.TensorProto | None:
+    """The tensor a Constant node's one attribute stands for; None for strings and sparse tensors."""
+    if attribute_.name == "value":
+        return attribute_.t
+    if attribute_.name in ("value_float", "value_floats"):
+        return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), np.float32))
+    if attribute_.name in ("value_int", "value_ints"):
+        return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), np.int64))
+    return None
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:

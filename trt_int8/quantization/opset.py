@@ -30,6 +30,8 @@ def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.M
     version = opset_version(model)
     if version >= minimum:
         copy.CopyFrom(model)
+        # Before IR 4 each initializer had to be an input as well; the ones to come will not be.
+        copy.ir_version = max(copy.ir_version, _IR_VERSIONS[minimum])
         return copy
     try:
         converted = version_converter.convert_version(model, minimum)

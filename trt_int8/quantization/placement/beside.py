@@ -21,6 +21,7 @@ def residual_add(draft: Draft) -> None:
             slot: positions[producer.output[0]]
             for slot in (0, 1)
             if (producer := _convolution_behind(node.input[slot], draft.index)) is not None
+            and producer.output[0] in draft.sites
         }
         if fusing:
             # Of two convolutions the later one fuses: the other's result must be there by then.
