@@ -348,3 +348,13 @@ def test_a_prefix_that_is_the_beginning_of_another():
     (build,) = PrecisionReport.from_lines(lines).builds
     assert len(build.layers[0].candidates) == 3
     assert build.unrecognized_lines == 0
+
+
+def test_rows_of_a_table_without_its_beginning_are_dropped():
+    """Found by fuzzing: the candidate had line 0."""
+    row = " (foreignNode)  1, 0.5, 1.0, 1.0, sm80_xmma_gemm_f16f16_f16, 0x1,"
+    engine = ["Engine Layer Information:", "Layer(Myelin): a, Tactic: 0x00, x (Half[1]) -> y (Half[1])"]
+    (layer,) = PrecisionReport.from_lines(
+        ["--------------- Timing Runner: a (Myelin)", row, *engine]
+    ).last.layers
+    assert layer.candidates == ()

@@ -182,11 +182,10 @@ def _regrouped(
     common: Sequence[str], fewer: Mapping[str, frozenset[str]], more: Mapping[str, frozenset[str]]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found = []
-    told: set[frozenset[str]] = set()
+    told: set[str] = set()
     for name in common:
         joined = more.get(name, frozenset()) - fewer.get(name, frozenset())
-        group = joined | {name}
-        if joined and not any(group <= each for each in told):
-            told.add(group)
+        if joined and name not in told:
+            told |= joined
             found.append((name, tuple(sorted(joined))))
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,19 +12,23 @@ from trt_int8.report.records import Findings, Layer, Tensor
 
 _STEPS = ("reformat", "quantize")
 _FLOATS = ("fp32", "fp16", "bf16")
+_LONGEST_CHAIN = 8
 
 
 def findings(layers: Sequence[Layer]) -> Findings:
     """What `Findings` describes, for the layers of one engine."""
-    producers = {tensor.name: layer for layer in layers for tensor in layer.outputs}
-    consumers: dict[str, list[Layer]] = {}
-    for layer in layers:
-        for tensor in layer.inputs:
-            consumers.setdefault(tensor.name, []).append(layer)
+    copied_into = {tensor.name for layer in layers if layer.kind in _STEPS for tensor in layer.outputs}
+    copied_from = {tensor.name for layer in layers if layer.kind in _STEPS for tensor in layer.inputs}
     moved, unknown = bytes_moved(layers)
     return Findings(
-        tuple(layer.name for layer in layers if _copied_around(layer, producers, consumers)),
-        tuple(_float_between(layers, producers, consumers)),
+        tuple(
+            layer.name
+            for layer in layers
+            if _is_int8(layer)
+            and any(tensor.name in copied_into for tensor in layer.inputs)
+            and any(tensor.name in copied_from for tensor in layer.outputs)
+        ),
+        tuple(_float_between(layers)),
         tuple(sorted(moved.items())),
         unknown,
     )
@@ -53,50 +58,47 @@ def size_in_bytes(tensor: Tensor) -> int | None:
     return math.prod(tensor.dims) * bits // 8
 
 
-def _is_int8(layer: Layer | None) -> bool:
-    return layer is not None and layer.kind == "compute" and layer.precision == "int8"
+def _is_int8(layer: Layer) -> bool:
+    return layer.kind == "compute" and layer.precision == "int8"
 
 
-def _copied_around(layer: Layer, producers: dict[str, Layer], consumers: dict[str, list[Layer]]) -> bool:
-    if not _is_int8(layer):
-        return False
-    before = any(
-        (source := producers.get(tensor.name)) is not None and source.kind in _STEPS
-        for tensor in layer.inputs
-    )
-    behind = any(
-        reader.kind in _STEPS for tensor in layer.outputs for reader in consumers.get(tensor.name, ())
-    )
-    return before and behind
+def _float_between(layers: Sequence[Layer]) -> list[tuple[str, str, str, str]]:
+    """Float tensors that an INT8 layer writes and, directly or through copies, another INT8 layer reads.
 
-
-def _float_between(
-    layers: Sequence[Layer], producers: dict[str, Layer], consumers: dict[str, list[Layer]]
-) -> list[tuple[str, str, str, str]]:
-    """Float tensors that an INT8 layer writes and, directly or through copies, another INT8 layer reads."""
+    Engines reuse buffers under one name (a concatenation is written by several layers), so only readers
+    behind the writer count.
+    """
+    following: dict[str, list[int]] = {}
+    for index, layer in enumerate(layers):
+        if _is_int8(layer) or layer.kind in _STEPS:
+            for name in {tensor.name for tensor in layer.inputs}:
+                following.setdefault(name, []).append(index)
     found = []
-    for layer in layers:
-        if not _is_int8(layer):
-            continue
-        for tensor in layer.outputs:
-            if tensor.dtype not in _FLOATS:
+    told: set[str] = set()
+    for index, layer in enumerate(layers):
+        for tensor in layer.outputs if _is_int8(layer) else ():
+            if tensor.dtype not in _FLOATS or tensor.name in told:
                 continue
-            for reader in consumers.get(tensor.name, ()):
-                end = _through_copies(reader, consumers)
+            told.add(tensor.name)
+            readers = following.get(tensor.name, [])
+            for reader in readers[bisect_right(readers, index) :]:
+                end = _through_copies(layers, reader, following)
                 if end is not None:
-                    found.append((tensor.name, tensor.dtype, layer.name, end.name))
+                    found.append((tensor.name, tensor.dtype, layer.name, layers[end].name))
     return found
 
 
-def _through_copies(layer: Layer, consumers: dict[str, list[Layer]]) -> Layer | None:
-    for _ in range(8):
-        if _is_int8(layer):
-            return layer
-        if layer.kind not in _STEPS:
+def _through_copies(layers: Sequence[Layer], index: int, following: dict[str, list[int]]) -> int | None:
+    """The INT8 layer behind a chain of copies that begins at ``index``, or that layer itself."""
+    for _ in range(_LONGEST_CHAIN):
+        if _is_int8(layers[index]):
+            return index
+        for tensor in layers[index].outputs:
+            readers = following.get(tensor.name, [])
+            at = bisect_right(readers, index)
+            if at < len(readers):
+                index = readers[at]
+                break
+        else:
             return None
-        readers = [reader for tensor in layer.outputs for reader in consumers.get(tensor.name, ())]
-        following = next((reader for reader in readers if _is_int8(reader) or reader.kind in _STEPS), None)
-        if following is None:
-            return None
-        layer = following
     return None

@@ -81,8 +81,12 @@ def _known(part: str, ops: Mapping[str, str], registered: Mapping[str, str]) -> 
 
 
 def _bare(part: str) -> str:
-    while part.startswith("PWN("):
-        part = part[4:]
-    while part.endswith(")") and part.count(")") > part.count("("):
-        part = part[:-1]
-    return part
+    """``PWN(PWN(a`` and ``b))`` → ``a`` and ``b``; brackets of the name itself stay."""
+    start = 0
+    while part.startswith("PWN(", start):
+        start += 4
+    surplus = part.count(")", start) - part.count("(", start)
+    end = len(part)
+    while surplus > 0 and end > start and part[end - 1] == ")":
+        end, surplus = end - 1, surplus - 1
+    return part[start:end]

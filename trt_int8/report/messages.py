@@ -17,10 +17,12 @@ from trt_int8.report.tuning_messages import TuningMessages
 Handler = Callable[[bytes, int], object]
 
 _VERSION = re.compile(rb"TensorRT version: ([\d.]+)|\[TensorRT v(\d+)\]")
-_CONSTRAINED = re.compile(
-    rb"(?:Warning: )?[Nn]o implementation of (?:layer )?(.*) obeys the requested constraints"
-    rb"|For layer (.*) a non-conforming implementation was chosen"
-    rb"|Could not find any implementation for node (.*?)\.?\)?$"
+#: What stands before and behind the name of a layer whose constraint could not be met.
+_CONSTRAINED = (
+    (b"o implementation of layer ", b" obeys the requested constraints"),
+    (b"o implementation of ", b" obeys the requested constraints"),
+    (b"For layer ", b" a non-conforming implementation was chosen"),
+    (b"Could not find any implementation for node ", b""),
 )
 #: First six bytes of messages that are understood and say nothing a report needs.
 _SILENT = (
@@ -223,12 +225,20 @@ class Messages:
         if not said or said in self.reading.build.warnings:
             return
         self.reading.build.warn(said, number)
-        found = _CONSTRAINED.search(message)
-        if found:
-            name = next(group for group in found.groups() if group is not None)
-            self.reading.build.constrained.setdefault(text(name), Evidence(number, said))
+        layer = _constrained(message)
+        if layer is not None:
+            self.reading.build.constrained.setdefault(text(layer), Evidence(number, said))
         elif b"Skipping tactic" in message:
             self.reading.tuning.skipped(message, number)
+
+
+def _constrained(message: bytes) -> bytes | None:
+    for before, behind in _CONSTRAINED:
+        _, found, rest = message.partition(before)
+        layer, closing, _ = rest.partition(behind) if behind else (rest.rstrip(b".)"), b".", b"")
+        if found and closing:
+            return layer
+    return None
 
 
 def version(printed: str) -> str:

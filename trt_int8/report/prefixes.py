@@ -7,7 +7,7 @@ import re
 _TIME = rb"\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] "
 #: trtexec, Python, Python up to 8.0, Polygraphy, this package, C++ samples, custom loggers, onnxruntime.
 PREFIX = re.compile(
-    rb"[ \t]*(?:" + _TIME + rb")*"
+    rb"[ \t]{0,16}(?:" + _TIME + rb")*"
     rb"(?:"
     rb"\[(?P<a>[VIWEFSX])\] (?:\[TRT\] ?)?"
     rb"|\[TRT\] \[(?P<b>[VIWEF])\] ?"

@@ -9,10 +9,6 @@ from trt_int8.report.records import Calibration, Evidence
 from trt_int8.report.tuning import number_in, text
 
 _MISSING = re.compile(rb"Missing scale and zero-point for tensor (.*?), expect fall back")
-_REJECTING = re.compile(
-    rb"Rejecting some int8 implementation of layer (.*) "
-    rb"due to missing int8 scales for tensor (.*) at (?:in|out)put"
-)
 _SCALE = re.compile(
     rb"INT8 Inference Tensor [Ss]cales(?: and zero-points)?: (.*?)(?: scale and zero-point .*| \[\d+\])?$"
 )
@@ -46,12 +42,14 @@ class ScaleMessages:
 
     def rejecting(self, message: bytes, number: int) -> bool:
         """``Rejecting some int8 implementation of layer X due to missing int8 scales for tensor T at …``."""
-        found = _REJECTING.match(message)
-        if found:
-            lines = self._reading.build.rejected.setdefault(text(found.group(1)), [])
-            if len(lines) < _MOST_REJECTED:
-                lines.append((text(found.group(2)), Evidence(number, text(message))))
-        return found is not None
+        said, reason, tensor = message.partition(b" due to missing int8 scales for tensor ")
+        _, which, layer = said.partition(b"implementation of layer ")
+        if not reason or not which:
+            return False
+        lines = self._reading.build.rejected.setdefault(text(layer), [])
+        if len(lines) < _MOST_REJECTED:
+            lines.append((text(tensor.rpartition(b" at ")[0]), Evidence(number, text(message))))
+        return True
 
     def scale(self, message: bytes, number: int) -> bool:
         """``INT8 Inference Tensor scales and zero-points: T scale and zero-point …``."""

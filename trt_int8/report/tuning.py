@@ -15,7 +15,6 @@ from typing import NamedTuple
 from trt_int8.report.formats import combination
 from trt_int8.report.records import Candidate
 
-_CACHED = re.compile(rb"(.*) \[(.*)\] got cached result: (\w+), tactic (\S+), (\S+) ms$")
 _ROW = re.compile(rb"\(foreignNode\) +\d+, ([\d.eE+-]+), [^,\n]*, [^,\n]*, ([^,\n]+), ")
 #: Operand datatypes in kernel names: ``gemm_i8i8_i32…``, ``implicit_gemm_f16f16_…``, ``h1688``, ``i8816``.
 _KERNEL_TYPE = re.compile(
@@ -147,12 +146,14 @@ class Tuning:
 
     def cached(self, message: bytes, number: int) -> bool:
         """``NAME [A -> B] got cached result: RUNNER, tactic 0x…, 0.005 ms``."""
-        found = _CACHED.match(message)
-        if not found:
+        named, _, result = message.partition(b"] got cached result: ")
+        name, opening, formats = named.rpartition(b" [")
+        runner, _, time = result.partition(b", tactic ")
+        if not opening or not time:
             return False
         self.close()
-        self.layer, self.formats, runner, _, time = found.groups()
-        best = number_in(time)
+        self.layer, self.formats = name, formats
+        best = number_in(time.partition(b", ")[2].removesuffix(b" ms"))
         if self.layer.startswith(b"Optimizer Reformat("):
             self._keep_reformat(best)
         else:
@@ -216,8 +217,11 @@ class Tuning:
                 self.reformats[key] = best
 
     def _close_table(self) -> None:
-        rows = b"\n".join(self.table)
+        rows, line = b"\n".join(self.table), self.table_line
         self.table.clear()
+        self.table_line = 0
+        if not self.layer or not line:
+            return  # rows without the beginning of their table
         kept = self.candidates.setdefault(self.layer, {})
         label = b"%s %s" % (self.formats, self.table_op)
         for time, kernel in _ROW.findall(rows):
@@ -226,9 +230,7 @@ class Tuning:
             key = (label, operand)
             if key not in kept:
                 source = b"Autotuning op %s: %s ms, %s" % (self.table_op, time, kernel)
-                kept[key] = Tried(
-                    label, b"Myelin " + kernel, number_in(time), "timed", self.table_line, source, operand
-                )
+                kept[key] = Tried(label, b"Myelin " + kernel, number_in(time), "timed", line, source, operand)
 
 
 def reformat_costs(reformats: Reformats) -> dict[tuple[str, str, str], float]:

@@ -18,6 +18,7 @@ _STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold 
 #: Beyond this many nodes, those in INT8 are only counted: the others are what a reader looks for.
 _MOST_NODES = 60
 _MOST_WARNINGS = 10
+_LONGEST = 600
 
 
 def render(builds: Sequence[Build], *, width: int, color: bool) -> str:
@@ -53,7 +54,7 @@ def _print(console: Console, build: Build) -> None:
     for remark in remarks(build):
         console.print(Text(remark))
     for warning in build.warnings.other[:_MOST_WARNINGS]:
-        console.print(Text(printable(f"line {warning.line}: {warning.text}"), style="yellow"))
+        console.print(Text(_cell(f"line {warning.line}: {warning.text}"), style="yellow"))
     if len(build.warnings.other) > _MOST_WARNINGS:
         console.print(
             Text(f"… and {len(build.warnings.other) - _MOST_WARNINGS} more warnings", style="yellow")
@@ -73,11 +74,11 @@ def _table(nodes: Sequence[Node]) -> Table:
         table.add_column(heading, overflow="fold")
     for node in nodes:
         table.add_row(
-            Text(printable(node.node)),
-            Text(printable(node.op or "")),
+            Text(_cell(node.node)),
+            Text(_cell(node.op or "")),
             Text(node.precision, style=_STYLE.get(node.precision, "")),
-            Text(printable(", ".join(node.layers))),
-            Text(why(node)),
+            Text(_cell(", ".join(node.layers))),
+            Text(_cell(why(node))),
         )
     return table
 
@@ -88,5 +89,11 @@ def _layer_table(build: Build) -> Table:
         table.add_column(heading, overflow="fold")
     for layer in build.layers[:_MOST_NODES]:
         reason = "" if layer.reason is None else f"{layer.reason.code}: {layer.reason.text}"
-        table.add_row(Text(printable(layer.name)), Text(printable(layer.type)), Text(printable(reason)))
+        table.add_row(Text(_cell(layer.name)), Text(_cell(layer.type)), Text(_cell(reason)))
     return table
+
+
+def _cell(content: str) -> str:
+    """What fits a terminal: names of some fused layers go on for pages."""
+    short = content if len(content) <= _LONGEST else content[: _LONGEST - 1] + "…"
+    return printable(short)
