@@ -37,6 +37,10 @@ extras["test"] = [
     "pytest>=8",
     "hypothesis>=6.100",
     "jsonschema>=4.20",
+    # The HTML report in a real browser; tests skip without Debian's chromium.
+    "selenium>=4.20",
+    # Coverage-guided fuzzing, where there are wheels; tests skip elsewhere.
+    "atheris>=2.3; sys_platform == 'linux' and python_version >= '3.11' and python_version < '3.14'",
     # Compiles the CUDA kernel without a GPU.
     "nvidia-cuda-nvrtc-cu12>=12.4",
 ]
