@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CORPUS
+from places import CORPUS
 
 pytest.importorskip("atheris", reason="atheris is not installed (no wheel for this Python)")
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from conftest import CORPUS, requires_corpus
+from places import CORPUS, requires_corpus
 
 from trt_int8.report import Layer, PrecisionReport, Tensor
 from trt_int8.report.flow import bytes_moved, findings, size_in_bytes

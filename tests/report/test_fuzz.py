@@ -7,9 +7,9 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from conftest import CORPUS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import CORPUS
 
 from trt_int8.errors import ReportError
 from trt_int8.report import PrecisionReport

@@ -1,0 +1,94 @@
+"""``trt-int8 report`` as a user meets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from places import CORPUS, requires_corpus
+
+from trt_int8.cli import main
+
+LOGS = Path(__file__).parent / "logs"
+QDQ, AXIS = LOGS / "rtx_lenet_qdq.log", LOGS / "rtx_lenet_wrong_axis.log"
+
+
+@pytest.fixture
+def run():
+    def invoke(*arguments, code=0):
+        result = CliRunner().invoke(main, ["report", *map(str, arguments)])
+        assert isinstance(result.exception, SystemExit | type(None)), result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [
+        ("text", "3 of 4 nodes that multiply"),
+        ("json", "{"),
+        ("csv", "build,layer,"),
+        ("markdown", "**3 of 4"),
+        ("html", "<!DOCTYPE html>"),
+    ],
+)
+def test_formats_to_the_terminal_and_to_a_file(run, tmp_path, form, begins):
+    if form == "html":
+        pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    out = run(AXIS, "--format", form).stdout
+    assert out.startswith(begins)
+    target = tmp_path / "report"
+    assert run(AXIS, "--format", form, "-o", target).stdout == ""
+    assert target.read_text(encoding="utf-8").replace("\r\n", "\n") == out.replace("\r\n", "\n")
+
+
+def test_gate_names_the_offenders_and_exits_with_1(run):
+    result = run(AXIS, "--require", "ip*", "--min-int8", "0.9", code=1)
+    assert result.stdout.startswith("3 of 4 nodes")
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("not met: node ip1 is weight_dequantized (mixed")
+    assert lines[1].startswith("not met: 75.0% run in INT8, 90.0% are required")
+    assert run(QDQ, "--require", "ip*", "--min-int8", "1", "--max-reformats", "0").stderr == ""
+
+
+def test_diff(run):
+    assert "lost INT8: ip1: int8 → weight_dequantized" in run("--diff", QDQ, AXIS).stdout
+    document = json.loads(run("--diff", QDQ, AXIS, "--format", "json").stdout)
+    assert [change["name"] for change in document["lost"]] == ["ip1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "give a LOG"),
+        ([QDQ, "--diff", QDQ, AXIS], 2, "--diff takes two files"),
+        ([QDQ, "--min-int8", "2"], 2, "0<=x<=1"),
+        (["missing.log"], 1, "missing.log"),
+        ([QDQ, "--profile", QDQ], 1, "not JSON"),
+        ([QDQ, "--model", QDQ], 1, "ONNX"),
+        ([QDQ, "--cache", QDQ], 1, "rtx_lenet_qdq.log"),
+        ([QDQ, "-o", "no/such/folder/x"], 1, "no/such/folder"),
+    ],
+)
+def test_errors_name_what_is_wrong(run, arguments, code, words):
+    result = run(*arguments, code=code)
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_gate_on_a_build_that_was_cut_off_fails(run, tmp_path):
+    log = tmp_path / "cut.log"
+    log.write_bytes(QDQ.read_bytes()[:20_000])
+    result = run(log, "--min-int8", "0.1", code=1)
+    assert "no complete build" in result.stderr
+
+
+@requires_corpus
+def test_profile_shows_the_share_of_time(run):
+    folder = CORPUS / "layer_info"
+    out = run(
+        folder / "trt86_mobilenet-qat.graph.json", "--profile", folder / "trt86_mobilenet-qat.profile.json"
+    ).stdout
+    assert "98.8% of the compute time in INT8" in out
