@@ -61,3 +61,79 @@ def test_layers_are_the_lines_of_the_layers_section(path):
     build = PrecisionReport.from_log(path).last
     assert [layer.name for layer in build.layers] == names
     assert build.status == "complete"
+
+
+def detailed(name, kind, inputs, constants, node="fc"):
+    """A line of the Layers: section as TensorRT-RTX writes it."""
+
+    def tensors(entries):
+        return ", ".join(
+            f"{{ Name: {name}, Dimensions: [{dims}], Strides: [1], StrideOrder: [0], Datatype: {dtype}, "
+            "Format: (Linear) Row major linear format }"
+            for name, dims, dtype in entries
+        )
+
+    return (
+        f"Name: {name}, LayerType: {kind}, Inputs: [ {tensors(inputs)}], Constants: [ {tensors(constants)}], "
+        f"Outputs: [ {tensors([('y', '1,500', 'Float')])}], TacticName: k, StreamId: 0, "
+        f"Metadata: [ONNX Layer: {node}]"
+    )
+
+
+def read(*lines):
+    return PrecisionReport.from_lines(["[V] Parsing node: fc [Gemm]", "[V] Layers:", *lines]).last
+
+
+X, W, BIAS, SCALAR = ("x", "1,800"), ("w", "800,500"), ("b", "1,500"), ("alpha", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "x", "w", "expected"),
+    [
+        ("fc_myl0_8", "gemm", "Int8", "Int8", "int8"),
+        ("fc_myl0_8", "gemm", "Int8", "Float", "weight_dequantized"),
+        ("fc_myl0_8", "gemm", "Float", "Int8", "weight_dequantized"),
+        ("fc_myl0_8", "gemm", "Half", "Half", "fp16"),
+        ("fc_myl0_8", "gemm", "BFloat16", "BFloat16", "bf16"),
+        ("fc_myl0_8", "gemm", "FP8", "FP8", "fp8"),
+        # A generated kernel that reads Int8 on both sides, casts to float, and multiplies then.
+        ("__myl_CastMulCastCastMulFc_myl0_8", "kgen", "Int8", "Int8", "weight_dequantized"),
+        ("__myl_ReshCastMulMulSum_myl0_8", "kgen", "Int8", "Int8", "weight_dequantized"),
+        ("__myl_Fc_myl0_8", "kgen", "Int8", "Int8", "int8"),
+    ],
+)
+def test_both_operands_decide(name, kind, x, w, expected):
+    build = read(detailed(name, kind, [(*X, x)], [(*BIAS, "Float"), (*W, w), (*SCALAR, "Float")]))
+    assert build.layers[0].precision == expected
+    assert {node.node: node.precision for node in build.nodes} == {"fc": expected}
+
+
+def test_constants_among_the_inputs():
+    """TensorRT 10 prints Myelin's weights, scalars and bias among the inputs."""
+    entries = [(*X, "Int8"), (*W, "Half"), (*SCALAR, "Float"), (*BIAS, "Half")]
+    assert read(detailed("fc_myl9_4", "gemm", entries, [])).layers[0].precision == "weight_dequantized"
+
+
+def test_a_residual_is_no_operand():
+    line = (
+        "Layer(CaskConvolution): c, Tactic: 0x1, x (Int8[1,4,8,8]), r (Float[1,4,8,8]) -> y (Float[1,4,8,8])"
+    )
+    (layer,) = PrecisionReport.from_lines([line]).last.layers
+    assert layer.precision == "int8"
+
+
+def test_a_node_split_over_two_kernels_is_int8_only_if_both_are():
+    int8 = detailed("fc_a_myl0_1", "gemm", [(*X, "Int8")], [(*W, "Int8")])
+    fp32 = detailed("fc_b_myl0_2", "gemm", [(*X, "Float")], [(*W, "Float")])
+    for lines in ((int8, fp32), (fp32, int8)):
+        (node,) = read(*lines).nodes
+        assert node.precision == "fp32"
+        assert set(node.layers) == {"fc_a_myl0_1", "fc_b_myl0_2"}
+
+
+def test_a_normalization_is_no_matrix_product():
+    line = detailed("__myl_MulSumMulAddSqrt_myl0_3", "kgen", [(*X, "Int8")], [(*BIAS, "Float")], node="norm")
+    build = PrecisionReport.from_lines(
+        ["[V] Parsing node: norm [LayerNormalization]", "[V] Layers:", line]
+    ).last
+    assert build.layers[0].precision == "int8_io"

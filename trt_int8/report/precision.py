@@ -62,16 +62,11 @@ def is_weight(tensor: Tensor) -> bool:
 
 
 def _inputs_hold_weights(layer: Layer) -> bool:
-    # A convolution of TensorRT's own keeps its weights to itself; its second input is the residual.
-    return (
-        layer.type in ("gemm", "correlation", "deconv", "kgen")
-        or "gemm" in layer.type.lower()
-        or layer.type
-        in (
-            "MatrixMultiply",
-            "CublasMatrixMultiply",
-        )
-    )
+    """A convolution of TensorRT's own keeps its weights to itself; its second input is the residual."""
+    type_ = layer.type.lower()
+    if type_ in ("correlation", "deconv", "kgen"):
+        return True
+    return "conv" not in type_ and ("gemm" in type_ or "matrixmultiply" in type_ or "matmul" in type_)
 
 
 def _is_scalar(tensor: Tensor) -> bool:
