@@ -57,10 +57,15 @@ def fused_nodes(layer: Layer, ops: Mapping[str, str], registered: Mapping[str, s
     found = []
     for part in _JOINTS.split(name):
         node = _known(part, ops, registered)
-        if node is None and not ops and not _WEIGHT.search(part):
-            node = _bare(part)
         if node is not None:
             found.append(node)
+        elif ops and ", " in part:
+            # "PWN(PWN(a), b)": the names themselves may hold commas, so whole parts come first.
+            found += [
+                node for each in part.split(", ") if (node := _known(each, ops, registered)) is not None
+            ]
+        elif not ops and not _WEIGHT.search(part):
+            found.append(_bare(part))
     return tuple(dict.fromkeys(found))
 
 

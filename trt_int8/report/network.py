@@ -71,10 +71,10 @@ class Network:
 
     @classmethod
     def from_model(cls, model: onnx.ModelProto) -> Network:
-        """The nodes of an ONNX model; a node without a name goes by its first output."""
+        """The nodes of an ONNX model; TensorRT's parser calls a node without a name ``node_of_OUTPUT``."""
         nodes = {}
         for proto in model.graph.node:
-            name = proto.name or next(iter(proto.output), "")
+            name = proto.name or f"node_of_{next(iter(proto.output), '')}"
             node = NetworkNode(name, proto.op_type)
             # Written to the instance, so that the cached properties never parse.
             node.__dict__["inputs"] = tuple(tensor for tensor in proto.input if tensor)
@@ -132,6 +132,7 @@ def names(tensors: Iterable[str]) -> str:
 
 
 def _tensors(raw: bytes) -> tuple[str, ...]:
+    raw = raw.replace(b"[optional input, not set], ", b"")
     if raw.count(b" -> ") == 1:
         start = raw.find(b"[")
         return (raw[start + 1 : raw.find(b" -> ")].decode("utf-8", errors="replace"),) if start >= 0 else ()
