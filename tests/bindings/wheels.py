@@ -6,6 +6,7 @@ and ``trt.Builder(…)`` fails.
 """
 
 import ctypes
+import hashlib
 import os
 import re
 import shutil
@@ -65,7 +66,8 @@ def unavailable(reason):
 def unpacked(requirement):
     """The folder with the content of a wheel; built whole under another name, so runs may overlap."""
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    folder = cache_folder() / f"{requirement.replace('==', '-')}-{python}"
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]  # a changed stub is built anew
+    folder = cache_folder() / f"{requirement.replace('==', '-')}-{python}-{recipe}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
