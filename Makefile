@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: mnist test lint bench clean
+.PHONY: mnist test test-gpu lint bench clean
 
 mnist: $(READY)
 	$(BIN)/python samples/mnist/main.py
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
+
+# On a machine with a GPU and the CUDA toolkit; elsewhere the tests skip and say why.
+test-gpu: $(READY)
+	-$(BIN)/python -m pip install --quiet pycuda
+	$(BIN)/python -m pytest -rs tests/gpu
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -690,6 +690,13 @@ CUresult cuCtxPopCurrent_v2(CUcontext *context)
     END(CUDA_SUCCESS);
 }
 
+CUresult cuCtxGetCurrent(CUcontext *context)
+{
+    BEGIN;
+    *context = depth == 0 ? NULL : stack[depth - 1];
+    END(CUDA_SUCCESS);
+}
+
 CUresult cuCtxGetDevice(CUdevice *device)
 {
     BEGIN_IN_CONTEXT;
