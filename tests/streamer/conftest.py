@@ -54,14 +54,13 @@ def _run_inside(path: Path, tests: tuple[str, ...], root: Path) -> dict[str, tup
     environment = _environment(root)
     report = Path(environment["TRT_INT8_STANDIN"]) / f"{path.stem}-{os.getpid()}.xml"
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *tests],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-X", "faulthandler", "-m", "pytest", *options, *tests]
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"the stand-in's process hangs: {error}", pytrace=False)
     if not report.exists():
         pytest.fail(f"pytest died on the stand-in:\n{(done.stdout + done.stderr)[-5000:]}", pytrace=False)
     outcomes = {}

@@ -1,5 +1,8 @@
 """The streamer on the real pycuda: bytes, order, failures, and what is left behind."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -435,15 +438,23 @@ def test_can_be_closed_in_another_thread(standin):
     assert standin.alive() == before
 
 
-def test_a_stream_that_is_never_closed_ends_with_the_process(standin):
-    import subprocess
-    import sys
+NEVER_CLOSED = """
+import atexit, itertools, sys
+import numpy as np
+from streamer.standin.control import Control
+from trt_int8.streamer.cuda import CudaDevice
 
-    code = (
-        "import numpy as np, itertools\n"
-        "from trt_int8.streamer.cuda import CudaDevice\n"
-        "stream = CudaDevice().stream({'x': np.zeros((64, 4096), np.float32)} for _ in itertools.count())\n"
-        "stream.next()\n"
+control = Control()
+atexit.register(lambda: print(sum(control.alive().values()), control.count("hazards")))
+stream = CudaDevice().stream({"x": np.zeros((64, 4096), np.float32)} for _ in itertools.count())
+stream.next()
+assert sum(control.alive().values()) > 0
+"""
+
+
+def test_a_stream_that_is_never_closed_is_freed_at_exit(standin):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.environ["PYTHONPATH"]])}
+    done = subprocess.run(
+        [sys.executable, "-c", NEVER_CLOSED], capture_output=True, text=True, check=False, env=environment
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 0\n", "")
