@@ -133,3 +133,31 @@ def test_many_nodes_show_those_that_are_not_int8():
     assert "conv33 " in text
     assert "conv34 " not in text
     assert "… and 79 int8" in text
+
+
+def test_calibration_in_words():
+    def last_line(*lines):
+        return PrecisionReport.from_lines(lines).to_text().splitlines()[-1]
+
+    calibrated = "[I] Starting Calibration with batch size 5.", "[I]   Calibrated batch 9 in 0.1 seconds."
+    assert last_line(*calibrated) == "calibration: 10 batches"
+    done = (
+        *calibrated,
+        "[I] Calibration completed in 0.5 seconds.",
+        "[I] Writing Calibration Cache for calibrator: X",
+    )
+    assert last_line(*done) == "calibration: 10 batches, 0.5 s, cache written"
+    assert last_line("[I] Reading Calibration Cache for calibrator: X") == "calibration: cache read"
+
+
+def test_the_documentation_lists_every_reason_kind_and_outcome():
+    text = (Path(__file__).parents[2] / "docs" / "report-schema.md").read_text(encoding="utf-8")
+    defs = SCHEMA["$defs"]
+    codes = set(re.findall(r"^\| `(\w+)` \|", text.split("## Reasons")[1], re.MULTILINE))
+    assert codes == set(defs["reason"]["properties"]["code"]["enum"])
+    kinds = set(re.findall(r"^\| `(\w+)` \|", text.split("## Kinds")[1].split("## ")[0], re.MULTILINE))
+    assert kinds == set(defs["layer"]["properties"]["kind"]["enum"])
+    for outcome in defs["candidate"]["properties"]["outcome"]["enum"]:
+        assert f"`{outcome}`" in text
+    for key in defs["build"]["required"]:
+        assert f'"{key}"' in text

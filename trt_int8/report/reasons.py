@@ -219,7 +219,9 @@ class Reasoner:
                 "multiplies in another kernel",
                 evidence,
             )
-        read = deciding.inputs[:2] if weighs else deciding.inputs
+        # Of a node without weights, what is computed counts, not its parameters.
+        computed = tuple(tensor for tensor in deciding.inputs if tensor in self.network.producers)
+        read = deciding.inputs[:2] if weighs else computed or deciding.inputs[:1]
         bare = [tensor for tensor in read if not self.network.is_dequantized(tensor)]
         if bare:
             what = "operands" if weighs else "inputs"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trt_int8.report.kernels import MULTIPLYING_OPS
+from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS
 from trt_int8.report.records import Build, Node
 from trt_int8.report.views.words import headline, printable, remarks, why
 
@@ -18,7 +18,7 @@ _STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold 
 #: Beyond this many nodes, those in INT8 are only counted: the others are what a reader looks for.
 _MOST_NODES = 60
 _MOST_WARNINGS = 10
-_LONGEST = 600
+_LONGEST, _LONGEST_KERNEL = 400, 90
 
 
 def render(builds: Sequence[Build], *, width: int, color: bool) -> str:
@@ -44,7 +44,8 @@ def _print(console: Console, build: Build) -> None:
     console.print(Text(headline(build), style="bold"))
     if build.nodes:
         shown = _shown(build.nodes)
-        console.print(_table(shown))
+        if shown:
+            console.print(_table(shown))
         hidden = Counter(node.precision for node in build.nodes) - Counter(node.precision for node in shown)
         if hidden:
             rest = ", ".join(f"{count} {precision}" for precision, count in sorted(hidden.items()))
@@ -64,7 +65,8 @@ def _print(console: Console, build: Build) -> None:
 def _shown(nodes: Sequence[Node]) -> list[Node]:
     if len(nodes) <= _MOST_NODES:
         return list(nodes)
-    wanted = [node for node in nodes if node.op in MULTIPLYING_OPS and node.precision != "int8"]
+    wanted = [node for node in nodes if node.precision not in ("int8", "int8_io") and node.op not in DATA_OPS]
+    wanted.sort(key=lambda node: node.op not in MULTIPLYING_OPS)
     return wanted[:_MOST_NODES]
 
 
@@ -77,7 +79,7 @@ def _table(nodes: Sequence[Node]) -> Table:
             Text(_cell(node.node)),
             Text(_cell(node.op or "")),
             Text(node.precision, style=_STYLE.get(node.precision, "")),
-            Text(_cell(", ".join(node.layers))),
+            Text(_cell(", ".join(node.layers), _LONGEST_KERNEL)),
             Text(_cell(why(node))),
         )
     return table
@@ -93,7 +95,6 @@ def _layer_table(build: Build) -> Table:
     return table
 
 
-def _cell(content: str) -> str:
+def _cell(content: str, longest: int = _LONGEST) -> str:
     """What fits a terminal: names of some fused layers go on for pages."""
-    short = content if len(content) <= _LONGEST else content[: _LONGEST - 1] + "…"
-    return printable(short)
+    return printable(content if len(content) <= longest else content[: longest - 1] + "…")

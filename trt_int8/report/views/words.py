@@ -76,10 +76,10 @@ def remarks(build: Build) -> list[str]:
         lines.append(_listed("tensor", "without a scale", build.warnings.missing_scale))
     calibration = build.calibration
     if calibration is not None:
-        batches = f"{calibration.batches} batches" if calibration.batches is not None else "calibration"
-        seconds = f" in {calibration.seconds:.4g} s" if calibration.seconds is not None else ""
-        cache = f", cache {calibration.cache}" if calibration.cache else ""
-        lines.append(f"calibration: {batches}{seconds}{cache}")
+        batches = "" if calibration.batches is None else f"{calibration.batches} batches"
+        seconds = "" if calibration.seconds is None else f"{calibration.seconds:.4g} s"
+        cache = "" if calibration.cache is None else f"cache {calibration.cache}"
+        lines.append("calibration: " + (", ".join(filter(None, (batches, seconds, cache))) or "started"))
     return [printable(line) for line in lines]
 
 
