@@ -7,9 +7,9 @@ import pytest
 
 from trt_int8.errors import ReportError
 from trt_int8.report import PrecisionReport
+from trt_int8.report.kernel_names import kernel_type
 from trt_int8.report.messages import version
 from trt_int8.report.prefixes import PREFIX, level
-from trt_int8.report.tuning import kernel_type
 
 LOGS = Path(__file__).parent / "logs"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS, is_qdq, multiplies
-from trt_int8.report.network import Network, NetworkNode, names
+from trt_int8.report import evidence
+from trt_int8.report.explicit import explicit_reason
+from trt_int8.report.network import Network, names
 from trt_int8.report.observed import Observed
 from trt_int8.report.precision import operands
-from trt_int8.report.records import Candidate, Evidence, Layer, Reason
+from trt_int8.report.records import Candidate, Layer, Reason
 from trt_int8.report.tuning import reformat_costs
 
 _REFORMATTED = ("Reformatted Input Tensor ", "Reformatted Output Tensor ")
@@ -58,7 +59,7 @@ class Reasoner:
             "mixed",
             f"reads Int8 but multiplies in float: its operands are {read}{weights}. A weight Q/DQ on the "
             "wrong axis, or on one operand only, has this effect",
-            _at(layer),
+            evidence.of_layer(layer),
         )
 
     def _fused(self, layer: Layer) -> Reason | None:
@@ -82,7 +83,9 @@ class Reasoner:
                 "fused by Myelin, and no table of its kernels is in the log; build with "
                 "profiling_verbosity DETAILED to see them in the layer information"
             )
-        return Reason("fused", text, tuple(_line(c) for c in tried.values()) or _at(layer))
+        return Reason(
+            "fused", text, tuple(evidence.of_candidate(c) for c in tried.values()) or evidence.of_layer(layer)
+        )
 
     def _no_scale(self, layer: Layer) -> Reason | None:
         rejected = self.seen.rejected.get(layer.name)
@@ -111,7 +114,7 @@ class Reasoner:
             return Reason(
                 "no_scale",
                 f"the calibration cache has no scale for {names(absent)}; calibrate this model again",
-                _at(layer),
+                evidence.of_layer(layer),
             )
         return None
 
@@ -125,7 +128,9 @@ class Reasoner:
         if chosen is not None:
             text += f"; chosen: {_ms(chosen.best_time_ms)} with {chosen.runner} ({chosen.formats})"
         text += self._reformats(layer, best)
-        return Reason("slower", text, tuple(_line(each) for each in (best, chosen) if each is not None))
+        return Reason(
+            "slower", text, tuple(evidence.of_candidate(each) for each in (best, chosen) if each is not None)
+        )
 
     def _no_kernel(self, int8: list[Candidate]) -> Reason | None:
         if not int8:
@@ -135,7 +140,7 @@ class Reasoner:
             "no_int8_kernel",
             f"{formats} format combination{'s' * (formats > 1)} with Int8 input tried, and no tactic ran: "
             + names(f"{candidate.runner or 'runner'} {candidate.outcome}" for candidate in int8),
-            tuple(_line(candidate) for candidate in int8[:4]),
+            tuple(evidence.of_candidate(candidate) for candidate in int8[:4]),
         )
 
     def _chosen(self, layer: Layer) -> Candidate | None:
@@ -181,7 +186,7 @@ class Reasoner:
                 "not_offered", "a precision constraint on the layer could not be met", (constrained,)
             )
         if self.network.explicit:
-            explained = self._explicit(layer)
+            explained = explicit_reason(layer, self.network)
             if explained is not None:
                 return explained
         if self.seen.int8_enabled is False and self.seen.precision_flags is not None:
@@ -195,74 +200,22 @@ class Reasoner:
             return Reason(
                 "not_offered",
                 f"tuned with {', '.join(tried)} only; no format combination has an Int8 input",
-                tuple(_line(candidate) for candidate in layer.candidates[:2]),
+                tuple(evidence.of_candidate(candidate) for candidate in layer.candidates[:2]),
             )
         if self.network.nodes and self.seen.int8_enabled is not True and not self.seen.scales:
             return Reason(
                 "not_offered",
                 f"no Q/DQ node in {self.network.source}, and nothing asks for calibrated INT8",
-                _at(layer),
+                evidence.of_layer(layer),
             )
         return None
-
-    def _explicit(self, layer: Layer) -> Reason | None:
-        """A network with Q/DQ: a layer gets INT8 only where its nodes' operands are dequantized values."""
-        deciding = self._deciding_node(layer)
-        if deciding is None:
-            return None
-        evidence = (*_at(layer), *_node_line(deciding))
-        weighs = deciding.op in MULTIPLYING_OPS
-        if weighs and not multiplies(layer, self.network.ops):
-            return Reason(
-                "not_offered",
-                f"does not multiply: it scales, adds or activates for {deciding.op} {deciding.name}, which "
-                "multiplies in another kernel",
-                evidence,
-            )
-        # Of a node without weights, what is computed counts, not its parameters.
-        computed = tuple(tensor for tensor in deciding.inputs if tensor in self.network.producers)
-        read = deciding.inputs[:2] if weighs else computed or deciding.inputs[:1]
-        bare = [tensor for tensor in read if not self.network.is_dequantized(tensor)]
-        if bare:
-            what = "operands" if weighs else "inputs"
-            return Reason(
-                "not_offered",
-                f"{deciding.op} {deciding.name} is not quantized: of its {what}, {names(bare)} "
-                f"{'comes' if len(bare) == 1 else 'come'} from no DequantizeLinear",
-                evidence,
-            )
-        if not weighs and deciding.outputs and not all(map(self.network.is_quantized_next, deciding.outputs)):
-            return Reason(
-                "not_offered",
-                f"{deciding.op} {deciding.name} has Q/DQ on its inputs only: {names(deciding.outputs)} is "
-                "read unquantized, and layers without weights need a QuantizeLinear behind them too",
-                evidence,
-            )
-        read_dtype = layer.inputs[0].dtype if layer.inputs else layer.precision
-        return Reason(
-            "no_int8_kernel",
-            f"{deciding.op} {deciding.name} has Q/DQ where INT8 needs it, yet its kernel reads {read_dtype}: "
-            "this builder has no INT8 kernel for it",
-            evidence,
-        )
-
-    def _deciding_node(self, layer: Layer) -> NetworkNode | None:
-        """Of a layer's ONNX nodes, the one that multiplies in it, or the first that computes."""
-        held = [node for name in layer.onnx_nodes if (node := self.network.nodes.get(name)) is not None]
-        held = [node for node in held if not is_qdq(node.name, node.op)]
-        if multiplies(layer, self.network.ops):
-            weighs = [node for node in held if node.op in MULTIPLYING_OPS]
-            if weighs:
-                return weighs[0]
-        elementwise = [node for node in held if node.op not in MULTIPLYING_OPS and node.op not in DATA_OPS]
-        return next(iter(elementwise), held[0] if held else None)
 
     def _unknown(self, layer: Layer) -> Reason:
         looked = ["an INT8 format combination of this layer", "a missing scale of its tensors"]
         if self.network.nodes:
             looked.append(f"its ONNX node in {self.network.source}")
         hint = "" if self.seen.verbose or self.seen.candidates else "; a verbose build log holds more"
-        return Reason("unknown", f"found none of: {', '.join(looked)}{hint}", _at(layer))
+        return Reason("unknown", f"found none of: {', '.join(looked)}{hint}", evidence.of_layer(layer))
 
     def _origin(self, tensor: str) -> str:
         """The tensor before a reformat: ``Reformatted Input Tensor 0 to conv1`` → what was copied into it."""
@@ -272,21 +225,6 @@ class Reasoner:
                 return tensor
             tensor = source.inputs[0].name
         return tensor
-
-
-def _at(layer: Layer) -> tuple[Evidence, ...]:
-    read = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in (*layer.inputs, *layer.constants)[:4])
-    return (Evidence(layer.line, f"{layer.type} {layer.name}: reads {read or 'nothing'}"),)
-
-
-def _node_line(node: NetworkNode) -> tuple[Evidence, ...]:
-    if node.line is None:
-        return ()
-    return (Evidence(node.line, f"{node.name} [{node.op}] inputs: {', '.join(node.inputs)}"),)
-
-
-def _line(candidate: Candidate) -> Evidence:
-    return Evidence(candidate.line, candidate.source.decode("utf-8", errors="replace").strip())
 
 
 def _ms(time: float | None) -> str:

@@ -9,29 +9,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 from trt_int8.report.formats import combination
+from trt_int8.report.kernel_names import kernel_type
 from trt_int8.report.records import Candidate
 
 _ROW = re.compile(rb"\(foreignNode\) +\d+, ([\d.eE+-]+), [^,\n]*, [^,\n]*, ([^,\n]+), ")
-#: Operand datatypes in kernel names: ``gemm_i8i8_i32…``, ``implicit_gemm_f16f16_…``, ``h1688``, ``i8816``.
-_KERNEL_TYPE = re.compile(
-    r"(?:^|_)(e4m3e4m3|bf16bf16|f16f16|i8i8|f32f32|tf32tf32|i8816|h\d{3,5}|sgemm|hgemm|igemm)"
-)
-_KERNEL_TYPES = {
-    "e4m3e4m3": "fp8",
-    "bf16bf16": "bf16",
-    "f16f16": "fp16",
-    "hgemm": "fp16",
-    "i8i8": "int8",
-    "i8816": "int8",
-    "igemm": "int8",
-    "f32f32": "fp32",
-    "tf32tf32": "fp32",
-    "sgemm": "fp32",
-}
 #: Tactic lines of one runner, or rows of one table, that are kept until they are reduced to the best.
 _PENDING = 4096
 
@@ -226,7 +210,7 @@ class Tuning:
         label = b"%s %s" % (self.formats, self.table_op)
         for time, kernel in _ROW.findall(rows):
             # Best tactic first: only the first row of each datatype can be the best one.
-            operand = _kernel_type(kernel)
+            operand = kernel_type(text(kernel))
             key = (label, operand)
             if key not in kept:
                 source = b"Autotuning op %s: %s ms, %s" % (self.table_op, time, kernel)
@@ -242,20 +226,6 @@ def reformat_costs(reformats: Reformats) -> dict[tuple[str, str, str], float]:
             key = (text(name), inputs[0], outputs[0])
             costs[key] = min(best, costs.get(key, best))
     return costs
-
-
-def kernel_type(kernel: str) -> str:
-    """The datatype a kernel multiplies in, read from its name; ``unknown`` where the name does not say."""
-    found = _KERNEL_TYPE.search(kernel)
-    if found is None:
-        return "unknown"
-    word = found.group(1)
-    return "fp16" if word[0] == "h" and word[1:].isdigit() else _KERNEL_TYPES[word]
-
-
-@lru_cache(maxsize=4096)
-def _kernel_type(kernel: bytes) -> str:
-    return kernel_type(text(kernel))
 
 
 def _refused(lines: list[bytes]) -> bytes | None:
