@@ -32,7 +32,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 WHEEL = "scikit-learn==1.7.2"
 PHOTOGRAPHS = ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg")
-BATCH, BATCHES, SIZE, ROUNDS = 16, 20, 224, 3
+BATCH, BATCHES, SIZE, ROUNDS = 8, 20, 224, 8
 LIMIT = 1.15
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
