@@ -68,11 +68,13 @@ def test_public_names():
         "PrecisionReport",
         "Quantized",
         "Ranges",
+        "ShapeRange",
         "TensorRange",
         "TrtInt8Error",
         "build_engine",
         "calibrate",
         "evaluate",
+        "parse_shapes",
         "quantize",
     ]
     for name in trt_int8.__all__:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trt_int8.calibration import Calibration, Histograms, calibrate
     from trt_int8.errors import TrtInt8Error
     from trt_int8.evaluation import Evaluation, evaluate
+    from trt_int8.model import ShapeRange, parse_shapes
     from trt_int8.quantization import Quantized, quantize
     from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
     from trt_int8.report import PrecisionReport
@@ -32,11 +33,13 @@ _PUBLIC = {
     "PrecisionReport": "trt_int8.report",
     "Quantized": "trt_int8.quantization",
     "Ranges": "trt_int8.ranges",
+    "ShapeRange": "trt_int8.model",
     "TensorRange": "trt_int8.ranges",
     "TrtInt8Error": "trt_int8.errors",
     "build_engine": "trt_int8.build",
     "calibrate": "trt_int8.calibration",
     "evaluate": "trt_int8.evaluation",
+    "parse_shapes": "trt_int8.model",
     "quantize": "trt_int8.quantization",
 }
 
@@ -49,11 +52,13 @@ __all__ = [
     "PrecisionReport",
     "Quantized",
     "Ranges",
+    "ShapeRange",
     "TensorRange",
     "TrtInt8Error",
     "build_engine",
     "calibrate",
     "evaluate",
+    "parse_shapes",
     "quantize",
 ]
 

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from trt_int8 import atomic
+from trt_int8.batches.shapes import first_shapes, within
 from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
 from trt_int8.engine.log import BuildLog
@@ -22,8 +23,11 @@ from trt_int8.implicit.fingerprint import Fingerprint
 from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.route import Mode, Route, choose_route
 from trt_int8.implicit.summary import CalibrationSummary
+from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
+from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
+from trt_int8.model.shapes import Shapes, resolve_shapes
 from trt_int8.outputs import check_outputs
 from trt_int8.quantization.placement import placement_for
 from trt_int8.quantization.quantized import Quantized, quantize
@@ -75,6 +79,8 @@ def build_engine(
     target: str | None = None,
     log: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
+    shapes: Shapes | None = None,
+    rename_dims: bool = False,
     implicit: ImplicitOptions | None = None,
     cache: str | os.PathLike[str] | None = None,
     reuse_cache: bool = False,
@@ -98,6 +104,8 @@ def build_engine(
         target: ``sm75`` …, or ``current`` for the GPU in this machine; None: `TensorRT.default_target`.
         log: file for TensorRT's verbose log; None puts it beside the engine, as ``.log``.
         batch_size: the largest batch, for models whose first axis is dynamic.
+        shapes: smallest, best and largest shape of each dynamic input (`trt_int8.parse_shapes`).
+        rename_dims: give axes that share a symbolic name, and get different sizes, names of their own.
         implicit: what the builder may do on the implicit route.
         cache, reuse_cache, device: of the implicit route's calibrator, see
             `trt_int8.implicit.callbacks.CalibratorCallbacks`.
@@ -106,6 +114,7 @@ def build_engine(
     Raises:
         ValueError: both or neither of ``batches`` and ``ranges`` for a float model.
         TypeError: ``ranges`` is no `Ranges`.
+        ShapeError: shapes are missing for a dynamic model, or do not fit it.
         BuildError: TensorRT refused the model; carries its lines.
         TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
     """
@@ -122,15 +131,24 @@ def build_engine(
     check_outputs({"engine": engine, "log": log_path}, inputs=sources)
     loaded = load_model(model)
     options = implicit or ImplicitOptions()
-    if options.batch_size is None:
-        options = replace(options, batch_size=batch_size)
     _check_sources(loaded, batches, ranges, options)
     route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm, target=target)
     target = route.tensorrt.resolve_target(target)
     tell(f"route: {route.name} ({route.reason})")
+    specs = input_specs(loaded)
+    shapes = resolve_shapes(
+        specs,
+        shapes or options.shapes,
+        batch_size=batch_size or options.batch_size,
+        seen=lambda: first_shapes(batches or (), specs),
+    )
+    if rename_dims:
+        loaded = rename_unequal_dims(loaded, shapes)
+    require_equal_dims(loaded, shapes)
+    if batches is not None:
+        batches = within(shapes, batches, specs)
     if route.name == "implicit":
-        if ranges is not None:
-            options = replace(options, ranges=[ranges, *options.ranges])
+        options = replace(options, shapes=shapes, ranges=[*([ranges] if ranges else []), *options.ranges])
         calibrator = None
         if batches is not None:
             from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator  # imports TensorRT
@@ -138,7 +156,7 @@ def build_engine(
             kind = MinMaxCalibrator if algorithm == "minmax" else EntropyCalibrator
             calibrator = kind(batches, cache=cache, reuse_cache=reuse_cache, device=device, model=model)
         return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
-    _refuse_implicit_only(route, cache, replace(options, batch_size=None))
+    _refuse_implicit_only(route, cache, replace(options, shapes=None, batch_size=None))
     calibration = None if batches is None else calibrate(loaded, batches, algorithm=algorithm)
     ranges = ranges if calibration is None else calibration.ranges
     placement = placement_for(route.tensorrt.flavor)
@@ -149,7 +167,7 @@ def build_engine(
             tensorrt=route.tensorrt,
             log=record,
             target=target,
-            batch_size=batch_size,
+            shapes=shapes,
         )
         atomic.write_bytes(engine, plan.data)
     report = PrecisionReport.from_log(log_path)

@@ -4,6 +4,7 @@
 
     TrtInt8Error
     ├── ModelError              the ONNX model cannot be read, checked or used
+    ├── ShapeError              shapes for a dynamic model are missing or do not fit it
     ├── DataError               calibration or evaluation data does not fit the model
     ├── CalibrationError        the model ran, and what came out cannot be calibrated
     ├── CacheError              a calibration cache cannot be read or does not fit
@@ -29,6 +30,10 @@ class TrtInt8Error(Exception):
 
 class ModelError(TrtInt8Error):
     """The ONNX model cannot be read, checked or used."""
+
+
+class ShapeError(TrtInt8Error):
+    """Shapes for a dynamic model are missing or do not fit it."""
 
 
 class DataError(TrtInt8Error):

@@ -57,9 +57,9 @@ def with_value(value):
             {"image": with_value(np.nan), "mask": MASK},
             r"batch 0, input 'image', index \[1, 2, 3, 4\]: value is nan",
         ),
-        ([IMAGE, MASK], "is a list; each batch must be a dict"),
+        ({1, 2}, "is a set; each batch must be a dict"),
         ({"image": with_value(np.inf), "mask": MASK}, r"index \[1, 2, 3, 4\]: value is inf; .*such as -1e9"),
-        ({"image": [[1, 2], [3]], "mask": MASK}, "input 'image': is no array"),
+        ({"image": [[1, 2], [3]], "mask": MASK}, "input 'image': no array can be made of this list"),
     ],
 )
 def test_each_mistake_is_named(batch, message):

@@ -1,6 +1,7 @@
 """The real TensorRT-RTX builder, without a GPU."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +9,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.build import build_engine
 from trt_int8.calibration import calibrate
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.engine.explicit import default_log
-from trt_int8.errors import BuildError, MissingDependencyError, ModelError, OutputError
+from trt_int8.errors import (
+    BuildError,
+    DataError,
+    MissingDependencyError,
+    ModelError,
+    OutputError,
+    ShapeError,
+)
+from trt_int8.model import parse_shapes
 from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.report import PrecisionReport
@@ -143,23 +152,142 @@ def test_dynamic_batch(make_model, rng, tmp_path):
         weights={"w": rng.normal(size=(64, 32)).astype(np.float32)},
     )
     some = Ranges({"x": TensorRange(1.0, source="test")})
-    with pytest.raises(BuildError, match=r"x: float32 \[n, 64\] has a dynamic batch; .*--batch-size N"):
+    with pytest.raises(
+        ShapeError, match=r"input x: float32 \[n, 64\] is dynamic in 'n' \(axis 0\)"
+    ) as caught:
         build_engine(model, tmp_path / "e", ranges=some)
+    # the message holds an option that works as it stands
+    (option,) = re.findall("--shapes '(.*?)'", str(caught.value))
+    assert option == "x:1x64,8x64,32x64"
+    build_engine(model, tmp_path / "e", ranges=some, shapes=parse_shapes([option]))
     result = build_engine(model, tmp_path / "e", ranges=some, batch_size=8)
     assert precisions(result.report) == {"fc": "int8"}
     assert "MinShape: [1,64], OptShape: [8,64], MaxShape: [8,64]" in result.log.read_text()
 
 
-def test_other_dynamic_dimensions_are_refused(make_model, tmp_path):
-    w = np.ones((2, 3, 1, 1), np.float32)
-    model = make_model(
+@pytest.fixture
+def same_names(make_model, rng):
+    """A convolution whose batch, height and width are all called '?'."""
+    return make_model(
         [helper.make_node("Conv", ["x", "w"], ["y"], name="c")],
-        inputs={"x": [1, 3, "h", "h"]},
+        inputs={"x": ["?", 3, "?", "?"]},
         outputs=["y"],
-        weights={"w": w},
+        weights={"w": rng.normal(size=(16, 3, 3, 3)).astype(np.float32)},
     )
-    with pytest.raises(BuildError, match="dynamic dimensions besides the batch"):
-        build_engine(model, tmp_path / "e", ranges=Ranges({"x": TensorRange(1.0, source="test")}))
+
+
+class TestShapes:
+    def test_a_profile_from_shapes(self, same_names, tmp_path, rng):
+        shapes = parse_shapes(["x:1x3x48x192,2x3x48x192,4x3x48x384"])
+        batches = [{"x": rng.normal(size=(2, 3, 48, 192)).astype(np.float32)}]
+        with pytest.raises(
+            ShapeError,
+            match=r"dimension '\?' is 4 on axis 0 of 'x', 48 on axis 2 of 'x', .*add --rename-dims",
+        ):
+            build_engine(same_names, tmp_path / "e", batches=batches, shapes=shapes)
+        assert not list(tmp_path.iterdir())
+        result = build_engine(same_names, tmp_path / "e", batches=batches, shapes=shapes, rename_dims=True)
+        assert precisions(result.report) == {"c": "int8"}
+        log = result.log.read_text()
+        assert "MinShape: [1,3,48,192]" in log
+        assert "OptShape: [2,3,48,192]" in log
+        assert "MaxShape: [4,3,48,384]" in log
+
+    def test_the_builder_itself_refuses_what_was_found(self, same_names, tensorrt, monkeypatch):
+        """What `require_equal_dims` says about TensorRT is true."""
+        from trt_int8.engine import explicit
+
+        monkeypatch.setattr(explicit, "require_equal_dims", lambda *_: None)
+        log = BuildLog()
+        with pytest.raises(BuildError):
+            build_explicit(same_names, tensorrt=tensorrt, log=log, shapes=parse_shapes(["x:2x3x48x192"]))
+
+    def test_the_option_to_add_is_taken_from_the_data(self, same_names, tmp_path):
+        batches = [{"x": np.ones((2, 3, 48, 192), np.float32)}]
+        with pytest.raises(
+            ShapeError, match="is dynamic in '\\?' \\(axis 0\\), '\\?' \\(axis 2\\)"
+        ) as caught:
+            build_engine(same_names, tmp_path / "e", batches=batches)
+        (option,) = re.findall("--shapes '(.*?)'", str(caught.value))
+        assert option == "x:1x3x48x192,2x3x48x192,32x3x48x192"
+        assert str(caught.value).endswith("--rename-dims")
+        build_engine(
+            same_names, tmp_path / "e", batches=batches, shapes=parse_shapes([option]), rename_dims=True
+        )
+
+    def test_data_of_other_shapes_than_the_engine_will_take(self, same_names, tmp_path):
+        batches = [{"x": np.ones((2, 3, 192, 48), np.float32)}]
+        with pytest.raises(
+            DataError, match=r"shape is \[2, 3, 192, 48\] and the engine is to take 48 to 48 on axis 2"
+        ):
+            build_engine(
+                same_names,
+                tmp_path / "e",
+                batches=batches,
+                rename_dims=True,
+                shapes=parse_shapes(["x:1x3x48x192,2x3x48x192,4x3x48x384"]),
+            )
+
+    def test_a_network_input_that_computes_shapes(self, tensorrt):
+        tensor = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            [helper.make_node("Expand", ["x", "s"], ["y"])],
+            "test",
+            [tensor("x", TensorProto.FLOAT, ["n", 4]), tensor("s", TensorProto.INT64, [2])],
+            [tensor("y", TensorProto.FLOAT, ["a", "b"])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        with pytest.raises(ShapeError, match="input 's' decides the shape of other tensors"):
+            build_explicit(model, tensorrt=tensorrt, log=BuildLog(), shapes=parse_shapes(["x:1x4,2x4,4x4"]))
+
+
+def test_token_ids_feed_an_embedding_and_are_not_quantized(make_model, tmp_path, rng):
+    model = make_model(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["e"]),
+            helper.make_node("Mul", ["e", "mask"], ["m"]),
+            helper.make_node("MatMul", ["m", "w"], ["y"], name="fc"),
+        ],
+        inputs={"ids": ["n", "tokens"], "mask": ["n", "tokens", 1]},
+        outputs=["y"],
+        weights={
+            "table": rng.normal(size=(50, 64)).astype(np.float32),
+            "w": rng.normal(size=(64, 32)).astype(np.float32),
+        },
+    )
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    batches = [{"ids": rng.integers(0, 50, (2, 16)), "mask": np.ones((2, 16, 1), np.float32)}]
+    shapes = parse_shapes(["ids:1x16,2x16,4x32,mask:1x16x1,2x16x1,4x32x1"])
+    result = build_engine(model, tmp_path / "e", batches=batches, shapes=shapes)
+    assert "ids" not in result.calibration.ranges
+    assert precisions(result.report)["fc"] == "int8"
+    assert [
+        node.input[0] for node in result.quantized.model.graph.node if node.op_type == "QuantizeLinear"
+    ] == ["m"]
+
+
+def test_constant_nodes_and_external_data_hold_weights(lenet_path, lenet_ranges, tmp_path):
+    """Both forms give the Q/DQ kernels that initializers in the file give."""
+    model = onnx.load(lenet_path)
+    nodes = [
+        helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer
+    ]
+    kept = [*nodes, *model.graph.node]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(kept)
+    result = build_engine(model, tmp_path / "constant.engine", ranges=lenet_ranges)
+    assert multiplying(result.report) == dict.fromkeys(["conv1", "conv2", "ip1", "ip2"], "int8")
+
+    onnx.save(
+        onnx.load(lenet_path),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="m.data",
+        size_threshold=0,
+    )
+    assert (tmp_path / "m.onnx").stat().st_size < 10_000
+    external = build_engine(tmp_path / "m.onnx", tmp_path / "external.engine", ranges=lenet_ranges)
+    assert multiplying(external.report) == multiplying(result.report)
 
 
 class TestFailedBuilds:

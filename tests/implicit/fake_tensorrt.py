@@ -119,6 +119,8 @@ class IOptimizationProfile:
 
 
 class ITensor:
+    is_shape_tensor = False
+
     def __init__(self, name, dtype):
         self.name, self.dtype, self._range = name, dtype, None
 

@@ -9,8 +9,9 @@ from stand_ins import Calibrator
 
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
-from trt_int8.errors import BuildError, CacheError, MissingDependencyError, RangeError
+from trt_int8.errors import BuildError, CacheError, MissingDependencyError, RangeError, ShapeError
 from trt_int8.implicit.build import ImplicitOptions, build_implicit
+from trt_int8.model import parse_shapes
 from trt_int8.streamer.host import HostDevice
 
 TENSORRT = TensorRT(fake_tensorrt, "tensorrt")
@@ -135,10 +136,10 @@ def test_a_dynamic_batch_gets_an_optimization_and_a_calibration_profile():
 
 
 def test_shapes_as_asked():
-    shapes = {"x": ((1, 3), (4, 3), (32, 3))}
+    shapes = parse_shapes(["x:1x3,4x3,32x3"])
     _, config, _, _ = build(model("n"), calibrator=calibrator(), shapes=shapes)
-    assert config._profiles[0]._shapes == shapes
-    with pytest.raises(BuildError, match="'images' is no input of the model, which has x"):
+    assert config._profiles[0]._shapes == {"x": ((1, 3), (4, 3), (32, 3))}
+    with pytest.raises(ShapeError, match=r"shapes are given for 'images', which is no input \(x\)"):
         build(model("n"), calibrator=calibrator(), shapes={"images": shapes["x"]})
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trt_int8.batches.items import as_batch, to_numpy
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
 
@@ -15,9 +17,11 @@ Batch = Mapping[str, npt.NDArray[np.generic]]
 
 
 def checked(
-    batches: Iterable[Mapping[str, npt.ArrayLike]], specs: Mapping[str, InputSpec], *, place: str = "the data"
+    batches: Iterable[object], specs: Mapping[str, InputSpec], *, place: str = "the data"
 ) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
-    """Pass batches on, in the order of the model's inputs, once names, shapes, dtypes and values fit.
+    """Pass batches on as dicts in the order of the model's inputs, once names, shapes, dtypes and values fit.
+
+    A batch may be whatever `trt_int8.batches.items.as_batch` understands.
 
     Raises:
         DataError: naming batch, input and index of the first thing wrong; also if there is no batch.
@@ -25,11 +29,7 @@ def checked(
     number = -1
     for number, batch in enumerate(batches):
         where = f"{place}, batch {number}"
-        if not isinstance(batch, Mapping):
-            raise DataError(
-                f"{where}: is a {type(batch).__name__}; each batch must be a dict {{input name: array}} "
-                f"with the inputs {', '.join(specs)}"
-            )
+        batch = as_batch(batch, specs, place=where)
         _check_names(batch, specs, where)
         yield {name: _checked_array(batch[name], spec, where) for name, spec in specs.items()}
     if number < 0:
@@ -50,12 +50,9 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
             raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")
 
 
-def _checked_array(value: npt.ArrayLike, spec: InputSpec, where: str) -> npt.NDArray[np.generic]:
+def _checked_array(value: Any, spec: InputSpec, where: str) -> npt.NDArray[np.generic]:
     place = f"{where}, input {spec.name!r}"
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"{place}: is no array ({error}); give samples of one shape") from error
+    array = to_numpy(value, place=place)
     if array.dtype.newbyteorder("=") == spec.dtype:
         array = array.astype(spec.dtype, copy=False)  # the other byte order
     if array.dtype != spec.dtype:

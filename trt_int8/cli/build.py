@@ -29,6 +29,7 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
     help="explicit: Q/DQ nodes say what runs in INT8. implicit: TensorRT (up to 10) calibrates and chooses. "
     "auto: explicit for a model with Q/DQ nodes, else implicit where the installed TensorRT can.",
 )
+@options.shapes
 @options.data(required=False)
 @implicit
 def build(
@@ -39,6 +40,7 @@ def build(
     target: str | None,
     algorithm: str,
     mode: str,
+    shapes: options.ShapeOptions,
     data: options.DataOptions,
     implicit: ImplicitArguments,
 ) -> None:
@@ -48,8 +50,9 @@ def build(
     calibration cache (--cache), and Q/DQ pairs are inserted.
 
     \b
-    Example:
+    Examples:
       trt-int8 build model.onnx --data samples.npz -o model.engine --target sm89
+      trt-int8 build dynamic.onnx --data samples.npz -o e --shapes x:1x3x32x32,8x3x224x224,8x3x448x448
     """
     from pathlib import Path
 
@@ -64,7 +67,8 @@ def build(
     loaded = load_model(model)
     if not has_qdq(loaded) and not (implicit.ranges and data.data is None):
         options.require_one(data, cache)
-    opened = None if data.data is None else data.open(loaded)
+    profile = shapes.parse()
+    opened = None if data.data is None else data.open(loaded, profile)
     result = build_engine(
         model,
         output,
@@ -79,6 +83,8 @@ def build(
         cache=implicit.calibration_cache,
         reuse_cache=implicit.reuse_cache,
         tell=click.echo,
+        shapes=profile,
+        rename_dims=shapes.rename_dims,
     )
     plan = result.plan
     if result.quantized is not None:

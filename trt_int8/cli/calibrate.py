@@ -11,8 +11,15 @@ from trt_int8.cli import options
 @options.model
 @options.output("The calibration cache to write.")
 @options.algorithm
+@options.shapes
 @options.data(required=True)
-def calibrate(model: str, output: str, algorithm: str, data: options.DataOptions) -> None:
+def calibrate(
+    model: str,
+    output: str,
+    algorithm: str,
+    shapes: options.ShapeOptions,
+    data: options.DataOptions,
+) -> None:
     """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
 
     \b
@@ -25,6 +32,6 @@ def calibrate(model: str, output: str, algorithm: str, data: options.DataOptions
 
     options.check_outputs({"cache": output}, model=model, data=data.data)
     loaded = load_model(model)
-    result = run(loaded, data.open(loaded).batches(), algorithm=algorithm)
+    result = run(loaded, data.open(loaded, shapes.parse()).batches(), algorithm=algorithm)
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+
+from trt_int8.cli.grouping import Command, grouped
+from trt_int8.cli.shape_options import ShapeOptions as ShapeOptions
+from trt_int8.cli.shape_options import shapes as shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +18,11 @@ if TYPE_CHECKING:
     import onnx
 
     from trt_int8.batches import Samples
+    from trt_int8.model.shapes import Shapes
     from trt_int8.quantization import Quantized
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+#: Samples in a batch where neither the options nor the model say.
+DEFAULT_BATCH = 32
 
 model = click.argument("model", type=click.Path())
 cache = click.option(
@@ -46,8 +52,8 @@ class DataOptions:
     last: str
     shuffle: int | None
 
-    def open(self, loaded: onnx.ModelProto) -> Data:
-        """Open the file of ``--data`` for the inputs of ``loaded``."""
+    def open(self, loaded: onnx.ModelProto, shapes: Shapes | None = None) -> Data:
+        """Open the file of ``--data`` for the inputs of ``loaded``, to be batched as ``shapes`` want it."""
         from trt_int8.batches import open_arrays
         from trt_int8.model.inputs import fixed_batch, input_specs
 
@@ -59,7 +65,9 @@ class DataOptions:
                 f"--batch-size is {self.batch_size} and the model's batch size is fixed at {fixed}; "
                 "leave the option out"
             )
-        return Data(open_arrays(self.data, inputs=specs), fixed or self.batch_size or 32, self)
+        best = next((shape.best[0] for shape in (shapes or {}).values() if shape.best), None)
+        batch_size = fixed or self.batch_size or best or DEFAULT_BATCH
+        return Data(open_arrays(self.data, inputs=specs), batch_size, self)
 
 
 @dataclass(frozen=True)
@@ -75,33 +83,6 @@ class Data:
 
         o = self.options
         return batched(self.samples, self.batch_size, last=o.last, limit=o.limit, shuffle=o.shuffle)  # type: ignore[arg-type]
-
-
-def data(*, required: bool) -> Callable[[Command], Command]:
-    """``--data`` and what goes with it; the command gets one argument ``data``, a `DataOptions`."""
-
-    def decorate(command: Command) -> Command:
-        def collect(**arguments: Any) -> Any:
-            names = ("data", "batch_size", "limit", "last", "shuffle")
-            return command(data=DataOptions(**{name: arguments.pop(name) for name in names}), **arguments)
-
-        collect.__name__, collect.__doc__ = command.__name__, command.__doc__
-        collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        wrapped: Any = collect
-        for option in reversed(_DATA_OPTIONS):
-            wrapped = option(wrapped)
-        source = click.option(
-            "--data",
-            required=required,
-            metavar="FILE",
-            type=click.Path(),
-            help="Samples: .npz with a key per input, or .npy for a model with one input. "
-            "The first axis counts them.",
-        )
-        result: Command = source(wrapped)
-        return result
-
-    return decorate
 
 
 _DATA_OPTIONS = [
@@ -123,6 +104,19 @@ _DATA_OPTIONS = [
         "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
     ),
 ]
+
+
+def data(*, required: bool) -> Callable[[Command], Command]:
+    """``--data`` and what goes with it; the command gets one argument ``data``, a `DataOptions`."""
+    source = click.option(
+        "--data",
+        required=required,
+        metavar="FILE",
+        type=click.Path(),
+        help="Samples: .npz with a key per input, or .npy for a model with one input. "
+        "The first axis counts them.",
+    )
+    return grouped("data", DataOptions, [source, *_DATA_OPTIONS])
 
 
 def require_one(data: DataOptions, cache: str | None) -> None:

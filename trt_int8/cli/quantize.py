@@ -28,6 +28,7 @@ from trt_int8.cli import options, placement
     help="With --high-precision fp16: exact fp32 scales (opset 23), or fp16 ones (opset 19).",
 )
 @options.algorithm
+@options.shapes
 @options.data(required=False)
 def quantize(
     model: str,
@@ -37,6 +38,7 @@ def quantize(
     high_precision: str,
     scale_type: str,
     algorithm: str,
+    shapes: options.ShapeOptions,
     data: options.DataOptions,
 ) -> None:
     """Insert Q/DQ pairs into MODEL, with ranges from samples or from a calibration cache.
@@ -48,6 +50,7 @@ def quantize(
     """
     from trt_int8.calibration import calibrate
     from trt_int8.model import load_model
+    from trt_int8.model.dims import rename_unequal_dims
     from trt_int8.quantization import quantize as run
     from trt_int8.quantization import to_half
     from trt_int8.quantization.save import save_like
@@ -60,7 +63,9 @@ def quantize(
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
     else:
-        ranges = calibrate(loaded, data.open(loaded).batches(), algorithm=algorithm).ranges
+        ranges = calibrate(loaded, data.open(loaded, shapes.parse()).batches(), algorithm=algorithm).ranges
+    if shapes.rename_dims:
+        loaded = rename_unequal_dims(loaded, shapes.parse())
     quantized = run(loaded, ranges, placement=rules, selection=selection)
     result = quantized.model if high_precision == "fp32" else to_half(quantized.model, scales=scale_type)
     save_like(result, output, source=model)

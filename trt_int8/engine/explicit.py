@@ -10,10 +10,13 @@ import onnx
 
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
+from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError
-from trt_int8.model.inputs import InputSpec, input_specs
+from trt_int8.model.dims import require_equal_dims
+from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import serialize
+from trt_int8.model.shapes import Shapes, resolve_shapes
 
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
 #: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
@@ -42,6 +45,7 @@ def build_explicit(
     log: BuildLog,
     target: str | None = None,
     batch_size: int | None = None,
+    shapes: Shapes | None = None,
 ) -> Plan:
     """Parse ``model`` and build it with strong typing.
 
@@ -51,13 +55,17 @@ def build_explicit(
         log: gets every line TensorRT says.
         target: see `TensorRT.targets`; None takes `TensorRT.default_target`.
         batch_size: the largest batch, for a model whose first axis is dynamic (the smallest is 1).
+        shapes: smallest, best and largest shape of each dynamic input.
 
     Raises:
+        ShapeError: shapes are missing for a dynamic model, or do not fit it.
         BuildError: the parser or the builder refused; carries their own lines.
         KeyboardInterrupt: Ctrl-C, once TensorRT has stopped.
     """
     global _failed_before
     target = tensorrt.resolve_target(target)
+    shapes = resolve_shapes(input_specs(model), shapes, batch_size=batch_size)
+    require_equal_dims(model, shapes)
     log.add("I", f"trt_int8: building with {tensorrt.name} for {target}")
     if _failed_before:
         log.add(
@@ -75,12 +83,12 @@ def build_explicit(
         raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
     tensorrt.set_target(config, target)
     tensorrt.set_detailed_layers(config)
-    add_profile(builder, config, input_specs(model), batch_size)
     interrupts = Interrupts()
     tensorrt.stop_build_when(config, lambda: interrupts.pending)
     with interrupts.held():
         try:
             parse_model(model, tensorrt, network, logger, log)
+            add_profile(builder, network, config, shapes)
             serialized = builder.build_serialized_network(network, config)
         except BuildError:
             _failed_before = True
@@ -112,31 +120,6 @@ def _parser_error(error: Any) -> str:
     operator = error.node_operator() if hasattr(error, "node_operator") else ""
     where = f"node {name!r} ({operator}): " if name or operator else ""
     return f"{where}{' '.join(str(error.desc()).split())}"
-
-
-def add_profile(builder: Any, config: Any, specs: dict[str, InputSpec], batch_size: int | None) -> None:
-    """An optimization profile from 1 to ``batch_size`` samples, where the first axis is dynamic."""
-    dynamic = [spec for spec in specs.values() if any(isinstance(size, str) for size in spec.shape)]
-    if not dynamic:
-        return
-    for spec in dynamic:
-        inner = [size for size in spec.shape[1:] if isinstance(size, str)]
-        if inner:
-            raise BuildError(
-                f"input {spec} has dynamic dimensions besides the batch ({', '.join(inner)}); fix them, for "
-                f"instance: python -m onnxruntime.tools.make_dynamic_shape_fixed --dim_param {inner[0]} …"
-            )
-    if batch_size is None:
-        raise BuildError(
-            f"input {dynamic[0]} has a dynamic batch; say how large it may get: --batch-size N (batch_size=N)"
-        )
-    profile = builder.create_optimization_profile()
-    for spec in specs.values():
-        rest = spec.shape[1:]
-        first = (spec.shape[0], spec.shape[0]) if spec.batch else (1, batch_size)
-        smallest, largest = (first[0], *rest), (first[1], *rest)
-        profile.set_shape(spec.name, smallest, largest, largest)
-    config.add_optimization_profile(profile)
 
 
 def default_log(engine: Path) -> Path:

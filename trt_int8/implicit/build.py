@@ -8,9 +8,10 @@ from typing import Any
 
 import onnx
 
-from trt_int8.engine.explicit import Plan, add_profile, parse_model
+from trt_int8.engine.explicit import Plan, parse_model
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
+from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import CURRENT, TensorRT
 from trt_int8.errors import BuildError
 from trt_int8.implicit.callbacks import CalibratorCallbacks
@@ -21,6 +22,7 @@ from trt_int8.implicit.precision import keep_layers
 from trt_int8.implicit.rule_files import read_rules
 from trt_int8.implicit.timing_cache import TimingCache
 from trt_int8.model.inputs import InputSpec, input_specs
+from trt_int8.model.shapes import resolve_shapes
 
 _logger = logging.getLogger("trt_int8")
 
@@ -48,6 +50,7 @@ def build_implicit(
             the calibration.
 
     Raises:
+        ShapeError: shapes are missing for a dynamic model, or do not fit it.
         BuildError: TensorRT refused the model, or there is neither calibrator nor range.
         RangeError: an override fits no tensor.
         BaseException: whatever the calibrator's data or device raised, KeyboardInterrupt for Ctrl-C.
@@ -71,7 +74,8 @@ def build_implicit(
         tensors = float_tensors(network, tensorrt)
         resolution = _set_ranges(tensors, options, tell)
         specs = input_specs(model)
-        _add_profiles(builder, config, specs, options)
+        shapes = resolve_shapes(specs, options.shapes, batch_size=options.batch_size)
+        add_profile(builder, network, config, shapes)
         if calibrator is None:
             _tell_missing(tell, resolution.missing(tensors), "have no dynamic range")
         else:
@@ -140,18 +144,6 @@ def _set_ranges(tensors: Mapping[str, Any], options: ImplicitOptions, tell: Tell
         tell(line)
     apply(resolution, tensors)
     return resolution
-
-
-def _add_profiles(builder: Any, config: Any, specs: dict[str, InputSpec], options: ImplicitOptions) -> None:
-    if options.shapes is None:
-        add_profile(builder, config, specs, options.batch_size)
-        return
-    profile = builder.create_optimization_profile()
-    for name, (smallest, usual, largest) in options.shapes.items():
-        if name not in specs:
-            raise BuildError(f"shapes: {name!r} is no input of the model, which has {', '.join(specs)}")
-        profile.set_shape(name, smallest, usual, largest)
-    config.add_optimization_profile(profile)
 
 
 def _set_calibrator(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from trt_int8.implicit.precision import Constraints
 from trt_int8.implicit.rule_files import Source
-
-Shape = tuple[int, ...]
+from trt_int8.model.shapes import Shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,7 @@ class ImplicitOptions:
         constraints: ``obey`` these or fail; or ``prefer`` them and warn.
         ranges: dynamic ranges set by hand, see `trt_int8.implicit.rule_files`; they win over calibration,
             later ones over earlier ones.
-        shapes: smallest, usual and largest shape of each input that is dynamic.
+        shapes: smallest, best and largest shape of each input that is dynamic.
         batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
         workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
         timing_cache: file of kernel timings, shared by builds.
@@ -36,7 +35,7 @@ class ImplicitOptions:
     keep_fp32: Sequence[str] = ()
     constraints: Constraints = "obey"
     ranges: Sequence[Source] = ()
-    shapes: Mapping[str, tuple[Shape, Shape, Shape]] | None = None
+    shapes: Shapes | None = None
     batch_size: int | None = None
     workspace: int | None = None
     timing_cache: str | os.PathLike[str] | None = None

@@ -32,6 +32,11 @@ class InputSpec:
         return self.shape[0] if self.shape and isinstance(self.shape[0], int) else None
 
     @property
+    def dynamic_axes(self) -> tuple[int, ...]:
+        """Axes without a fixed size."""
+        return tuple(axis for axis, size in enumerate(self.shape) if isinstance(size, str))
+
+    @property
     def is_float(self) -> bool:
         return np.issubdtype(self.dtype, np.floating)
 

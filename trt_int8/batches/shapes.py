@@ -1,0 +1,44 @@
+"""Hold the shapes of batches against those an engine is built for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from trt_int8.batches.items import as_batch, shape_of
+from trt_int8.errors import DataError
+from trt_int8.model.inputs import InputSpec
+from trt_int8.model.shapes import Shape, Shapes
+
+
+def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> dict[str, Shape]:
+    """Shape of each input in the first batch, which is used up; empty if there is no batch."""
+    for item in batches:
+        batch = as_batch(item, specs, place="the data, batch 0")
+        return {name: shape_of(value) for name, value in batch.items()}
+    return {}
+
+
+def within(
+    shapes: Shapes, batches: Iterable[object], specs: Mapping[str, InputSpec]
+) -> Iterator[dict[str, Any]]:
+    """Pass batches on whose shapes the engine will take. The first axis may be shorter (a last batch).
+
+    Raises:
+        DataError: an axis is outside the range of shapes.
+    """
+    for number, item in enumerate(batches):
+        batch = as_batch(item, specs, place=f"the data, batch {number}")
+        for name, wanted in shapes.items():
+            sizes = shape_of(batch.get(name, ()))
+            if len(sizes) != len(wanted.best):
+                continue  # reported with more detail when the batch is checked
+            for axis, size in enumerate(sizes):
+                low = 1 if axis == 0 else wanted.smallest[axis]
+                if not low <= size <= wanted.largest[axis]:
+                    raise DataError(
+                        f"the data, batch {number}, input {name!r}: shape is {list(sizes)} and the engine is "
+                        f"to take {wanted.smallest[axis]} to {wanted.largest[axis]} on axis {axis}; "
+                        f"calibrate at shapes that will be used, or widen --shapes '{name}:{wanted}'"
+                    )
+        yield batch

@@ -1,0 +1,66 @@
+"""``--shapes`` and trtexec's spelling of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from trt_int8.cli.grouping import grouped
+
+if TYPE_CHECKING:
+    from trt_int8.model.shapes import ShapeRange
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """What the shape options say."""
+
+    shapes: tuple[str, ...]
+    min_shapes: str | None
+    opt_shapes: str | None
+    max_shapes: str | None
+    rename_dims: bool
+
+    def parse(self) -> dict[str, ShapeRange]:
+        """Ranges of shapes by input; empty if the options were left out."""
+        from trt_int8.errors import ShapeError
+        from trt_int8.model.shapes import combine_shapes, parse_shapes
+
+        trtexec = (self.min_shapes, self.opt_shapes, self.max_shapes)
+        if self.shapes and any(trtexec):
+            raise click.UsageError("give either --shapes, or --minShapes, --optShapes and --maxShapes")
+        try:
+            return parse_shapes(self.shapes) if self.shapes else combine_shapes(*trtexec)
+        except ShapeError as error:
+            raise click.UsageError(str(error)) from error
+
+
+shapes = grouped(
+    "shapes",
+    ShapeOptions,
+    [
+        click.option(
+            "--shapes",
+            multiple=True,
+            metavar="NAME:SHAPES",
+            help="Smallest, best and largest shape of a dynamic input, as in "
+            "x:1x3x224x224,8x3x224x224,32x3x224x224, or one shape for all three. Repeat it for other inputs.",
+        ),
+        click.option(
+            "--min-shapes", "--minShapes", metavar="NAME:SHAPE,…", help="Smallest shapes, as for trtexec."
+        ),
+        click.option(
+            "--opt-shapes", "--optShapes", metavar="NAME:SHAPE,…", help="Best shapes, as for trtexec."
+        ),
+        click.option(
+            "--max-shapes", "--maxShapes", metavar="NAME:SHAPE,…", help="Largest shapes, as for trtexec."
+        ),
+        click.option(
+            "--rename-dims",
+            is_flag=True,
+            help="Give axes that share a symbolic name, and get different sizes, names of their own.",
+        ),
+    ],
+)
