@@ -10,8 +10,6 @@ from trt_int8.errors import MissingDependencyError
 #: What to install for an importable module, where the names differ.
 _INSTALL = {
     "PIL": "pillow",
-    "onnxruntime.transformers.float16": "onnxruntime",
-    "pycuda.driver": "pycuda",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
     "yaml": "pyyaml",
@@ -33,7 +31,8 @@ def require(module: str, *, purpose: str) -> ModuleType:
             raise MissingDependencyError(
                 f"{purpose} needs {module}, which fails to import: {error}"
             ) from error
-        package = _INSTALL.get(module, module)
+        top = module.split(".")[0]
+        package = _INSTALL.get(top, top)
         raise MissingDependencyError(
             f"{purpose} needs {module}, which is not installed: pip install {package}"
         ) from error

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from trt_int8.batches.source import Samples
 from trt_int8.errors import DataError
 
+Batch = dict[str, npt.NDArray[np.generic]]
 Last = Literal["keep", "drop", "pad"]
 
 #: What to do with a last batch that is short: pass it on, leave it out, or repeat its last sample.
@@ -32,7 +33,7 @@ def batched(
         batch_size: samples in a batch, at least 1.
         last: a short last batch is passed on (``keep``), left out (``drop``), or filled up by
             repeating its last sample (``pad``; the repeats are counted like other samples).
-        limit: use that many samples at most, after shuffling.
+        limit: use that many samples at most, after shuffling; samples left out by the source do not count.
         shuffle: seed of a random order; None keeps the order of the source.
 
     Raises:
@@ -50,23 +51,49 @@ def batched(
     order = np.arange(len(samples), dtype=np.int64)
     if shuffle is not None:
         order = np.random.default_rng(shuffle).permutation(order)
-    order = order[:limit]
-    if last == "drop" and len(order) < batch_size:
+    available = len(order) if limit is None else min(limit, len(order))
+    if last == "drop" and available < batch_size:
         raise DataError(
-            f"{samples.place}: {len(order)} samples do not fill one batch of {batch_size} and short "
+            f"{samples.place}: {available} samples do not fill one batch of {batch_size} and short "
             "batches are dropped; lower the batch size, or keep or pad the last batch"
         )
-    return _cut(samples, batch_size, last, order)
+    return _cut(samples, batch_size, last, available, order)
 
 
 def _cut(
-    samples: Samples, batch_size: int, last: Last, order: npt.NDArray[np.int64]
+    samples: Samples, batch_size: int, last: Last, limit: int, order: npt.NDArray[np.int64]
 ) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        missing = batch_size - len(indices)
-        if missing and last == "drop":
-            return
-        if missing and last == "pad":
-            indices = np.concatenate([indices, np.repeat(indices[-1:], missing)])
-        yield samples.fetch(indices)
+    position = taken = 0
+    while taken < limit and position < len(order):
+        wanted = min(batch_size, limit - taken)
+        parts: list[Batch] = []
+        count = 0
+        while count < wanted and position < len(order):  # a source may leave out bad samples
+            indices = order[position : position + wanted - count]
+            position += len(indices)
+            part = samples.fetch(indices)
+            parts.append(part)
+            count += _length(part)
+        taken += count
+        if count and (count == batch_size or last != "drop"):
+            batch = _joined(parts)
+            yield _padded(batch, batch_size - count) if last == "pad" else batch
+    if not taken:
+        raise DataError(f"{samples.place}: none of its {len(samples)} samples can be read")
+
+
+def _length(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    parts = [part for part in parts if _length(part)]
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _padded(batch: Batch, missing: int) -> Batch:
+    return {
+        name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in batch.items()
+    }

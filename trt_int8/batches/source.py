@@ -16,7 +16,8 @@ class Samples(Protocol):
     """A source of samples with random access.
 
     ``fetch(indices)`` returns ``{input name: array}`` with the samples stacked on the first axis, in
-    the order of ``indices``. ``place`` names the source in messages.
+    the order of ``indices``; a source that leaves out bad samples returns fewer. ``place`` names the
+    source in messages.
     """
 
     @property

@@ -65,10 +65,10 @@ def build(
     log = log or str(default_log(Path(output)))
     options.check_outputs({"engine": output, "log": log}, model=model, data=data.data, cache=cache)
     loaded = load_model(model)
-    if not has_qdq(loaded) and not (implicit.ranges and data.data is None):
+    if not has_qdq(loaded) and not (implicit.ranges and not data.given):
         options.require_one(data, cache)
     profile = shapes.parse()
-    opened = None if data.data is None else data.open(loaded, profile)
+    opened = data.open(loaded, profile) if data.given else None
     result = build_engine(
         model,
         output,

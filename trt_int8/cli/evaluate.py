@@ -17,9 +17,16 @@ from trt_int8.cli import options
 )
 @click.option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@options.shapes
 @options.data(required=True)
 def evaluate(
-    model: str, quantized: str, labels: str | None, scores: str | None, form: str, data: options.DataOptions
+    model: str,
+    quantized: str,
+    labels: str | None,
+    scores: str | None,
+    form: str,
+    shapes: options.ShapeOptions,
+    data: options.DataOptions,
 ) -> None:
     """Compare MODEL with its QUANTIZED form in onnxruntime: SQNR and cosine of each output, top-1.
 
@@ -35,10 +42,12 @@ def evaluate(
     from trt_int8.evaluation import evaluate as run
     from trt_int8.model import load_model
 
-    if labels is not None and (data.shuffle is not None or data.last == "pad"):
-        raise click.UsageError("--labels follow the samples as they are; leave out --shuffle and --last pad")
+    if labels is not None and (data.shuffle is not None or data.last == "pad" or data.skip_bad):
+        raise click.UsageError(
+            "--labels follow the samples as they are; leave out --shuffle, --last pad and --skip-bad"
+        )
     loaded = load_model(model)
-    opened = data.open(loaded)
+    opened = data.open(loaded, shapes.parse())
     right = None if labels is None or data.data is None else read_labels(labels, data.data)
     if right is not None and data.limit is not None:
         right = right[: data.limit]

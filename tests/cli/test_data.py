@@ -1,0 +1,99 @@
+"""The data options of the command line, on the sample's network."""
+
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import trt_int8
+from trt_int8.cli import main
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object, code: int = 0):
+        result = CliRunner().invoke(main, [str(a) for a in arguments])
+        assert isinstance(result.exception, SystemExit | type(None)), result.exception
+        assert result.exit_code == code, result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def folder(tmp_path, digits):
+    """Twenty digits as .png files, and the same ones as samples.npz."""
+    (tmp_path / "photos").mkdir()
+    images = digits["calibration"][:20]
+    for number, image in enumerate(images):
+        Image.fromarray((image[0] * 256).astype(np.uint8)).save(tmp_path / "photos" / f"{number:02}.png")
+    np.savez(tmp_path / "samples.npz", data=images)
+    return tmp_path
+
+
+def test_images_calibrate_as_the_arrays_they_came_from(run, folder, lenet_path):
+    run("calibrate", lenet_path, "--data", "samples.npz", "-o", "arrays.cache")
+    result = run("calibrate", lenet_path, "--data", "photos", "--scale", "1/256", "-o", "images.cache")
+    assert (folder / "images.cache").read_bytes() == (folder / "arrays.cache").read_bytes()
+    assert "photos: 20 images, stretch to 28x28, grey, pixels × 1/256, nchw float32" in result.stderr
+    assert "20 samples" in result.stdout
+    run("calibrate", lenet_path, "--data", "photos/*.png", "--scale", "0.00390625", "-o", "images.cache")
+    assert (folder / "images.cache").read_bytes() == (folder / "arrays.cache").read_bytes()
+
+
+def test_a_function_calibrates_as_the_arrays_it_yields(run, folder, lenet_path):
+    (folder / "loader.py").write_text(
+        "import numpy as np\n"
+        "def digits():\n"
+        "    for image in np.load('samples.npz')['data']:\n"
+        "        yield image[None], 7  # and a label\n"
+    )
+    run("calibrate", lenet_path, "--data", "samples.npz", "-o", "arrays.cache", "--limit", 9)
+    run("calibrate", lenet_path, "--data", "loader.py:digits", "-o", "function.cache", "--limit", 9)
+    assert (folder / "function.cache").read_bytes() == (folder / "arrays.cache").read_bytes()
+
+
+def test_bad_images_stop_the_run_or_are_listed(run, folder, lenet_path):
+    path = folder / "photos" / "03.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    (folder / "photos" / "readme.jpg").write_text("no image")
+    arguments = ("calibrate", lenet_path, "--data", "photos", "--scale", "1/256", "-o", "c")
+    assert "Error: photos/03.png: damaged image" in run(*arguments, code=1).stderr
+    result = run(*arguments, "--skip-bad")
+    assert "19 samples" in result.stdout
+    skipped = re.findall("^skipped: (.*?):", result.stderr, re.MULTILINE)
+    assert skipped == ["photos/03.png", "photos/readme.jpg"]
+
+
+def test_random_data_is_loud(run, folder, lenet_path):
+    result = run("build", lenet_path, "--random", 3, "-o", "e")
+    assert "WARNING: ranges come from random numbers" in result.stderr
+    assert "4 of 4 nodes that multiply run in INT8" in result.stdout
+    assert "WARNING" not in run("calibrate", lenet_path, "--data", "samples.npz", "-o", "c").stderr
+    run("calibrate", lenet_path, "--random", 3, "-o", "c")
+    assert trt_int8.CalibrationCache.read("c").ranges()["data"].amax == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--data", "photos"], 1, "nothing says how training scaled its pixels"),
+        (["--data", "photos", "--scale", "1/0"], 2, "'1/0' is no number; write 0.5 or 1/255"),
+        (["--data", "photos", "--scale", "1", "--mean", "a,b"], 2, "'a' is no number"),
+        (["--data", "photos", "--scale", "1", "--size", "224"], 2, "'224' is no size; write HEIGHTxWIDTH"),
+        (["--data", "photos", "--scale", "1", "--color", "rgb"], 1, "has 1 channels and --color is rgb"),
+        (["--data", "samples.npz", "--preset", "yolo"], 2, "--preset is for images, and --data samples.npz is none"),
+        (["--data", "samples.npz", "--random", "3"], 2, "give either --data or --random"),
+        ([], 2, "give the samples: --data SOURCE"),
+        (["--data", "samples.npz", "--shapes", "1x2"], 2, "no input is named"),
+        (["--data", "samples.npz", "--shapes", "a:1", "--optShapes", "a:1"], 2, "give either --shapes, or --minShapes"),
+    ],
+)  # fmt: skip
+def test_mistakes(run, folder, lenet_path, arguments, code, message):
+    output = run("calibrate", lenet_path, *arguments, "-o", "c", code=code).output
+    assert message in output
+    assert not (folder / "c").exists()

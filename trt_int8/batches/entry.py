@@ -1,0 +1,93 @@
+"""Data from a Python function that somebody names: ``file.py:function`` or ``package.module:function``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from trt_int8.errors import DataError
+
+
+def is_entry(source: str) -> bool:
+    """Whether ``source`` names a function rather than a file."""
+    module, colon, function = source.rpartition(":")
+    if not colon or not function.isidentifier() or Path(source).exists():
+        return False
+    return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
+
+
+def call_entry(source: str) -> Any:
+    """Call the function that ``source`` names, without arguments, and return what it returns.
+
+    The current folder can be imported from. The function should return an iterable of batches (a
+    generator, a torch ``DataLoader``, a list; see `trt_int8.batches.items`) or `Samples`.
+
+    Raises:
+        DataError: no such file, module or function, or it raises.
+    """
+    module_name, _, function_name = source.rpartition(":")
+    with_folder = str(Path.cwd())
+    sys.path.insert(0, with_folder)
+    try:
+        module = _guarded(source, lambda: _import(module_name))
+        function = _function(module, module_name, function_name)
+        return _guarded(source, function)
+    finally:
+        sys.path.remove(with_folder)
+
+
+def guarded(source: str, batches: Any) -> Iterator[Any]:
+    """Pass ``batches`` on; what the user's code raises becomes a `DataError` that names its line."""
+    iterator = _guarded(source, lambda: iter(batches))
+    while True:
+        item = _guarded(source, lambda: next(iterator, _END))
+        if item is _END:
+            return
+        yield item
+
+
+_END = object()
+
+
+def _import(name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = Path(name)
+    if not path.is_file():
+        raise DataError(f"{name}: no such file; check the path of the Python file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # so that worker processes of a DataLoader can pickle from it
+    spec.loader.exec_module(module)
+    return module
+
+
+def _function(module: ModuleType, module_name: str, name: str) -> Callable[[], Any]:
+    function = getattr(module, name, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f" (it has: {', '.join(names) or 'none'})"
+    raise DataError(f"{module_name}: has no function {name!r}{hint}")
+
+
+def _guarded(source: str, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except DataError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+        own = [f for f in frames if not f.filename.startswith("<frozen")]
+        where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+        raise DataError(f"{source}: {type(error).__name__}: {error}{where}") from error

@@ -1,0 +1,133 @@
+"""One way to open whatever holds the data: arrays, images, a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trt_int8.batches.arrays import open_arrays
+from trt_int8.batches.batching import Last, batched
+from trt_int8.batches.entry import call_entry, guarded, is_entry
+from trt_int8.batches.files import means_images
+from trt_int8.batches.images import ImageSamples, open_images
+from trt_int8.batches.items import as_batch, shape_of
+from trt_int8.batches.prefetch import prefetched
+from trt_int8.batches.preprocess import preprocessing_for
+from trt_int8.batches.source import Samples
+from trt_int8.errors import DataError
+from trt_int8.model.inputs import InputSpec
+from trt_int8.model.shapes import Shapes
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReadyBatches:
+    """Batches that somebody else makes: the iterable of a Python function.
+
+    Attributes:
+        batches: see `trt_int8.batches.items`.
+        names: the model's inputs.
+        place: what to call them in messages.
+    """
+
+    batches: Iterable[object]
+    names: tuple[str, ...]
+    place: str
+
+
+def open_data(
+    source: str, specs: Mapping[str, InputSpec], *, shapes: Shapes | None = None, **image_options: Any
+) -> Samples | ReadyBatches:
+    """Open ``source`` for the inputs ``specs``.
+
+    Args:
+        source: an ``.npz`` or ``.npy`` file; a folder, pattern or file of images; or a Python function,
+            ``file.py:function`` or ``package.module:function``.
+        specs: the inputs of the model.
+        shapes: of dynamic inputs; images take the size of the best shape.
+        image_options: those of `trt_int8.batches.preprocess.preprocessing_for`, and ``orientation`` and
+            ``skip_bad`` of `open_images`.
+
+    Raises:
+        DataError: nothing of the kind is there, or it does not fit the model.
+    """
+    if is_entry(source):
+        made = call_entry(source)
+        if hasattr(made, "fetch") and hasattr(made, "__len__"):
+            samples: Samples = made
+            return samples
+        if not hasattr(made, "__iter__") and not hasattr(made, "__getitem__"):
+            raise DataError(
+                f"{source}: returned a {type(made).__name__}; return an iterable of batches "
+                f"{{input name: array}} with the inputs {', '.join(specs)}"
+            )
+        return ReadyBatches(made, tuple(specs), source)
+    if means_images(source):
+        return _open_images(source, specs, shapes or {}, **image_options)
+    return open_arrays(source, inputs=specs)
+
+
+def batches_from(
+    data: Samples | ReadyBatches,
+    batch_size: int,
+    *,
+    last: Last = "keep",
+    limit: int | None = None,
+    shuffle: int | None = None,
+) -> Iterator[Batch]:
+    """Batches of opened data, see `trt_int8.batches.batched`; images are decoded ahead in threads.
+
+    Raises:
+        DataError: ready batches were asked to be shuffled, dropped or padded.
+    """
+    if isinstance(data, ReadyBatches):
+        if shuffle is not None or last != "keep":
+            raise DataError(
+                f"{data.place}: makes its own batches, which cannot be shuffled, dropped or padded here; "
+                "do it in that function"
+            )
+        return _limited(data, limit)
+    cut = batched(data, batch_size, last=last, limit=limit, shuffle=shuffle)
+    return prefetched(cut) if isinstance(data, ImageSamples) else cut
+
+
+def _limited(data: ReadyBatches, limit: int | None) -> Iterator[Batch]:
+    """Batches until ``limit`` samples are reached, the last one cut to fit."""
+    left = limit
+    for number, item in enumerate(guarded(data.place, data.batches)):
+        batch = as_batch(item, data.names, place=f"{data.place}, batch {number}")
+        if left is not None:
+            shapes = {name: shape_of(array) for name, array in batch.items()}
+            batch = {name: array[:left] if shapes[name] else array for name, array in batch.items()}
+            left -= max((shape[0] for shape in shapes.values() if shape), default=1)
+        yield batch
+        if left is not None and left <= 0:
+            return
+
+
+def _open_images(
+    source: str,
+    specs: Mapping[str, InputSpec],
+    shapes: Shapes,
+    *,
+    orientation: bool = True,
+    skip_bad: bool = False,
+    size: tuple[int, int] | None = None,
+    layout: Any = None,
+    **fields: Any,
+) -> ImageSamples:
+    if len(specs) != 1:
+        raise DataError(
+            f"{source}: images feed one input and the model has {len(specs)} ({', '.join(specs)}); give an "
+            ".npz with a key per input, or a Python function (--data file.py:function)"
+        )
+    (spec,) = specs.values()
+    if size is None and spec.name in shapes and len(spec.shape) == 4:
+        best = shapes[spec.name].best
+        spec = InputSpec(spec.name, spec.dtype, (spec.shape[0], *best[1:]))
+    preprocessing = preprocessing_for(spec, size=size, layout=layout, **fields)
+    return open_images(
+        source, name=spec.name, preprocessing=preprocessing, orientation=orientation, skip_bad=skip_bad
+    )

@@ -1,0 +1,169 @@
+"""From an image to what a network takes: resize, channel order, scale, mean and std, layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_int8.batches.resize import Resize, resized
+from trt_int8.errors import DataError
+from trt_int8.model.inputs import InputSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Color = Literal["rgb", "bgr", "grey"]
+Layout = Literal["nchw", "nhwc"]
+
+#: Named ways of preparing images, each as its training pipeline does.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # torchvision's classification reference: Resize(256), CenterCrop(224), ToTensor, Normalize
+    "imagenet": {
+        "resize": "crop",
+        "color": "rgb",
+        "scale": 1 / 255,
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    },
+    # Ultralytics' LetterBox, then pixels / 255
+    "yolo": {"resize": "letterbox", "color": "rgb", "scale": 1 / 255},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes an array: value = (pixel · scale − mean) / std, channel by channel.
+
+    Attributes:
+        height, width: size the network takes, in pixels.
+        resize: ``stretch`` to that size; ``letterbox``: fit inside and pad; ``crop``: the shorter side to
+            size / ``crop_ratio``, then the centre; ``none``: images must have that size.
+        color: order of the channels. Grey is 0.299 R + 0.587 G + 0.114 B, as in Pillow and OpenCV.
+        layout: where the channels go.
+        scale: factor for the pixels, which are 0 to 255.
+        mean, std: one number a channel in the order of ``color``, or one for all.
+        pad: pixel value around a letterboxed image.
+        crop_ratio: share of the shorter side that ``crop`` keeps.
+        dtype: of the result; integers are rounded.
+    """
+
+    height: int
+    width: int
+    resize: Resize = "stretch"
+    color: Color = "rgb"
+    layout: Layout = "nchw"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    pad: int = 114
+    crop_ratio: float = 0.875
+    dtype: np.dtype[np.generic] = field(default_factory=lambda: np.dtype(np.float32))
+
+    def __post_init__(self) -> None:
+        channels = 1 if self.color == "grey" else 3
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise DataError(f"{name} has {len(values)} numbers for {channels} channels ({self.color})")
+        if 0 in self.std:
+            raise DataError(f"std is {self.std}; it divides, so it cannot be 0")
+
+    def __call__(self, image: Image.Image) -> npt.NDArray[np.generic]:
+        """``image`` (RGB) as [channels, height, width], or [height, width, channels] for ``nhwc``."""
+        pixels = np.asarray(
+            resized(
+                image, self.height, self.width, self.resize, crop_ratio=self.crop_ratio, pad=self.pad
+            ).convert("L" if self.color == "grey" else "RGB")
+        )
+        pixels = pixels.reshape(self.height, self.width, -1)
+        if self.color == "bgr":
+            pixels = pixels[..., ::-1]
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        values: npt.NDArray[Any] = (pixels.astype(np.float32) * np.float32(self.scale) - mean) / std
+        if self.layout == "nchw":
+            values = values.transpose(2, 0, 1)
+        if np.issubdtype(self.dtype, np.integer):
+            values = np.rint(values)
+        return np.ascontiguousarray(values.astype(self.dtype))
+
+    def __str__(self) -> str:
+        scale = f"× 1/{1 / self.scale:g}" if self.scale and self.scale < 1 else f"× {self.scale:g}"
+        centred = "" if self.mean == (0.0,) else f" − {_listed(self.mean)}"
+        divided = "" if self.std == (1.0,) else f", ÷ {_listed(self.std)}"
+        return (
+            f"{self.resize} to {self.height}x{self.width}, {self.color}, pixels {scale}{centred}{divided}, "
+            f"{self.layout} {self.dtype}"
+        )
+
+
+def preprocessing_for(
+    spec: InputSpec,
+    *,
+    preset: str | None = None,
+    size: tuple[int, int] | None = None,
+    layout: Layout | None = None,
+    **given: Any,
+) -> Preprocessing:
+    """Fill in what the model's input says: size, layout, number of channels, dtype.
+
+    Args:
+        spec: the input to prepare images for, of rank 4.
+        preset: a key of `PRESETS`; whatever is ``given`` besides wins over it.
+        size: height and width, for inputs that leave them open.
+        layout: for inputs whose channel axis cannot be told.
+        given: other fields of `Preprocessing`; None means not given.
+
+    Raises:
+        DataError: the input takes no images, or something has to be said that was not.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise DataError(f"preset {preset!r} is not known; choose one of {', '.join(PRESETS)}")
+    if len(spec.shape) != 4:
+        raise DataError(
+            f"input {spec} has {len(spec.shape)} axes and images need 4; give the samples as .npz, or a "
+            "Python function (--data file.py:function)"
+        )
+    layout = layout or _layout(spec)
+    channels, *sides = (spec.shape[axis] for axis in ((1, 2, 3) if layout == "nchw" else (3, 1, 2)))
+    fields = {**PRESETS.get(preset or "", {}), **{k: v for k, v in given.items() if v is not None}}
+    if np.issubdtype(spec.dtype, np.floating) and not {"scale", "mean", "std"} & fields.keys():
+        raise DataError(
+            "nothing says how training scaled its pixels, and wrong values give wrong ranges without an "
+            "error; add --preset imagenet, --preset yolo, or --scale 1/255 (and --mean, --std)"
+        )
+    fields.setdefault("color", "grey" if channels == 1 else "rgb")
+    if channels not in ((1, "grey") if fields["color"] == "grey" else (3,)) and not isinstance(channels, str):
+        raise DataError(f"input {spec} has {channels} channels and --color is {fields['color']}")
+    height, width = _size(spec, (sides[0], sides[1]), size)
+    return Preprocessing(height=height, width=width, layout=layout, dtype=spec.dtype, **fields)
+
+
+def _layout(spec: InputSpec) -> Layout:
+    first, last = spec.shape[1] in (1, 3), spec.shape[3] in (1, 3)
+    if first == last:
+        raise DataError(
+            f"input {spec} does not tell where its channels are; add --layout nchw or --layout nhwc"
+        )
+    return "nchw" if first else "nhwc"
+
+
+def _size(
+    spec: InputSpec, sides: tuple[int | str, int | str], size: tuple[int, int] | None
+) -> tuple[int, int]:
+    wanted = [side if isinstance(side, int) else size[i] if size else None for i, side in enumerate(sides)]
+    height, width = wanted
+    if height is None or width is None:
+        raise DataError(
+            f"input {spec} leaves the size of images open; add --size HEIGHTxWIDTH (such as --size 224x224), "
+            "or --shapes"
+        )
+    if size is not None and (height, width) != size:
+        raise DataError(f"--size is {size[0]}x{size[1]} and input {spec} is fixed; leave the option out")
+    return height, width
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(values) == 1 else f"({', '.join(f'{value:g}' for value in values)})"

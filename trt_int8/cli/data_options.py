@@ -1,0 +1,227 @@
+"""``--data`` and everything that says how to read, prepare and batch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trt_int8.cli.grouping import Command, grouped
+
+if TYPE_CHECKING:
+    import onnx
+
+    from trt_int8.batches.opening import ReadyBatches
+    from trt_int8.batches.source import Samples
+    from trt_int8.model.inputs import InputSpec
+    from trt_int8.model.shapes import Shapes
+
+#: Samples in a batch where neither the options nor the model say.
+DEFAULT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What the data options say."""
+
+    data: str | None
+    random: int | None
+    batch_size: int | None
+    limit: int | None
+    last: str
+    shuffle: int | None
+    preset: str | None
+    size: tuple[int, int] | None
+    resize: str | None
+    color: str | None
+    layout: str | None
+    scale: float | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    ignore_orientation: bool
+    skip_bad: bool
+
+    def __post_init__(self) -> None:
+        if self.data is not None and self.random is not None:
+            raise click.UsageError("give either --data or --random")
+
+    @property
+    def given(self) -> bool:
+        """Whether there is anything to run the model with."""
+        return self.data is not None or self.random is not None
+
+    def open(self, loaded: onnx.ModelProto, shapes: Shapes | None = None) -> Data:
+        """Open the data for the inputs of ``loaded``, to be batched as ``shapes`` want it."""
+        from trt_int8.model.inputs import input_specs
+
+        specs = input_specs(loaded)
+        source = self._source(specs, shapes)
+        return Data(source, self._batch_size(source, specs, shapes), self)
+
+    def _source(self, specs: Mapping[str, InputSpec], shapes: Shapes | None) -> Samples | ReadyBatches:
+        from trt_int8.batches.images import ImageSamples
+        from trt_int8.batches.opening import open_data
+        from trt_int8.batches.random import WARNING, random_samples
+
+        if self.random is not None:
+            click.secho(f"WARNING: {WARNING}", fg="red", bold=True, err=True)
+            return random_samples(specs, self.random, shapes=shapes)
+        if self.data is None:
+            raise click.UsageError("give the samples: --data FILE (or --random N, only to time an engine)")
+        image_options = {
+            name: getattr(self, name)
+            for name in ("preset", "size", "resize", "color", "layout", "scale", "mean", "std")
+        }
+        opened = open_data(
+            self.data,
+            specs,
+            shapes=shapes,
+            orientation=not self.ignore_orientation,
+            skip_bad=self.skip_bad,
+            **image_options,
+        )
+        if isinstance(opened, ImageSamples):
+            click.echo(f"{self.data}: {len(opened)} images, {opened.preprocessing}", err=True)
+        elif given := [name for name, value in image_options.items() if value is not None]:
+            raise click.UsageError(f"--{given[0]} is for images, and --data {self.data} is none")
+        return opened
+
+    def _batch_size(
+        self, source: Samples | ReadyBatches, specs: Mapping[str, InputSpec], shapes: Shapes | None
+    ) -> int:
+        from trt_int8.batches.opening import ReadyBatches
+        from trt_int8.model.inputs import fixed_batch
+
+        best = next((shape.best[0] for shape in (shapes or {}).values() if shape.best), None)
+        fixed = None if isinstance(source, ReadyBatches) else fixed_batch(specs)
+        if fixed is not None and self.batch_size not in (None, fixed):
+            raise click.UsageError(
+                f"--batch-size is {self.batch_size} and the model's batch size is fixed at {fixed}; "
+                "leave the option out"
+            )
+        return fixed or self.batch_size or best or DEFAULT_BATCH
+
+
+@dataclass(frozen=True)
+class Data:
+    """Opened data and how to batch it."""
+
+    source: Samples | ReadyBatches
+    batch_size: int
+    options: DataOptions
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The batches; says at the end which images were skipped."""
+        from trt_int8.batches.opening import batches_from
+
+        o = self.options
+        yield from batches_from(
+            self.source,
+            self.batch_size,
+            last=o.last,  # type: ignore[arg-type]
+            limit=o.limit,
+            shuffle=o.shuffle,
+        )
+        for reason in getattr(self.source, "skipped", {}).values():
+            click.echo(f"skipped: {reason}", err=True)
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    parts = (text or "").lower().split("x")
+    if text is None:
+        return None
+    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
+        raise click.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH, as in 224x224")
+    return int(parts[0]), int(parts[1])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"{text!r} is no number; write 0.5 or 1/255") from error
+
+
+def _scale(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    return None if text is None else _number(text)
+
+
+def _channels(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    return None if text is None else tuple(_number(part) for part in text.split(","))
+
+
+_SOURCE = click.option(
+    "--data",
+    metavar="SOURCE",
+    type=click.Path(),
+    help="Samples: .npz with a key per input or .npy (the first axis counts them); a folder, 'pattern/*.jpg' "
+    "or file of images; or a Python function that returns batches, file.py:function or module:function.",
+)
+_OPTIONS = [
+    click.option(
+        "--random",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Samples in a batch (default: what the model fixes, else the best of --shapes, else 32).",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
+    click.option(
+        "--last",
+        type=click.Choice(["keep", "drop", "pad"]),
+        default="keep",
+        show_default=True,
+        help="What to do with a short last batch.",
+    ),
+    click.option(
+        "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
+    ),
+    click.option(
+        "--preset",
+        type=click.Choice(["imagenet", "yolo"]),
+        help="Images: prepare them as in training on ImageNet (torchvision) or of YOLO (Ultralytics).",
+    ),
+    click.option(
+        "--size", metavar="HxW", callback=_size, help="Images: height and width, where the model is dynamic."
+    ),
+    click.option(
+        "--resize",
+        type=click.Choice(["stretch", "letterbox", "crop", "none"]),
+        help="Images: stretch (default), fit inside and pad, crop the centre, or take only that size.",
+    ),
+    click.option("--color", type=click.Choice(["rgb", "bgr", "grey"]), help="Images: order of the channels."),
+    click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Images: where the channels go."),
+    click.option(
+        "--scale", metavar="X", callback=_scale, help="Images: factor for pixels (0 to 255), as in 1/255."
+    ),
+    click.option("--mean", metavar="R,G,B", callback=_channels, help="Images: subtracted after scaling."),
+    click.option("--std", metavar="R,G,B", callback=_channels, help="Images: divided by after that."),
+    click.option(
+        "--ignore-orientation", is_flag=True, help="Images: do not turn them as their EXIF tag says."
+    ),
+    click.option("--skip-bad", is_flag=True, help="Images: leave out files that cannot be read."),
+]
+
+
+def data(*, required: bool) -> Callable[[Command], Command]:
+    """``--data`` and what goes with it; the command gets one argument ``data``, a `DataOptions`.
+
+    Args:
+        required: whether the command is wrong without data.
+    """
+
+    def checked(**values: Any) -> DataOptions:
+        options = DataOptions(**values)
+        if required and not options.given:
+            raise click.UsageError("give the samples: --data SOURCE (or --random N, only to time an engine)")
+        return options
+
+    return grouped("data", checked, [_SOURCE, *_OPTIONS])
