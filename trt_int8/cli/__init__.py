@@ -13,7 +13,17 @@ import click
 from trt_int8.errors import TrtInt8Error
 
 #: Command → module in this package that holds a click command of that name.
-_COMMANDS = ("build", "cache", "calibrate", "check-qdq", "evaluate", "migrate", "quantize", "report")
+_COMMANDS = (
+    "build",
+    "cache",
+    "calibrate",
+    "check-qdq",
+    "doctor",
+    "evaluate",
+    "migrate",
+    "quantize",
+    "report",
+)
 
 
 class _Commands(click.Group):

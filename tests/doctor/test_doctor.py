@@ -1,0 +1,240 @@
+"""What is open on machines of all kinds, and what this very machine says."""
+
+import ctypes
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from trt_int8.cli import main
+from trt_int8.doctor import Builder, Diagnosis, Facts, Gpu, Package, diagnose, find_routes
+from trt_int8.doctor.facts import _gpu_on_bus, _import, gather
+from trt_int8.doctor.gpu import find_gpus
+
+GPU = Gpu("NVIDIA L4", "sm89", "550.54", "12.4")
+BARE = Facts(
+    python="3.11.0",
+    system="Linux",
+    packages=(Package("onnxruntime"), Package("pycuda")),
+    providers=(),
+    builders=(Builder("tensorrt"), Builder("tensorrt_rtx")),
+    gpus=(),
+    gpu_problem="no NVIDIA driver",
+    gpu_on_bus=False,
+    in_container=False,
+)
+ORT, PYCUDA = Package("onnxruntime", "1.20"), Package("pycuda", "2026.1")
+TRT10 = Builder("tensorrt", "10.16.1", implicit=True, targets=("current",))
+TRT11 = Builder("tensorrt", "11.4.0", targets=("current",))
+RTX = Builder("tensorrt_rtx", "1.7.1", targets=("current", "sm75", "sm89"))
+
+
+def with_(*, packages=(), builders=(), **changes) -> Facts:
+    return replace(
+        BARE,
+        packages=tuple({p.module: p for p in (*BARE.packages, *packages)}.values()),
+        builders=tuple({b.flavor: b for b in (*BARE.builders, *builders)}.values()),
+        **changes,
+    )
+
+
+def open_routes(facts: Facts) -> set[str]:
+    return {route.name for route in find_routes(facts) if route.open}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (BARE, set()),
+        (with_(packages=[ORT], builders=[RTX]), {"calibration", "rtx"}),
+        (with_(builders=[TRT10]), set()),
+        (with_(builders=[TRT10], gpus=(GPU,)), {"explicit"}),
+        (with_(builders=[TRT10], packages=[PYCUDA], gpus=(GPU,)), {"explicit", "implicit"}),
+        (with_(builders=[TRT11], packages=[PYCUDA], gpus=(GPU,)), {"explicit"}),
+        (with_(builders=[replace(RTX, targets=("current",))]), set()),
+        (with_(builders=[replace(TRT11, version="11.4", problem="libnvinfer.so.11 not found")], gpus=(GPU,)), set()),
+    ],
+    ids=["bare", "laptop", "no GPU", "no pycuda", "everything", "TensorRT 11", "old RTX", "broken"],
+)  # fmt: skip
+def test_which_routes_are_open(facts, expected):
+    assert open_routes(facts) == expected
+
+
+def steps(facts: Facts, name: str) -> list[tuple[str, str | None]]:
+    (route,) = [route for route in find_routes(facts) if route.name == name]
+    return [(step.lacks, step.command) for step in route.steps]
+
+
+def test_each_closed_route_names_its_commands():
+    assert steps(BARE, "calibration") == [("onnxruntime is not installed", "pip install 'onnxruntime>=1.17'")]
+    assert steps(BARE, "rtx") == [("tensorrt_rtx is not installed", "pip install 'tensorrt-rtx-cu13>=1.4'")]
+    assert steps(with_(gpus=(GPU,)), "explicit") == [
+        ("tensorrt is not installed", "pip install 'tensorrt-cu12>=11,<12'")
+    ]
+    assert steps(with_(builders=[TRT11], packages=[PYCUDA], gpus=(GPU,)), "implicit") == [
+        ("tensorrt 11.4.0 has no calibrators any more", "pip install 'tensorrt-cu12>=10,<11'")
+    ]
+    broken = Package("pycuda", "2026.1", "libcurand.so.10: cannot open shared object file")
+    assert steps(with_(builders=[TRT10], packages=[broken], gpus=(GPU,)), "implicit") == [
+        (
+            "pycuda 2026.1 does not import: libcurand.so.10: cannot open shared object file",
+            "pip install 'pycuda>=2024.1'",
+        )
+    ]
+
+
+def test_what_to_do_without_a_gpu_depends_on_where():
+    trt = with_(builders=[TRT11])
+    assert steps(trt, "explicit") == [("no NVIDIA driver; use a machine with an NVIDIA GPU", None)]
+    assert steps(replace(trt, gpu_on_bus=True), "explicit")[0][1] == "sudo ubuntu-drivers install"
+    assert (
+        steps(replace(trt, gpu_on_bus=True, in_container=True), "explicit")[0][1]
+        == "docker run --gpus all IMAGE"
+    )
+
+
+def test_the_installed_extras_and_the_commands_agree():
+    """What doctor tells to install is what setup.py's extras ask for."""
+    from conftest import ROOT
+
+    from trt_int8.doctor.routes import INSTALL
+
+    setup = (ROOT / "setup.py").read_text()
+    for command in INSTALL.values():
+        requirement = command.split("'")[1]
+        assert f'"{requirement}"' in setup, requirement
+
+
+class TestThisMachine:
+    def test_it_is_described_as_it_is(self):
+        facts = gather()
+        assert facts.python == sys.version.split()[0]
+        import onnxruntime
+        import tensorrt_rtx
+
+        assert facts.package("onnxruntime") == Package("onnxruntime", onnxruntime.__version__)
+        assert facts.providers == tuple(onnxruntime.get_available_providers())
+        rtx = facts.builder("tensorrt_rtx")
+        assert rtx.version == tensorrt_rtx.__version__
+        assert not rtx.implicit
+        assert "sm89" in rtx.targets
+        assert {"calibration", "rtx"} <= open_routes(facts)
+
+    def test_the_text_shows_every_fact_and_command(self):
+        text = diagnose().to_text()
+        assert "[open] build ahead of time with TensorRT-RTX" in text
+        closed = Diagnosis(BARE, find_routes(BARE)).to_text()
+        for route in find_routes(BARE):
+            assert f"[closed] {route.title}" in closed
+            for step in route.steps:
+                assert step.lacks in closed
+                assert step.command is None or f"→ {step.command}" in closed
+        full = with_(builders=[TRT10], gpus=(GPU,))
+        assert "GPU           NVIDIA L4, sm89, driver 550.54 (CUDA 12.4)" in Diagnosis(full, ()).to_text()
+
+    def test_json(self):
+        result = CliRunner().invoke(main, ["doctor", "--json"])
+        assert result.exit_code == 0
+        found = json.loads(result.output)
+        assert {route["name"]: route["open"] for route in found["routes"]}["rtx"] is True
+        assert found["facts"]["python"] == sys.version.split()[0]
+        assert CliRunner().invoke(main, ["doctor"]).output.startswith("Python ")
+
+
+class TestPackages:
+    def test_missing_broken_and_lacking(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "broken_package.py").write_text("raise OSError('libX.so.1: cannot open\\nmore')")
+        (tmp_path / "lacking_package.py").write_text("import not_there_at_all")
+        assert _import("not_installed_at_all") == (None, None)
+        assert _import("broken_package") == (None, "libX.so.1: cannot open")
+        assert _import("lacking_package") == (None, "No module named 'not_there_at_all'")
+
+
+class FakeCuda:
+    """libcuda with ``count`` devices, as far as it is called."""
+
+    def __init__(self, init=0, count=1):
+        self.init, self.count = init, count
+
+    def cuInit(self, flags):
+        return self.init
+
+    def cuDeviceGetCount(self, out):
+        out._obj.value = self.count
+        return 0
+
+    def cuDeviceGet(self, out, index):
+        out._obj.value = index
+        return 0
+
+    def cuDeviceGetName(self, buffer, size, device):
+        buffer.value = f"GPU {device.value}".encode()
+        return 0
+
+    def cuDeviceGetAttribute(self, out, attribute, device):
+        out._obj.value = {75: 8, 76: 9}[attribute]
+        return 0
+
+    def cuDriverGetVersion(self, out):
+        out._obj.value = 12040
+        return 0
+
+
+class TestGpus:
+    def test_names_and_versions(self):
+        gpus, problem = find_gpus(lambda name: FakeCuda(count=2))
+        assert problem is None
+        assert [(g.name, g.capability, g.cuda) for g in gpus] == [
+            ("GPU 0", "sm89", "12.4"),
+            ("GPU 1", "sm89", "12.4"),
+        ]
+
+    def test_why_there_is_none(self):
+        def missing(name):
+            raise OSError(f"{name}: cannot open shared object file")
+
+        assert find_gpus(missing) == ((), "no NVIDIA driver (libcuda.so.1 is not found)")
+        assert (
+            find_gpus(lambda name: FakeCuda(init=100))[1] == "the NVIDIA driver shows no GPU to this process"
+        )
+        assert (
+            find_gpus(lambda name: FakeCuda(count=0))[1] == "the NVIDIA driver shows no GPU to this process"
+        )
+        assert (
+            find_gpus(lambda name: FakeCuda(init=999))[1]
+            == "the NVIDIA driver does not start (CUDA error 999)"
+        )
+
+    def test_the_bus(self, tmp_path):
+        for name, vendor, kind in (("a", "0x8086", "0x030000"), ("b", "0x10de", "0x040300")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "vendor").write_text(vendor + "\n")
+            (tmp_path / name / "class").write_text(kind + "\n")
+        assert not _gpu_on_bus(tmp_path)  # another vendor's display; an audio device of NVIDIA's
+        (tmp_path / "b" / "class").write_text("0x030200\n")
+        assert _gpu_on_bus(tmp_path)
+        assert not _gpu_on_bus(tmp_path / "nowhere")
+
+    def test_ctypes_calls_fit_a_real_library(self, tmp_path):
+        """The calls go through real ctypes: a library in C in place of the driver."""
+        import shutil
+        import subprocess
+
+        if shutil.which("cc") is None:
+            pytest.skip("no C compiler")
+        (tmp_path / "cuda.c").write_text(
+            "#include <string.h>\n"
+            "int cuInit(unsigned f) { return 0; }\n"
+            "int cuDeviceGetCount(int *n) { *n = 1; return 0; }\n"
+            "int cuDeviceGet(int *d, int i) { *d = i; return 0; }\n"
+            'int cuDeviceGetName(char *s, int n, int d) { strncpy(s, "Stub", n); return 0; }\n'
+            "int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 12 : 1; return 0; }\n"
+            "int cuDriverGetVersion(int *v) { *v = 13000; return 0; }\n"
+        )
+        library = tmp_path / "libcuda.so.1"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "cuda.c"], check=True)
+        (gpu,), problem = find_gpus(lambda name: ctypes.CDLL(str(library)))
+        assert (gpu.name, gpu.capability, gpu.cuda, problem) == ("Stub", "sm121", "13.0", None)

@@ -1,0 +1,158 @@
+"""Look at this machine: what is installed, what imports, what GPU there is."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from trt_int8.doctor.gpu import Gpu, find_gpus
+
+#: Importable module → what it is good for.
+OPTIONAL = {
+    "onnxruntime": "calibration and evaluation on the CPU",
+    "pycuda": "the implicit route",
+    "PIL": "images as data",
+    "yaml": "configuration files",
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package. ``version`` is None if it is not installed; ``problem``: why it does not import."""
+
+    module: str
+    version: str | None = None
+    problem: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.version is not None and self.problem is None
+
+
+@dataclass(frozen=True)
+class Builder:
+    """TensorRT or TensorRT-RTX, as far as it imports.
+
+    Attributes:
+        implicit: calibrators and dynamic ranges are there.
+        targets: what it builds for; ``current`` is the GPU in this machine.
+    """
+
+    flavor: Literal["tensorrt", "tensorrt_rtx"]
+    version: str | None = None
+    problem: str | None = None
+    implicit: bool = False
+    targets: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        return self.version is not None and self.problem is None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything `routes` decides by.
+
+    Attributes:
+        gpus: those the CUDA driver shows to this process.
+        gpu_problem: why there is none.
+        gpu_on_bus: an NVIDIA GPU is in the machine, visible or not.
+        in_container: this process runs in Docker, Podman or the like.
+    """
+
+    python: str
+    system: str
+    packages: tuple[Package, ...]
+    providers: tuple[str, ...]
+    builders: tuple[Builder, ...]
+    gpus: tuple[Gpu, ...]
+    gpu_problem: str | None
+    gpu_on_bus: bool
+    in_container: bool
+
+    def package(self, module: str) -> Package:
+        return next((p for p in self.packages if p.module == module), Package(module))
+
+    def builder(self, flavor: str) -> Builder:
+        return next(b for b in self.builders if b.flavor == flavor)
+
+
+def gather() -> Facts:
+    """Look at this machine. Imports what is installed; never raises for what is broken."""
+    gpus, problem = find_gpus()
+    packages = tuple(_package(name) for name in ("trt_int8", "numpy", "onnx", *OPTIONAL))
+    return Facts(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        packages=packages,
+        providers=_providers(),
+        builders=(_builder("tensorrt"), _builder("tensorrt_rtx")),
+        gpus=gpus,
+        gpu_problem=problem,
+        gpu_on_bus=_gpu_on_bus(),
+        in_container=any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")),
+    )
+
+
+def _package(module: str) -> Package:
+    # pycuda itself imports anywhere; its driver module needs libcuda.
+    imported, problem = _import("pycuda.driver" if module == "pycuda" else module)
+    if imported is None and problem is None:
+        return Package(module)
+    return Package(module, _version(module, imported), problem)
+
+
+def _version(module: str, imported: Any) -> str:
+    """The version its distribution was installed as."""
+    distributions = metadata.packages_distributions().get(module, [])
+    if distributions:
+        return metadata.version(distributions[0])
+    return str(getattr(imported or sys.modules.get(module), "__version__", "unknown"))
+
+
+def _import(module: str) -> tuple[Any, str | None]:
+    """The module, or why there is none; (None, None) if it is not installed."""
+    try:
+        return import_module(module), None
+    except ModuleNotFoundError as error:
+        itself = (error.name or "").split(".")[0] == module.split(".")[0]
+        return None, None if itself else _line(error)
+    except Exception as error:  # a broken package may raise anything while it is imported
+        return None, _line(error)
+
+
+def _builder(flavor: Literal["tensorrt", "tensorrt_rtx"]) -> Builder:
+    from trt_int8.engine.tensorrt import TensorRT
+
+    module, problem = _import(flavor)
+    if module is None:
+        return Builder(flavor, None if problem is None else _version(flavor, None), problem)
+    handle = TensorRT(module, flavor)
+    return Builder(flavor, handle.version, implicit=handle.has_implicit_int8, targets=tuple(handle.targets))
+
+
+def _providers() -> tuple[str, ...]:
+    module, _ = _import("onnxruntime")
+    return tuple(module.get_available_providers()) if module is not None else ()
+
+
+def _gpu_on_bus(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether a PCI device is NVIDIA's (vendor 10de) and a display or 3D controller (class 03)."""
+
+    def read(path: Path) -> str:
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    found = devices.glob("*") if devices.is_dir() else ()
+    return any(read(d / "vendor") == "0x10de" and read(d / "class").startswith("0x03") for d in found)
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,75 @@
+"""Which GPUs the CUDA driver shows: asked from libcuda itself, as TensorRT does."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_LIBRARY = "libcuda.so.1"
+#: cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+_MAJOR, _MINOR = 75, 76
+_NO_DEVICE = 100
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        capability: compute capability, ``sm89``.
+        driver: release of the driver, empty if it is not told.
+        cuda: newest CUDA version the driver runs.
+    """
+
+    name: str
+    capability: str
+    driver: str
+    cuda: str
+
+
+def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[tuple[Gpu, ...], str | None]:
+    """The GPUs, and why there is none."""
+    try:
+        cuda = load(_LIBRARY)
+    except OSError:
+        return (), f"no NVIDIA driver ({_LIBRARY} is not found)"
+    status = cuda.cuInit(0)
+    count = ctypes.c_int()
+    if status == 0:
+        status = cuda.cuDeviceGetCount(ctypes.byref(count))
+    if status == _NO_DEVICE or (status == 0 and not count.value):
+        return (), "the NVIDIA driver shows no GPU to this process"
+    if status != 0:
+        return (), f"the NVIDIA driver does not start (CUDA error {status})"
+    return tuple(_gpu(cuda, index) for index in range(count.value)), None
+
+
+def _gpu(cuda: Any, index: int) -> Gpu:
+    device, version = ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    numbers = []
+    for attribute in (_MAJOR, _MINOR):
+        number = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
+        numbers.append(number.value)
+    return Gpu(
+        name.value.decode(errors="replace"),
+        f"sm{numbers[0]}{numbers[1]}",
+        _release(),
+        f"{version.value // 1000}.{version.value % 1000 // 10}",
+    )
+
+
+def _release(path: Path = Path("/proc/driver/nvidia/version")) -> str:
+    try:
+        found = re.search(r"\b\d+\.\d+(\.\d+)?\b", path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return found[0] if found else ""
