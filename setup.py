@@ -20,6 +20,7 @@ extras = {
     # Precision plans.
     "plan": ["pyyaml>=6"],
     "images": ["pillow>=10"],
+    "config": ["pyyaml>=6"],
     "report": ["jinja2>=3.1"],
     "dask": ["distributed>=2024.1"],
     "train": ["torch>=2.2"],
@@ -32,6 +33,7 @@ extras["test"] = [
     *extras["fast"],
     *extras["images"],
     *extras["plan"],
+    *extras["config"],
     *extras["report"],
     *extras["lint"],
     "pytest>=8",

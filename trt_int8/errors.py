@@ -12,6 +12,7 @@
     ├── QuantizationError       no Q/DQ model can be made from this model and these ranges
     ├── BuildError              TensorRT's parser or builder refused (carries its lines and the log)
     ├── ReportError             a build log or layer information cannot be read
+    ├── ConfigError             a configuration file cannot be read
     ├── OutputError             a result cannot be written
     └── MissingDependencyError  an optional package is not installed (names the command)
 
@@ -58,6 +59,10 @@ class QuantizationError(TrtInt8Error):
 
 class ReportError(TrtInt8Error):
     """A build log or layer information cannot be read."""
+
+
+class ConfigError(TrtInt8Error):
+    """A configuration file cannot be read."""
 
 
 class OutputError(TrtInt8Error):

@@ -20,7 +20,7 @@ OF_RTX = {
     ("", "ComputeCapability"),
     ("ComputeCapability", "__members__"),
 }
-#: Not in 8.6; `stop_build_when` asks for ``IProgressMonitor`` first, `builder_flag` says what is missing.
+#: Not in 8.6; `watch_build` asks for ``IProgressMonitor`` first, `builder_flag` says what is missing.
 SINCE_10 = {
     ("", "IProgressMonitor"),
     ("IProgressMonitor", "__init__"),

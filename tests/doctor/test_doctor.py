@@ -97,7 +97,7 @@ def test_what_to_do_without_a_gpu_depends_on_where():
 
 def test_the_installed_extras_and_the_commands_agree():
     """What doctor tells to install is what setup.py's extras ask for."""
-    from conftest import ROOT
+    from places import ROOT
 
     from trt_int8.doctor.routes import INSTALL
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trt_int8 import progress
 from trt_int8.cli.grouping import Command, grouped
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class DataOptions:
             **image_options,
         )
         if isinstance(opened, ImageSamples):
-            click.echo(f"{self.data}: {len(opened)} images, {opened.preprocessing}", err=True)
+            progress.note(f"{self.data}: {len(opened)} images, {opened.preprocessing}")
         elif given := [name for name, value in image_options.items() if value is not None]:
             raise click.UsageError(f"--{given[0]} is for images, and --data {self.data} is none")
         return opened
@@ -113,8 +114,11 @@ class Data:
     batch_size: int
     options: DataOptions
 
-    def batches(self) -> Iterator[dict[str, Any]]:
-        """The batches; says at the end which images were skipped."""
+    def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
+        """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""
+        return progress.track(self._batches(), doing, total=self._count())
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
         from trt_int8.batches.opening import batches_from
 
         o = self.options
@@ -128,14 +132,29 @@ class Data:
         for reason in getattr(self.source, "skipped", {}).values():
             click.echo(f"skipped: {reason}", err=True)
 
+    def _count(self) -> int | None:
+        """How many batches there will be, where that is known."""
+        ready = getattr(self.source, "batches", None)
+        if ready is not None:
+            return len(ready) if hasattr(ready, "__len__") and self.options.limit is None else None
+        samples = len(self.source)  # type: ignore[arg-type]
+        return -(-min(samples, self.options.limit or samples) // self.batch_size)
 
-def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+
+class _Size(tuple[int, int]):
+    """Height and width."""
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self))
+
+
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> _Size | None:
     parts = (text or "").lower().split("x")
     if text is None:
         return None
     if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
         raise click.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH, as in 224x224")
-    return int(parts[0]), int(parts[1])
+    return _Size((int(parts[0]), int(parts[1])))
 
 
 def _number(text: str) -> float:

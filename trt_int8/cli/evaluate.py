@@ -51,7 +51,7 @@ def evaluate(
     right = None if labels is None or data.data is None else read_labels(labels, data.data)
     if right is not None and data.limit is not None:
         right = right[: data.limit]
-    result = run(loaded, quantized, opened.batches(), labels=right, output=scores)
+    result = run(loaded, quantized, opened.batches("comparing"), labels=right, output=scores)
     if form == "json":
         click.echo(json.dumps(result.to_dict(), indent=2))
         return

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from trt_int8.doctor.gpu import Gpu, find_gpus
 
+PYCUDA = "pycuda"
 #: Importable module → what it is good for.
 OPTIONAL = {
     "onnxruntime": "calibration and evaluation on the CPU",
-    "pycuda": "the implicit route",
+    PYCUDA: "the implicit route",
     "PIL": "images as data",
     "yaml": "configuration files",
 }
@@ -99,8 +100,8 @@ def gather() -> Facts:
 
 
 def _package(module: str) -> Package:
-    # pycuda itself imports anywhere; its driver module needs libcuda.
-    imported, problem = _import("pycuda.driver" if module == "pycuda" else module)
+    # pycuda itself imports anywhere; its driver module needs libcuda. It is not initialized here.
+    imported, problem = _import(f"{PYCUDA}.driver" if module == PYCUDA else module)
     if imported is None and problem is None:
         return Package(module)
     return Package(module, _version(module, imported), problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trt_int8.doctor.facts import Builder, Facts, Package
+from trt_int8.doctor.facts import PYCUDA, Builder, Facts, Package
 
 #: Requirements as in the extras of this package.
 INSTALL = {
@@ -68,7 +68,7 @@ def find_routes(facts: Facts) -> tuple[Route, ...]:
             "build with TensorRT up to 10 (calibrators, calibration cache, dynamic ranges)",
             (
                 *_implicit(tensorrt),
-                *_package(facts.package("pycuda"), INSTALL["pycuda"]),
+                *_package(facts.package(PYCUDA), INSTALL["pycuda"]),
                 *gpu,
             ),
         ),

@@ -12,6 +12,7 @@ from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import TensorRT
+from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError
 from trt_int8.model.dims import require_equal_dims
 from trt_int8.model.inputs import input_specs
@@ -60,7 +61,7 @@ def build_explicit(
     Raises:
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
         BuildError: the parser or the builder refused; carries their own lines.
-        KeyboardInterrupt: Ctrl-C, once TensorRT has stopped.
+        KeyboardInterrupt: Ctrl-C came; TensorRT was stopped where it can be, else it finished first.
     """
     global _failed_before
     target = tensorrt.resolve_target(target)
@@ -84,17 +85,17 @@ def build_explicit(
     tensorrt.set_target(config, target)
     tensorrt.set_detailed_layers(config)
     interrupts = Interrupts()
-    tensorrt.stop_build_when(config, lambda: interrupts.pending)
-    with interrupts.held():
-        try:
-            parse_model(model, tensorrt, network, logger, log)
-            add_profile(builder, network, config, shapes)
-            serialized = builder.build_serialized_network(network, config)
-        except BuildError:
-            _failed_before = True
-            raise
-    if interrupts.pending:
-        raise KeyboardInterrupt
+    with building(tensorrt, config, stop=lambda: interrupts.pending, log=log.path_if_failed):
+        with interrupts.held():
+            try:
+                parse_model(model, tensorrt, network, logger, log)
+                add_profile(builder, network, config, shapes)
+                serialized = builder.build_serialized_network(network, config)
+            except BuildError:
+                _failed_before = True
+                raise
+        if interrupts.pending:
+            raise KeyboardInterrupt
     if serialized is None:
         _failed_before = True
         raise BuildError(f"{tensorrt.name} could not build the engine for {target}", lines=log.errors)

@@ -70,6 +70,11 @@ class BuildLog:
                 return "\n".join(self._lines).split("\n")
             return self._current.read_text(encoding="utf-8").split("\n")
 
+    @property
+    def path_if_failed(self) -> Path | None:
+        """The file after a failure."""
+        return None if self.path is None else self._beside("failed")
+
     def __enter__(self) -> BuildLog:
         return self
 

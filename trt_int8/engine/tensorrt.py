@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from trt_int8.dependencies import require
 from trt_int8.engine.log import BuildLog, Severity
@@ -25,6 +25,19 @@ CURRENT = "current"
 DEFAULT_TARGET = "sm89"
 #: How to get a TensorRT with calibrators.
 INSTALL_IMPLICIT = "pip install 'tensorrt-cu12>=10,<11' pycuda"
+
+
+class Watcher(Protocol):
+    """Follows the nested stages of a build."""
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A stage of ``steps`` steps begins, inside ``parent`` or outermost."""
+
+    def step(self, name: str, step: int) -> bool:
+        """Step number ``step`` of a stage, from 0, is done. Returns whether to go on."""
+
+    def finish(self, name: str) -> None:
+        """A stage is over."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +154,10 @@ class TensorRT:
     def is_constant(self, layer: Any) -> bool:
         return bool(layer.type == self.module.LayerType.CONSTANT)
 
-    def stop_build_when(self, config: Any, condition: Callable[[], bool]) -> None:
-        """Have the build give up soon after ``condition`` holds; without effect in TensorRT 8."""
+    def watch_build(self, config: Any, watcher: Watcher) -> None:
+        """Have the build tell ``watcher`` how far it is, and stop when it says so; not in TensorRT 8."""
         if hasattr(self.module, "IProgressMonitor"):
-            config.progress_monitor = _monitor_class(self.module)(condition)
+            config.progress_monitor = _monitor_class(self.module)(watcher)
 
     @staticmethod
     @contextlib.contextmanager
@@ -245,20 +258,18 @@ def _logger_class(trt: ModuleType) -> Any:
 
 
 def _monitor_class(trt: ModuleType) -> Any:
-    class StopWhen(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
-        """Reports no progress; only says whether the build shall go on."""
-
-        def __init__(self, condition: Callable[[], bool]) -> None:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self, watcher: Watcher) -> None:
             trt.IProgressMonitor.__init__(self)
-            self._condition = condition
+            self._watcher = watcher
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            pass
+            self._watcher.start(phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return not self._condition()
+            return self._watcher.step(phase_name, step)
 
         def phase_finish(self, phase_name: str) -> None:
-            pass
+            self._watcher.finish(phase_name)
 
-    return StopWhen
+    return Monitor

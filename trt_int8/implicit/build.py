@@ -13,6 +13,7 @@ from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import CURRENT, TensorRT
+from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.network import float_tensors, has_qdq_layers
@@ -103,15 +104,19 @@ def _build(
     log: BuildLog,
 ) -> Plan:
     interrupts = Interrupts() if calibrator is None else calibrator.interrupts
-    tensorrt.stop_build_when(config, lambda: interrupts.pending if calibrator is None else calibrator.failed)
+
+    def stop() -> bool:
+        return interrupts.pending if calibrator is None else calibrator.failed
+
     try:
-        with interrupts.held():
-            serialized = builder.build_serialized_network(network, config)
-        if calibrator is None:
-            if interrupts.pending:
-                raise KeyboardInterrupt
-        elif calibrator.failed or serialized is not None:
-            calibrator.raise_if_failed()
+        with building(tensorrt, config, stop=stop, log=log.path_if_failed):
+            with interrupts.held():
+                serialized = builder.build_serialized_network(network, config)
+            if calibrator is None:
+                if interrupts.pending:
+                    raise KeyboardInterrupt
+            elif calibrator.failed or serialized is not None:
+                calibrator.raise_if_failed()
     finally:
         if calibrator is not None:
             calibrator.close()

@@ -1,0 +1,184 @@
+"""Configuration files: what is read, what is refused, and that printing gives it back for every command."""
+
+import re
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trt_int8.cli import _COMMANDS, _load, main
+from trt_int8.config import default_map, key, read_settings, to_yaml
+from trt_int8.errors import ConfigError
+
+
+def leaves():
+    """Every command that takes options, by its words."""
+    for name in _COMMANDS:
+        command = _load(name)
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", c) for inner, c in command.commands.items())
+        else:
+            yield name, command
+
+
+LEAVES = dict(leaves())
+
+
+def some_value(parameter: click.Parameter, random: int = 0) -> object:
+    """A value that parameter takes, other than its default."""
+    kind = parameter.type
+    if parameter.nargs == 2:
+        return ["old file", "new"]
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        return True
+    if isinstance(kind, click.Choice):
+        return next(choice for choice in kind.choices if choice != parameter.default)
+    if isinstance(kind, click.types.IntParamType | click.IntRange):
+        return 7
+    if isinstance(kind, click.types.FloatParamType | click.FloatRange):
+        return 0.25
+    return {"size": "28x14", "scale": 0.5, "mean": [0.25, 0.5], "std": [2, 4]}.get(
+        parameter.name, f"é {parameter.name}: #1"
+    )
+
+
+def arguments(command: click.Command, values: dict) -> list[str]:
+    """``values`` as a command line."""
+    words = []
+    for parameter in command.params:
+        if parameter.name not in values:
+            continue
+        value = values[parameter.name]
+        pair = [str(word) for word in value] if parameter.nargs == 2 else []
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if isinstance(parameter, click.Argument):
+            words.append(text)
+        elif parameter.is_flag:
+            words.append(f"--{key(parameter)}")
+        else:
+            words += [f"--{key(parameter)}", *(pair or [text])]
+    return words
+
+
+def own(command):
+    return [p for p in command.params if p.name not in ("config", "print_config", "quiet", "random")]
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_what_is_printed_gives_the_same_again(words, tmp_path):
+    """Every option of every command, those that are not written yet too."""
+    command = LEAVES[words]
+    values = {parameter.name: some_value(parameter) for parameter in own(command)}
+    line = [*words.split(), *arguments(command, values), "--print-config"]
+    first = CliRunner().invoke(main, line)
+    assert first.exit_code == 0, first.output
+    printed = yaml.safe_load(first.output) or {}
+    assert set(printed) == {key(parameter) for parameter in own(command)}
+    (tmp_path / "job.yaml").write_text(first.output, encoding="utf-8")
+    second = CliRunner().invoke(
+        main, [*words.split(), "--config", str(tmp_path / "job.yaml"), "--print-config"]
+    )
+    assert second.output == first.output
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, mode="text"):
+        path = tmp_path / "job.yaml"
+        path.write_bytes(text) if isinstance(text, bytes) else path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_command_line_wins(write):
+    path = write("model: m.onnx\noutput: a.cache\ndata: x.npz\nbatch-size: 4\nlimit: 9\n")
+    result = CliRunner().invoke(
+        main, ["calibrate", "--config", str(path), "--limit", "3", "-o", "b.cache", "--print-config"]
+    )
+    found = yaml.safe_load(result.output)
+    assert {k: found[k] for k in ("model", "output", "data", "batch-size", "limit")} == {
+        "model": "m.onnx", "output": "b.cache", "data": "x.npz", "batch-size": 4, "limit": 3,
+    }  # fmt: skip
+
+
+def test_a_job_runs(write, lenet_path, digits, tmp_path, monkeypatch):
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "x.npy", digits["calibration"][:5])
+    write(f"model: {lenet_path}\ndata: x.npy\noutput: a.cache\nalgorithm: minmax\nquiet: true\n")
+    result = CliRunner().invoke(main, ["calibrate", "--config", "job.yaml"])
+    assert result.output == "a.cache: 10 tensors from 5 samples (minmax)\n"
+
+
+def test_spellings_and_lists(write):
+    path = write("minShapes: x:1x3\nbatch_size: 4\nmean: [0.5, 0.25, 1]\nshapes: x:1\n")
+    found = default_map(read_settings(path), LEAVES["build"].params, place="job.yaml")
+    assert found == {"min_shapes": "x:1x3", "batch_size": 4, "mean": "0.5,0.25,1", "shapes": ["x:1"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: m\nalgoritm: mse\n", r"job\.yaml:2: unknown key 'algoritm'; did you mean 'algorithm'"),
+        ("zzz: 1\n", r"job\.yaml:1: unknown key 'zzz' \(known: model, output, "),
+        ("config: x\n", "unknown key 'config'"),
+        ("limit: 1\nlimit: 2\n", r"job\.yaml:2: 'limit' is given twice \(first on line 1\)"),
+        ("batch-size: 1\nbatch_size: 2\n", r"job\.yaml:2: 'batch_size' is given twice under two spellings"),
+        ("- a\n- b\n", r"job\.yaml:1: write one 'option: value' a line"),
+        ("data: {a: 1}\n", r"job\.yaml:1: 'data' must be a single value or a list"),
+        ("mean: [[1], 2]\n", "'mean' must be a single value"),
+        ("model: 'a\n", r"job\.yaml:2: not YAML: "),
+        ("a: !!python/object:os.system {}\n", r"job\.yaml:1: not YAML"),
+        (b"model: caf\xe9\n", r"job\.yaml: not UTF-8"),
+    ],
+)
+def test_what_is_refused(write, tmp_path, monkeypatch, text, message):
+    write(text)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["build", "--config", "job.yaml", "--print-config"])
+    assert result.exit_code == 2
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert re.search(message, line), line
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"no\.yaml: no such file"):
+        read_settings(tmp_path / "no.yaml")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        read_settings(tmp_path)
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert read_settings(tmp_path / "empty.yaml") == {}
+
+
+def test_wrong_values_are_clicks_own_errors(write):
+    path = write("model: m\noutput: o\ndata: d\nbatch-size: many\n")
+    result = CliRunner().invoke(main, ["calibrate", "--config", str(path)])
+    assert result.exit_code == 2
+    assert "Invalid value for '--batch-size': 'many'" in result.output
+
+
+def test_without_pyyaml_the_command_is_named(monkeypatch, write):
+    import importlib
+
+    real = importlib.import_module
+
+    def missing(name, *rest):
+        if name == "yaml":
+            raise ModuleNotFoundError("No module named 'yaml'", name="yaml")
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    result = CliRunner().invoke(main, ["doctor", "--config", str(write("json: true\n"))])
+    assert "pip install pyyaml" in result.output
+    assert result.exit_code == 1
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=20))
+def test_texts_survive(text):
+    parameter = click.Option(["--data"])
+    assert yaml.safe_load(to_yaml([parameter], {"data": text})) == {"data": text}

@@ -1,0 +1,102 @@
+"""What every command gets: ``--config``, ``--print-config``, ``--quiet``, and progress on stderr."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+import click
+
+_PRINT, _QUIET = "trt_int8.print_config", "trt_int8.quiet"
+
+
+def equip(command: click.Command) -> click.Command:
+    """Add the common options to ``command``, and to the commands of a group; returns it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            equip(inner)
+        return command
+    command.params.extend(_options())
+    callback = command.callback
+    assert callback is not None
+
+    @functools.wraps(callback)
+    def run(*arguments: Any, **options: Any) -> Any:
+        from trt_int8 import progress
+        from trt_int8.progress.choose import choose
+
+        context = click.get_current_context()
+        if context.meta.get(_PRINT):
+            from trt_int8.config import to_yaml
+
+            click.echo(to_yaml(command.params, context.params), nl=False)
+            return None
+        with progress.show(choose(sys.stderr, quiet=bool(context.meta.get(_QUIET)))) as display:
+            try:
+                return callback(*arguments, **options)
+            except KeyboardInterrupt:
+                context.meta[_WHERE] = display.interrupted
+                raise
+
+    command.callback = run
+    return command
+
+
+_WHERE = "trt_int8.where"
+
+
+def stopped(context: click.Context) -> str:
+    """What to say after Ctrl-C: what was going on, what is lost, what is kept."""
+    phase = context.meta.get(_WHERE)
+    if phase is None:
+        return "Stopped. No result was written; files that were there are as they were."
+    kept = f" {phase.kept}." if phase.kept else ""
+    return (
+        f"Stopped while {phase}. That work is lost.{kept} No result was written; files that were there are "
+        "as they were."
+    )
+
+
+def _options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            type=click.Path(),
+            is_eager=True,
+            expose_value=False,
+            callback=_read_config,
+            help="Take options from a YAML file; the command line wins over it.",
+        ),
+        click.Option(
+            ["--print-config"],
+            is_flag=True,
+            expose_value=False,
+            callback=functools.partial(_remember, _PRINT),
+            help="Print all options as such a file and do nothing.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=functools.partial(_remember, _QUIET),
+            help="Show no progress.",
+        ),
+    ]
+
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    if path is None:
+        return
+    from trt_int8.config import default_map, read_settings
+    from trt_int8.errors import ConfigError
+
+    try:
+        context.default_map = default_map(read_settings(path), context.command.params, place=path)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _remember(name: str, context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.meta[name] = value

@@ -1,0 +1,89 @@
+"""The display that is on, and the calls that report to it.
+
+Like logging: one display for the process, silent until an application turns one on with `show`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from trt_int8.progress.phases import Phase
+
+T = TypeVar("T")
+
+
+class Display:
+    """Shows nothing; base of those that do. Nothing may ever go to stdout.
+
+    Attributes:
+        phases: what is going on, the innermost last.
+        failed: the innermost phase that ended in an exception, the last time one did.
+    """
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+        self.failed: Phase | None = None
+
+    @property
+    def interrupted(self) -> Phase | None:
+        """What was going on when an exception came, in whichever thread it went on."""
+        return self.failed or next(reversed(self.phases), None)
+
+    def begin(self, phase: Phase) -> None:
+        """``phase`` starts."""
+
+    def end(self, phase: Phase) -> None:
+        """``phase`` is over, one way or the other."""
+
+    def note(self, text: str) -> None:
+        """Say ``text`` once."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+_current = Display()
+
+
+@contextmanager
+def show(display: Display) -> Iterator[Display]:
+    """Show progress on ``display`` until the block ends."""
+    global _current
+    before, _current = _current, display
+    try:
+        yield display
+    finally:
+        _current = before
+        display.close()
+
+
+def note(text: str) -> None:
+    """Tell the person who waits something worth knowing (``20 images, resized to …``)."""
+    _current.note(text)
+
+
+@contextmanager
+def phase(name: str, *, total: float | None = None, unit: str = "", kept: str = "") -> Iterator[Phase]:
+    """A stretch of work; see `Phase` for the arguments."""
+    display, current = _current, Phase(name, total, unit, kept)
+    display.failed = None
+    display.phases.append(current)
+    display.begin(current)
+    try:
+        yield current
+    except BaseException:
+        display.failed = display.failed or current
+        raise
+    finally:
+        display.phases.remove(current)
+        display.end(current)
+
+
+def track(items: Iterable[T], name: str, *, total: float | None = None, unit: str = "batches") -> Iterator[T]:
+    """Pass ``items`` on and count them."""
+    with phase(name, total=total, unit=unit) as current:
+        for item in items:
+            yield item
+            current.advance()
