@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from trt_int8 import atomic
+from trt_int8.batches.items import Batches
 from trt_int8.batches.shapes import first_shapes, within
 from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
@@ -72,7 +72,7 @@ def build_engine(
     model: onnx.ModelProto | str | os.PathLike[str],
     engine: str | os.PathLike[str],
     *,
-    batches: Iterable[Mapping[str, Any]] | None = None,
+    batches: Batches | None = None,
     ranges: Ranges | None = None,
     algorithm: str = "entropy",
     mode: Mode = "auto",
@@ -93,10 +93,17 @@ def build_engine(
     ``ranges``. The engine file appears only after a successful build, whole, and its log with it; the log
     of a failed build is kept as ``….failed``.
 
+    >>> import numpy as np
+    >>> images = np.load("samples.npy")
+    >>> result = build_engine("model.onnx", "model.engine", batches=[i[None] for i in images], target="sm89")
+    >>> len(result.report.last.int8_layers)
+    4
+
     Args:
         model: trained float model, or one with Q/DQ nodes.
         engine: file for the engine.
-        batches: calibration data, any iterable of ``{input name: array}``.
+        batches: calibration data, any iterable of ``{input name: array}``, tuples or arrays (see
+            `trt_int8.batches.items.as_batch`).
         ranges: dynamic ranges instead of data (`CalibrationCache.read(…).ranges()`).
         algorithm: calibration algorithm.
         mode: ``explicit`` (Q/DQ nodes), ``implicit`` (TensorRT's calibrators, up to TensorRT 10), or

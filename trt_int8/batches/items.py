@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trt_int8.errors import DataError
+
+#: One batch each: a mapping by input name, a tuple or list in the order of the inputs, or an array.
+Batches: TypeAlias = Iterable[Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]]
 
 
 def as_batch(item: object, names: Sequence[str] | Mapping[str, object], *, place: str) -> dict[str, Any]:

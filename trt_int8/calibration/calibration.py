@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy.typing as npt
 import onnx
 
+from trt_int8.batches.items import Batches
 from trt_int8.calibration.collect import collect
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import require_algorithm
@@ -44,16 +43,25 @@ class Calibration:
 
 def calibrate(
     model: onnx.ModelProto | str | os.PathLike[str],
-    batches: Iterable[Mapping[str, npt.ArrayLike]],
+    batches: Batches,
     *,
     algorithm: str = "entropy",
     threads: int | None = None,
 ) -> Calibration:
     """Find the dynamic range of every float tensor of ``model`` on the CPU.
 
+    >>> import numpy as np
+    >>> images = np.load("samples.npy")  # float32 [20, 1, 28, 28]
+    >>> result = calibrate("model.onnx", [image[None] for image in images])
+    >>> result.samples, len(result.ranges)
+    (20, 10)
+    >>> round(result.ranges["prob"].amax, 2)
+    1.0
+
     Args:
         model: the trained float model.
-        batches: any iterable of ``{input name: array}`` with the dtypes and shapes the model takes.
+        batches: any iterable of ``{input name: array}``, tuples or arrays (see
+            `trt_int8.batches.items.as_batch`) with the dtypes and shapes the model takes.
         algorithm: ``entropy`` (TensorRT's published method), ``minmax``, ``percentile`` or ``mse``.
         threads: batches in flight, each on a core of its own; None: as many as there are cores.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.batches.check import checked
+from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms
@@ -22,7 +23,7 @@ Batch = dict[str, npt.NDArray[np.generic]]
 
 def collect(
     model: onnx.ModelProto,
-    batches: Iterable[Mapping[str, npt.ArrayLike]],
+    batches: Batches,
     *,
     tensors: Collection[str] | None = None,
     threads: int | None = None,

@@ -64,6 +64,10 @@ class CalibrationCache:
     def read(cls, path: str | os.PathLike[str]) -> CalibrationCache:
         """Read a cache file.
 
+        >>> cache = CalibrationCache.read("model.cache")
+        >>> cache.header
+        'TRT-8601-EntropyCalibration2'
+
         Raises:
             CacheError: no such file, or a line that is no part of a cache (named as file:line).
         """
