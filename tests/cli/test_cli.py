@@ -238,6 +238,37 @@ def test_quantize_options_reach_the_work(run, lenet_path, tmp_path):
     assert {"conv1_bias", "data_scale"} <= {t.name for t in halves}
 
 
+def test_migrate_and_back(run, lenet_path, tmp_path):
+    text = "TRT-6001-EntropyCalibration2\ndata: 3c008912\npool1: 3c88edfc\npool2: 3ddc858b\nip1: 3db6bd6e\nold: 0\n"
+    (tmp_path / "c").write_text(text)
+    out = run("migrate", lenet_path, tmp_path / "c", "-o", tmp_path / "q.onnx")
+    assert "ip1    Gemm  ?         int8      pool2_flat 3ddc858b" in out
+    assert "4 of 4 nodes in INT8" in out
+    assert "in the cache and not in the model:\n  old" in out
+    assert "5 tensors" in run("cache", "from-qdq", tmp_path / "q.onnx", "-o", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == text
+
+
+def test_check_qdq(run, lenet_path, data, tmp_path):
+    run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "q.onnx")
+    assert run("check-qdq", tmp_path / "q.onnx") == "0 findings\n"
+    model = onnx.load(tmp_path / "q.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "data_zero_point":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.uint8(128), tensor.name))
+    onnx.save(model, tmp_path / "bad.onnx")
+    out = run("check-qdq", tmp_path / "bad.onnx", code=1)
+    assert "refused: data_Q: its type is UINT8" in out
+    assert "[symmetric-int8]" in out
+    found = json.loads(run("check-qdq", tmp_path / "bad.onnx", "--format", "json", code=1))
+    assert {entry["node"] for entry in found["findings"]} == {"data_Q", "data_DQ"}
+    out = run("check-qdq", tmp_path / "bad.onnx", "--fix", "-o", tmp_path / "good.onnx")
+    assert "mended: data_Q: " in out
+    assert "0 findings, 2 mended" in out
+    run("build", tmp_path / "good.onnx", "-o", tmp_path / "e")
+    assert "--fix and -o FILE go together" in run("check-qdq", tmp_path / "bad.onnx", "--fix", code=2)
+
+
 def bad_npz(path, **arrays):
     np.savez(path, **arrays)
     return path

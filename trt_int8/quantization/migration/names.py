@@ -26,17 +26,13 @@ _OPERATORS = {
 }
 
 
-def is_unnamed(name: str) -> bool:
-    """Whether TensorRT made ``name`` up."""
-    return name.startswith("(Unnamed ")
-
-
 def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
     """Entry with a made-up name → tensor of the model, where its position in the cache leaves no doubt.
 
     Between two neighbouring entries that the model has, the made-up ones must be as many as the model's
     tensors without an entry, of fitting types in the same order, their numbers rising; and each tensor must
-    lie on a path between the two neighbours. Anything else stays unresolved.
+    lie on a path between the two neighbours. Entries of other models among them, and anything else, stay
+    unresolved.
 
     Args:
         names: the entries in the order of the cache.
@@ -83,7 +79,8 @@ def through_moves(scaled: Mapping[str, str], index: GraphIndex) -> dict[str, str
 
 def _match(gap: Sequence[str], missing: Sequence[str], index: GraphIndex) -> dict[str, str]:
     matches = [match for name in gap if (match := _UNNAMED.fullmatch(name)) and match["type"] in _OPERATORS]
-    if not matches or any(is_unnamed(name) and not _UNNAMED.fullmatch(name) for name in gap):
+    # A name of another model, or one without a layer type, could stand for any of the tensors.
+    if not matches or not all(_UNNAMED.fullmatch(name) for name in gap):
         return {}
     numbers = [int(match["number"]) for match in matches]
     wanted = {operator for match in matches for operator in _OPERATORS[match["type"]]}
