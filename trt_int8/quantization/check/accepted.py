@@ -12,12 +12,22 @@ from trt_int8.model.graph import attribute, label
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
 from trt_int8.quantization.opset import MINIMUM, opset_version, with_minimum_opset
+from trt_int8.quantization.placement.weights import output_channels
 from trt_int8.quantization.scales import quantize_int8, weight_scales
 
 #: Integer operators; TensorRT has no importer for them.
 _INTEGER = frozenset(
     ["QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm"]
 )
+#: Operators whose output is never negative, and those that keep the sign of their first inputs.
+_NONNEGATIVE = frozenset(["Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Sqrt", "Abs"])
+_KEEPS_SIGN = {
+    **dict.fromkeys(
+        ["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Reshape", "Flatten"], 1
+    ),
+    **dict.fromkeys(["Transpose", "Identity", "Squeeze", "Unsqueeze", "Slice", "Split", "Dropout"], 1),
+    **dict.fromkeys(["Concat", "Add", "Mul"], None),
+}
 #: Element types TensorRT dequantizes besides INT8.
 _OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1])
 
@@ -45,17 +55,17 @@ def opset(graph: QdqGraph) -> Iterator[Fault]:
 
 
 def fix_opset(graph: QdqGraph) -> None:
-    """Convert the model, and keep the axes."""
-    axes = {node.output[0]: axis_of(node) for node in graph.linear if attribute(node, "axis", -99) != -99}
-    for node in graph.linear:
-        kept = [a for a in node.attribute if a.name != "axis"]
-        del node.attribute[:]
-        node.attribute.extend(kept)
+    """Convert the model, and say along which axis the scales of weights run: the output channels."""
     graph.model.CopyFrom(with_minimum_opset(graph.model))
     graph.refresh()
     for node in graph.linear:
-        if node.output[0] in axes:
-            node.attribute.append(onnx.helper.make_attribute("axis", axes[node.output[0]]))
+        scale, weight = graph.scale(node), graph.weight(node)
+        if scale is None or scale.size == 1 or weight is None:
+            continue
+        for use in graph.readers(node.output[0])[:1]:
+            axis = output_channels(use.node, use.slot, weight.ndim)
+            if axis is not None and attribute(node, "axis", -99) == -99:
+                node.attribute.append(onnx.helper.make_attribute("axis", axis))
 
 
 def computed_scale(graph: QdqGraph) -> Iterator[Fault]:
@@ -150,18 +160,61 @@ def symmetric_int8(graph: QdqGraph) -> Iterator[Fault]:
 
 
 def fix_symmetric_int8(graph: QdqGraph) -> None:
-    """Quantize weights again, widen the scales of activations."""
+    """Quantize weights again, widen the scales of activations, write out the Relu a zero point implied."""
     faulty = {fault.node for fault in symmetric_int8(graph)}
-    for node in graph.linear:
-        weight, values = graph.weight(node), graph.scale(node)
-        if label(node) not in faulty or values is None:
-            continue
+    nodes = [node for node in graph.linear if label(node) in faulty and graph.scale(node) is not None]
+    clipping = [node for node in nodes if _implies_relu(graph, node)]
+    scales = {node.output[0]: _covering_scale(graph, node, _known(graph.scale(node))) for node in nodes}
+    for node in clipping:
+        _insert_relu(graph, node)
+    for node in nodes:
+        weight, values = graph.weight(node), _known(graph.scale(node))
         if weight is not None:
             channels = axis_of(node) % max(weight.ndim, 1)
             _requantize(graph, node, dequantized(weight, values, graph.zero_point(node), channels))
         else:
-            scales = _covering_scale(graph, node, values)
-            graph.set_parameters([node], scales, axis_of(node) if values.ndim else None)
+            graph.set_parameters([node], scales[node.output[0]], axis_of(node) if values.ndim else None)
+
+
+def _implies_relu(graph: QdqGraph, node: onnx.NodeProto) -> bool:
+    """Whether a QuantizeLinear cuts off negative values that its input may have.
+
+    Quantizers drop a Relu in front of one whose codes start at 0; with a symmetric scale it has to come back.
+    """
+    if node.op_type != QUANTIZE or not _starts_at_zero(graph, node):
+        return False
+    return not _is_nonnegative(graph, node.input[0])
+
+
+def _starts_at_zero(graph: QdqGraph, node: onnx.NodeProto) -> bool:
+    zero_point = graph.zero_point(node)
+    lowest = 0 if _element(graph, node) in (TensorProto.UINT8, TensorProto.UINT16) else -128
+    if _element(graph, node) == TensorProto.INT16:
+        lowest = -32768
+    return lowest == 0 if zero_point is None else bool((zero_point == lowest).all())
+
+
+def _is_nonnegative(graph: QdqGraph, tensor: str) -> bool:
+    node = graph.index.producers.get(tensor)
+    if node is None or node.op_type in _NONNEGATIVE:
+        return True  # of inputs calibration has seen no negative values
+    if node.op_type in (QUANTIZE, DEQUANTIZE) and _starts_at_zero(graph, node):
+        return True
+    if node.op_type in _KEEPS_SIGN:
+        return all(_is_nonnegative(graph, name) for name in node.input[: _KEEPS_SIGN[node.op_type]] if name)
+    return False
+
+
+def _insert_relu(graph: QdqGraph, node: onnx.NodeProto) -> None:
+    output = graph.fresh(f"{node.input[0]}_relu")
+    relu = onnx.helper.make_node("Relu", [node.input[0]], [output], graph.fresh(f"{node.input[0]}_Relu"))
+    graph.insert_before(node, relu)
+    node.input[0] = output
+
+
+def _known(values: np.ndarray | None) -> np.ndarray:
+    assert values is not None
+    return values
 
 
 def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -> np.ndarray:

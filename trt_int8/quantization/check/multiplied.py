@@ -80,7 +80,7 @@ def fix_weight_axis(graph: QdqGraph) -> None:
         own.CopyFrom(dequantize)
         own.name, own.input[0], own.output[0] = name, quantized, name
         graph.set_parameters([own], scales, wanted)
-        _insert_before(graph, node, own)
+        graph.insert_before(node, own)
         node.input[slot] = name
 
 
@@ -119,7 +119,7 @@ def fix_missing_pair(graph: QdqGraph) -> None:
                 DEQUANTIZE, [quantized, quantized], [output], graph.fresh(f"{node.input[slot]}_DQ")
             )
             graph.set_parameters([new], scales, axis)
-            _insert_before(graph, node, new)
+            graph.insert_before(node, new)
             node.input[slot] = output
 
 
@@ -161,10 +161,3 @@ def _is_quantized(graph: QdqGraph, tensor: str) -> bool:
     while node is not None and node.op_type in PASSING:
         node = graph.index.producers.get(node.input[0])
     return node is not None and node.op_type in (DEQUANTIZE, QUANTIZE)
-
-
-def _insert_before(graph: QdqGraph, node: onnx.NodeProto, new: onnx.NodeProto) -> None:
-    position = next(
-        i for i, other in enumerate(graph.model.graph.node) if list(other.output) == list(node.output)
-    )
-    graph.model.graph.node.insert(position, new)

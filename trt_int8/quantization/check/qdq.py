@@ -101,6 +101,11 @@ class QdqGraph:
     def fresh(self, wanted: str) -> str:
         return self._names.fresh(wanted)
 
+    def insert_before(self, node: onnx.NodeProto, new: onnx.NodeProto) -> None:
+        """Put ``new`` in front of ``node``."""
+        nodes = self.model.graph.node
+        nodes.insert(next(i for i, other in enumerate(nodes) if list(other.output) == list(node.output)), new)
+
     def bypass(self, dequantize: onnx.NodeProto) -> None:
         """Let everything that reads through a pair read the tensor before it."""
         before = self.quantize_behind(dequantize)

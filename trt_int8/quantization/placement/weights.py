@@ -44,7 +44,7 @@ def output_channels(node: onnx.NodeProto, slot: int, rank: int, *, batches: bool
     Gemm: 0 of B with transB = 1, else 1; the other way round for a constant A. MatMul: columns of a
     constant B, rows of a constant A; of batched ones only if ``batches``.
     """
-    if rank < 2:
+    if rank < 2 or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None
     if node.op_type == "Conv":
         return 0
