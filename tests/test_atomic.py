@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -70,3 +72,11 @@ def test_long_names(tmp_path):
     path = tmp_path / ("x" * 250)
     atomic.write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_standard_output_goes_on_even_if_it_is_a_file(tmp_path):
+    code = "from trt_int8 import atomic; print('before', flush=True); atomic.write_text('/dev/stdout', 'x'); print('after')"
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "before\nxafter\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -10,24 +10,32 @@ from pathlib import Path
 from trt_int8.errors import OutputError
 
 
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
     """Replace ``path`` by ``data`` in one step.
 
     The data goes to a temporary file beside ``path``, is flushed to the disk, and takes the name by
     ``os.replace``. On any failure, Ctrl-C included, ``path`` is as it was and no temporary file stays.
-    What is no regular file (a pipe, /dev/stdout) is written to instead.
+    What is no regular file (a pipe, a device, /dev/stdout) is written to instead.
 
     Raises:
         OutputError: the folder is missing or cannot be written, the disk is full, …
     """
     target = Path(path)
     try:
-        # Write through a link instead of replacing the link itself.
-        target = target.resolve() if target.is_symlink() else target
+        if str(path) in _STANDARD:
+            # Opened by its name it would start at the beginning of the file that a shell has behind it.
+            with os.fdopen(os.dup(_STANDARD[str(path)]), "wb") as stream:
+                stream.write(data)
+            return
         if target.exists() and not target.is_file() and not target.is_dir():
             target.write_bytes(data)
-        else:
-            _replace(target, data)
+            return
+        # Write through a link instead of replacing the link itself.
+        target = target.resolve() if target.is_symlink() else target
+        _replace(target, data)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {_advice(target, error)}") from error
 
