@@ -9,7 +9,6 @@ from pathlib import Path
 
 from trt_int8.errors import OutputError
 
-
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
