@@ -16,10 +16,8 @@ from trt_int8.quantization.migration import cache_from_qdq, migrate
 from trt_int8.ranges import CalibrationCache
 from trt_int8.report import PrecisionReport
 
-
-def floor(model):
-    """The lowest SQNR in dB. Random attention is nearly uniform: of the 127 codes for [0, 1] it uses a few."""
-    return 5 if any(node.op_type == "Softmax" for node in model.graph.node) else 15
+#: In dB. The lowest of 800 networks was 24 without attention; random attention has less to hold on to.
+FLOOR = 15
 
 
 QUICK = settings(
@@ -53,7 +51,7 @@ def test_quantized_it_computes_nearly_the_same(model, placement):
     assert check_findings(result.model, placement) == []
     assert not [entry for entry in result.skipped if "zero" not in entry.reason]
     (difference,) = evaluate(model, result.model, batches(model)).outputs.values()
-    assert difference.sqnr_db > floor(model)
+    assert difference.sqnr_db > FLOOR
 
 
 def check_findings(model, placement):
@@ -86,7 +84,7 @@ def test_any_choice_of_nodes_quantizes(model, data):
     result = quantize(model, ranges(model), selection=Selection(exclude=tuple(excluded)))
     assert not set(result.nodes) & set(excluded)
     (difference,) = evaluate(model, result.model, batches(model)).outputs.values()
-    assert difference.sqnr_db > floor(model)
+    assert difference.sqnr_db > FLOOR
 
 
 @pytest.mark.parametrize("placement", sorted(PLACEMENTS))

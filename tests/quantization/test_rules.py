@@ -200,6 +200,14 @@ def softmax_range(make_model, rng, placement):
     assert scale(result.model, "pv", 1) == np.float32(2 / 127)
 
 
+def test_softmax_spread_over_many_tokens_keeps_its_range(make_model):
+    result = quantized(attention(make_model), PLACEMENTS["tensorrt"], p=0.1, d=0.1)
+    assert scale(result.model, "pv") == np.float32(0.1 / 127)
+    assert result.notes == (
+        "softmax: its values reach 0.1, too little for the range [0, 1]; the calibrated one is used",
+    )
+
+
 @rule("matmul-activations")
 def matmul_activations(make_model, rng, placement):
     result = quantized(attention(make_model), placement)

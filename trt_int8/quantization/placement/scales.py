@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from trt_int8.calibration.ties import PASSING
+from trt_int8.model.graph import label
 from trt_int8.quantization.placement.draft import Draft
 from trt_int8.ranges.ranges import TensorRange
+
+#: Softmax values below this keep their calibrated range: [0, 1] would leave them less than 16 of 127 codes.
+SPREAD = 1 / 8
 
 
 def concat(draft: Draft) -> None:
@@ -24,14 +28,26 @@ def passing(draft: Draft) -> None:
 
 
 def softmax(draft: Draft) -> None:
-    """[0, 1] for a Softmax that reaches a MatMul, directly or through operators that only move values."""
+    """[0, 1] for a Softmax that reaches a MatMul, directly or through operators that only move values.
+
+    Where calibration saw small values only (attention spread over many tokens), [0, 1] would leave them a few
+    codes or none: the calibrated range stays. docs/placement.md has the figures.
+    """
     for node in draft.nodes:
         if node.op_type != "Softmax":
             continue
         reached = _moved(node.output[0], draft)
-        if any(
-            use.node.op_type == "MatMul" for name in reached for use in draft.index.consumers.get(name, ())
+        if not any(
+            u.node.op_type == "MatMul" for name in reached for u in draft.index.consumers.get(name, ())
         ):
+            continue
+        calibrated = draft.ranges.get(node.output[0])
+        if calibrated is not None and 0 < calibrated.amax < SPREAD:
+            draft.notes.append(
+                f"{label(node)}: its values reach {calibrated.amax:.3g}, too little for the range [0, 1]; "
+                "the calibrated one is used"
+            )
+        else:
             draft.fixed.update(dict.fromkeys(reached, TensorRange(1.0, source="values of Softmax")))
 
 
