@@ -29,7 +29,7 @@ from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.model.shapes import Shapes, resolve_shapes
 from trt_int8.outputs import check_outputs
-from trt_int8.quantization.placement import placement_for
+from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
@@ -85,6 +85,7 @@ def build_engine(
     cache: str | os.PathLike[str] | None = None,
     reuse_cache: bool = False,
     device: Device | None = None,
+    placement: str | Placement | None = None,
     tell: Callable[[str], None] = _logger.info,
 ) -> BuildResult:
     """Build an INT8 engine and report which layers got INT8.
@@ -116,6 +117,8 @@ def build_engine(
         implicit: what the builder may do on the implicit route.
         cache, reuse_cache, device: of the implicit route's calibrator, see
             `trt_int8.implicit.callbacks.CalibratorCallbacks`.
+        placement: where Q/DQ pairs go on the explicit route, see `trt_int8.quantization.quantize`; None: what
+            fits the TensorRT that builds.
         tell: gets lines for people while the build goes on.
 
     Raises:
@@ -166,8 +169,8 @@ def build_engine(
     _refuse_implicit_only(route, cache, replace(options, shapes=None, batch_size=None))
     calibration = None if batches is None else calibrate(loaded, batches, algorithm=algorithm)
     ranges = ranges if calibration is None else calibration.ranges
-    placement = placement_for(route.tensorrt.flavor)
-    quantized = None if ranges is None else quantize(loaded, ranges, placement=placement)
+    rules = placement_for(route.tensorrt.flavor) if placement is None else placement
+    quantized = None if ranges is None else quantize(loaded, ranges, placement=rules)
     with BuildLog(log_path) as record:
         plan = build_explicit(
             loaded if quantized is None else quantized.model,

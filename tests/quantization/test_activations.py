@@ -63,7 +63,11 @@ def index(make_model, rng, nodes, **more):
             [conv("x", "w", "a", "conv1"), *nodes, conv("r", "w", "y", "conv2")],
             inputs={"x": [1, C, 8, 8]},
             outputs=["y"],
-            weights={"w": weight(rng, C, C, 3, 3), **{k: np.float32(v) for k, v in CONSTANTS.items()}, **more},
+            weights={
+                "w": weight(rng, C, C, 3, 3),
+                **{k: np.float32(v) for k, v in CONSTANTS.items()},
+                **more,
+            },
         )
     )
 
@@ -82,7 +86,11 @@ def test_every_node_of_the_form_is_found(make_model, rng, form):
     [
         [conv("a", "w", "b", "c"), op("Add", "a b", "r")],  # residual
         [op("Mul", "a a", "r")],  # a square
-        [op("GlobalAveragePool", "a", "g"), op("Conv", "g v", "e"), op("Mul", "a e", "r")],  # a gate of another kind
+        [
+            op("GlobalAveragePool", "a", "g"),
+            op("Conv", "g v", "e"),
+            op("Mul", "a e", "r"),
+        ],  # a gate of another kind
         [op("Mul", "a half", "h"), op("Add", "a h", "r")],
     ],
 )

@@ -454,3 +454,18 @@ def test_placements():
 def test_unknown_placement(lenet_path):
     with pytest.raises(QuantizationError, match="no placement 'trt'; choose tensorrt or rtx"):
         quantize(lenet_path, ranges(data=1.0), placement="trt")
+
+
+def test_a_build_takes_the_placement_of_what_builds(make_model, rng, tmp_path):
+    from trt_int8.build import build_engine
+
+    model = make_model(
+        [conv("x", "w", "a", "conv"), op("ConvTranspose", "a v", "y", "up", strides=[2, 2])],
+        inputs=X,
+        outputs=["y"],
+        weights={**conv_weights(rng, "w"), "v": weight(rng, C, C, 2, 2)},
+    )
+    amax = ranges(x=2.0, a=2.0)
+    assert build_engine(model, tmp_path / "e", ranges=amax).quantized.nodes == ("conv",)
+    chosen = build_engine(model, tmp_path / "e", ranges=amax, placement="tensorrt")
+    assert chosen.quantized.nodes == ("conv", "up")

@@ -22,6 +22,11 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
 )
 @options.algorithm
 @click.option(
+    "--placement",
+    type=click.Choice(["tensorrt", "rtx"]),
+    help="Rules for Q/DQ pairs on the explicit route [default: those of the TensorRT that builds].",
+)
+@click.option(
     "--mode",
     type=click.Choice(["auto", "implicit", "explicit"]),
     default="auto",
@@ -39,6 +44,7 @@ def build(
     log: str | None,
     target: str | None,
     algorithm: str,
+    placement: str | None,
     mode: str,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
@@ -82,6 +88,7 @@ def build(
         implicit=implicit.options(),
         cache=implicit.calibration_cache,
         reuse_cache=implicit.reuse_cache,
+        placement=placement,
         tell=click.echo,
         shapes=profile,
         rename_dims=shapes.rename_dims,

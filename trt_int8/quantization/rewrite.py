@@ -83,8 +83,7 @@ class QdqWriter:
         del graph.node[:]
         graph.node.extend(rewritten)
         graph.initializer.extend(self._initializers)
-        for tensor in {tensor for tensor, _ in self._weights}:
-            self._drop_if_unread(tensor)
+        self._drop_unread({tensor for tensor, _ in self._weights})
 
     def _dequantize(
         self,
@@ -109,20 +108,19 @@ class QdqWriter:
     def _insert(self, before: onnx.NodeProto, node: onnx.NodeProto) -> None:
         self._before.setdefault(before.output[0], []).append(node)
 
-    def _drop_if_unread(self, tensor: str) -> None:
-        """Remove a constant that nothing reads any more, and what it was made of."""
+    def _drop_unread(self, candidates: set[str]) -> None:
+        """Remove those of the constants that nothing reads any more, and what they were made of."""
         graph = self._model.graph
-        index = GraphIndex(self._model)
-        if tensor in index.consumers or tensor in index.outputs or tensor in index.used_in_bodies:
-            return
-        for entries in (graph.initializer, graph.input):
-            for entry in [entry for entry in entries if entry.name == tensor]:
-                entries.remove(entry)
-        for node in [node for node in graph.node if list(node.output) == [tensor]]:
-            inputs = [name for name in node.input if name]
-            graph.node.remove(node)
-            for name in inputs:
-                self._drop_if_unread(name)
+        while candidates:
+            index = GraphIndex(self._model)
+            unread = candidates - {*index.consumers, *index.outputs, *index.used_in_bodies}
+            for entries in (graph.initializer, graph.input):
+                for entry in [entry for entry in entries if entry.name in unread]:
+                    entries.remove(entry)
+            made = [node for node in graph.node if len(node.output) == 1 and node.output[0] in unread]
+            candidates = {name for node in made for name in node.input if name}
+            for node in made:
+                graph.node.remove(node)
 
     def _parameters(self, tensor: str, scale: npt.NDArray[np.float32], element: int) -> tuple[str, str]:
         names = self._names.fresh(f"{tensor}_scale"), self._names.fresh(f"{tensor}_zero_point")
