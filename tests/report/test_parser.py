@@ -8,7 +8,6 @@ import pytest
 from trt_int8.errors import ReportError
 from trt_int8.report import PrecisionReport
 from trt_int8.report.kernel_names import kernel_type
-from trt_int8.report.messages import version
 from trt_int8.report.prefixes import PREFIX, level
 
 LOGS = Path(__file__).parent / "logs"
@@ -288,14 +287,6 @@ def test_a_runner_without_end_stays_bounded():
     lines += ["Engine Layer Information:", "Layer(X): conv, Tactic: 0x02, x (Half[1]) -> y (Half[1])"]
     (layer,) = PrecisionReport.from_lines(lines).last.layers
     assert [candidate.best_time_ms for candidate in layer.candidates] == [0.25]
-
-
-@pytest.mark.parametrize(
-    ("printed", "expected"),
-    [("8.5.2", "8.5.2"), ("8001", "8.0.1"), ("8502", "8.5.2"), ("101600", "10.16.0"), ("110401", "11.4.1")],
-)
-def test_versions(printed, expected):
-    assert version(printed) == expected
 
 
 @pytest.mark.parametrize(

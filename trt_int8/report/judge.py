@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from trt_int8.report.decoding import text
 from trt_int8.report.flow import findings
 from trt_int8.report.fusion import fused_nodes, guess_op
 from trt_int8.report.kernels import kind
@@ -13,7 +14,7 @@ from trt_int8.report.observed import Observed
 from trt_int8.report.precision import precision
 from trt_int8.report.reasons import Reasoner
 from trt_int8.report.records import Build, Layer, Warnings
-from trt_int8.report.tuning import Kept, text
+from trt_int8.report.tuning import Kept
 
 
 def judge(seen: Observed, *, network: Network | None = None, cached: Collection[str] | None = None) -> Build:
@@ -40,6 +41,7 @@ def judge(seen: Observed, *, network: Network | None = None, cached: Collection[
         nodes=judge_nodes(layers, ops or _guessed(layers)),
         findings=findings(layers),
         tensorrt=seen.tensorrt,
+        product=seen.product,
         status="complete" if seen.complete else "incomplete",
         first_line=seen.first_line,
         last_line=seen.last_line,

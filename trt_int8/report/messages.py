@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
+from trt_int8.report.decoding import text
 from trt_int8.report.layer_text import read_detailed, read_one_line
 from trt_int8.report.network_messages import NetworkMessages
 from trt_int8.report.observed import Observed, Reading
 from trt_int8.report.records import Evidence, Layer
 from trt_int8.report.scale_messages import ScaleMessages
-from trt_int8.report.tuning import text
 from trt_int8.report.tuning_messages import TuningMessages
+from trt_int8.report.versions import said_version
 
 #: Reads a message with its line number; False means "not mine".
 Handler = Callable[[bytes, int], object]
 
-_VERSION = re.compile(rb"TensorRT version: ([\d.]+)|\[TensorRT v(\d+)\]")
 #: What stands before and behind the name of a layer whose constraint could not be met.
 _CONSTRAINED = (
     (b"o implementation of layer ", b" obeys the requested constraints"),
@@ -90,6 +89,7 @@ class Messages:
             b"ONNX I": self._header,
             b"&&&& R": self._running,
             b"Tensor": self._version,
+            b"trt_in": self._ours,
         }
 
     def ignore(self, message: bytes, number: int) -> None:
@@ -149,10 +149,14 @@ class Messages:
         return self._version(message, number)
 
     def _version(self, message: bytes, number: int) -> bool:
-        found = _VERSION.search(message)
-        if found:
-            self.reading.build.tensorrt = version(text(found.group(1) or found.group(2)))
-        return found is not None
+        said = said_version(message)
+        if said:
+            self.reading.build.product, self.reading.build.tensorrt = said
+        return said is not None
+
+    def _ours(self, message: bytes, number: int) -> bool:
+        """``trt_int8: building with TensorRT-RTX 1.7.1.116 for sm89``: what `trt-int8 build` writes first."""
+        return message.startswith(b"trt_int8: building with ") and self._running(message, number)
 
     def _close(self, last_line: int) -> None:
         reading, build = self.reading, self.reading.build
@@ -165,7 +169,7 @@ class Messages:
             self._ready.append(build)
             self._builds += 1
             self.finished = True
-        reading.build = Observed(first_line=last_line + 1, tensorrt=build.tensorrt)
+        reading.build = Observed(first_line=last_line + 1, tensorrt=build.tensorrt, product=build.product)
         reading.kept, self._section = None, None
         reading.tuned = reading.calibrating = self._broken = False
         self._network.node_key = b"\n"
@@ -239,13 +243,3 @@ def _constrained(message: bytes) -> bytes | None:
         if found and closing:
             return layer
     return None
-
-
-def version(printed: str) -> str:
-    """``8.5.2`` as it is; NV_TENSORRT_VERSION: 8502 → 8.5.2, 101600 → 10.16.0."""
-    if "." in printed or not printed.isdigit():
-        return printed.strip(".")
-    number = int(printed[:9])
-    if number >= 100_000:
-        return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
-    return f"{number // 1000}.{number // 100 % 10}.{number % 100}"

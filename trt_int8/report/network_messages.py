@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from trt_int8.report.decoding import text
 from trt_int8.report.layer_text import onnx_nodes
 from trt_int8.report.network import NetworkNode
 from trt_int8.report.observed import Reading
 from trt_int8.report.records import Evidence
-from trt_int8.report.tuning import text
 
 _METADATA = re.compile(rb"ForeignNode (.*) metadata: ?(.*)$", re.DOTALL)
 

@@ -24,6 +24,7 @@ class Observed:
     first_line: int = 1
     last_line: int = 1
     tensorrt: str | None = None
+    product: str | None = None
     layers: list[Layer] = field(default_factory=list)
     complete: bool = False
     nodes: dict[str, NetworkNode] = field(default_factory=dict)

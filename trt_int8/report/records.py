@@ -130,12 +130,17 @@ class Findings:
 
 @dataclass(frozen=True)
 class Build:
-    """One engine: its layers in order, its ONNX nodes, and what was said on the way."""
+    """One engine: its layers in order, its ONNX nodes, and what was said on the way.
+
+    ``tensorrt`` is the version of ``product``, which is ``TensorRT`` or ``TensorRT-RTX``; both are None where
+    the source does not say.
+    """
 
     layers: tuple[Layer, ...] = ()
     nodes: tuple[Node, ...] = ()
     findings: Findings | None = None
     tensorrt: str | None = None
+    product: str | None = None
     status: str = "incomplete"
     first_line: int = 1
     last_line: int = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from trt_int8.report.decoding import number_in, text
 from trt_int8.report.observed import Reading
 from trt_int8.report.records import Calibration, Evidence
-from trt_int8.report.tuning import number_in, text
 
 _MISSING = re.compile(rb"Missing scale and zero-point for tensor (.*?), expect fall back")
 _SCALE = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from trt_int8.report.records import Build, Candidate, Findings, Layer, Node, Reason, Tensor
@@ -10,7 +11,7 @@ from trt_int8.report.records import Build, Candidate, Findings, Layer, Node, Rea
 SCHEMA = 1
 
 
-def builds_to_dict(builds: tuple[Build, ...]) -> dict[str, Any]:
+def builds_to_dict(builds: Sequence[Build]) -> dict[str, Any]:
     """The whole document."""
     return {"schema": SCHEMA, "builds": [build_to_dict(build) for build in builds]}
 
@@ -20,6 +21,7 @@ def build_to_dict(build: Build) -> dict[str, Any]:
     calibration = build.calibration
     return {
         "tensorrt": build.tensorrt,
+        "product": build.product,
         "status": build.status,
         "source": {"first_line": build.first_line, "last_line": build.last_line},
         "layers": [_layer(layer) for layer in build.layers],

@@ -6,11 +6,11 @@ is thrown away.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from trt_int8.report.decoding import number_in, text
 from trt_int8.report.formats import combination
 from trt_int8.report.kernel_names import kernel_type
 from trt_int8.report.records import Candidate
@@ -237,17 +237,3 @@ def _time(line: bytes) -> float | None:
     at = max(line.rfind(b"Time: "), line.rfind(b"time "))
     time = number_in(line[at + 5 :]) if at >= 0 else None
     return time if time is not None and 0 < time < 1e30 else None
-
-
-def number_in(digits: bytes) -> float | None:
-    """A printed number; None if it is none, or not finite."""
-    try:
-        number = float(digits)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def text(data: bytes) -> str:
-    """What the log says; bytes that are no UTF-8 become replacement characters."""
-    return data.decode("utf-8", errors="replace")

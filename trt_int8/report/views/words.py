@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 def headline(build: Build) -> str:
     """One sentence with the answer."""
-    engine = f"TensorRT {build.tensorrt}: " if build.tensorrt else ""
+    engine = f"{build.product or 'TensorRT'} {build.tensorrt}: " if build.tensorrt else ""
     if build.status != "complete":
         known = f", {len(build.layers)} layers were tuned" if build.layers else ""
         return f"{engine}the build is incomplete (lines {build.first_line} to {build.last_line}){known}"
