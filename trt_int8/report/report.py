@@ -174,7 +174,7 @@ class PrecisionReport:
         """
         from trt_int8.report.views.html import render
 
-        return render(self)
+        return render(self.builds, source=self.source)
 
 
 def _is_json(path: str | os.PathLike[str]) -> bool:

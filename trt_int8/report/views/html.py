@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from trt_int8.dependencies import require
+from trt_int8.report.records import Build
+from trt_int8.report.schema import builds_to_dict
 from trt_int8.report.views.words import headline, remarks
 
-if TYPE_CHECKING:
-    from trt_int8.report.report import PrecisionReport
 
-
-def render(report: PrecisionReport) -> str:
+def render(builds: Sequence[Build], *, source: str) -> str:
     """The page. All names travel as JSON data and reach the document as text only.
 
     Raises:
@@ -21,14 +20,14 @@ def render(report: PrecisionReport) -> str:
     """
     jinja2 = require("jinja2", purpose="the HTML report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = resources.files("trt_int8.report.views").joinpath("page.html.j2").read_text(encoding="utf-8")
-    document = report.to_dict()
-    for entry, build in zip(document["builds"], report.builds, strict=True):
+    template = resources.files("trt_int8.report.views").joinpath("page.html.j2").read_text(encoding="utf-8")
+    document = builds_to_dict(builds)
+    for entry, build in zip(document["builds"], builds, strict=True):
         entry["headline"] = headline(build)
         entry["remarks"] = remarks(build)
         for layer, record in zip(entry["layers"], build.layers, strict=True):
             layer["line"] = record.line
-    page: str = environment.from_string(source).render(source=report.source, data=_embedded(document))
+    page: str = environment.from_string(template).render(source=source, data=_embedded(document))
     return page
 
 
