@@ -1,6 +1,8 @@
 """``trt-int8 report`` as a user meets it."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,69 @@ def test_errors_name_what_is_wrong(run, arguments, code, words):
     result = run(*arguments, code=code)
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "model.onnx",
+            b"\x08\x08\x12\x0cbackend-test:\n\n\x01x\n",
+            "is an ONNX model, which goes to --model",
+        ),
+        (
+            "x.cache",
+            b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n",
+            "calibration cache, which goes to --cache",
+        ),
+        ("x", b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n", "calibration cache, which goes to --cache"),
+        ("x.engine", b"ftrt\x00\x01\n", "is an engine"),
+        ("x.json", b'[{"count": 1}]', "a profile goes to --profile"),
+        ("empty.log", b"", "is empty"),
+        ("blank.log", b"\n\r\n", "is empty"),
+        ("other.log", b"INFO: started\nINFO: done\n", "no line in it is one of TensorRT's"),
+    ],
+)
+def test_files_that_are_no_log(run, tmp_path, name, content, words):
+    file = tmp_path / name
+    file.write_bytes(content)
+    result = run(file, code=1)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert str(file) in line
+    assert words in line
+    assert "give the verbose log of a build" in line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /dev/null")
+def test_dev_null_is_no_log(run):
+    assert "/dev/null is empty" in run("/dev/null", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[V] [TRT] Total Scratch Memory: 0",
+        "--------------- Timing Runner: c (CaskConvolution)",
+        "Parsing node: c [Conv]",
+        "Missing scale and zero-point for tensor x, expect fall back to non-int8 implementation",
+        "&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec",
+    ],
+)
+def test_a_log_that_was_cut_off_early_is_a_log(run, tmp_path, line):
+    log = tmp_path / "cut.log"
+    log.write_text(f"something before\n{line}\n")
+    assert "the build is incomplete" in run(log).stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_log_from_a_pipe(run, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(QDQ.read_bytes()))
+    writer.start()
+    assert run(pipe).stdout == run(QDQ).stdout
+    writer.join()
 
 
 def test_a_gate_on_a_build_that_was_cut_off_fails(run, tmp_path):

@@ -164,7 +164,7 @@ class Messages:
         self._end_section()
         build.candidates, build.reformats = reading.kept or passed
         build.complete = bool(build.layers) and not self._broken
-        build.last_line = last_line
+        build.last_line, build.tuned = last_line, reading.tuned
         if not self._builds or self._says_something():
             self._ready.append(build)
             self._builds += 1

@@ -18,7 +18,8 @@ class Observed:
 
     ``rejected`` and ``constrained`` map layer names, ``missing`` and ``scales`` tensor names, to the line
     that says so. ``myelin_nodes`` maps ForeignNode layers to the ONNX nodes inside; ``registered`` maps
-    TensorRT's layer names to the ONNX node each was made for.
+    TensorRT's layer names to the ONNX node each was made for. ``prefixed``: a line began as loggers of TensorRT
+    begin theirs. ``tuned``: a line about tuning occurred.
     """
 
     first_line: int = 1
@@ -43,6 +44,25 @@ class Observed:
     calibration: Calibration | None = None
     verbose: bool = False
     unrecognized: int = 0
+    prefixed: bool = False
+    tuned: bool = False
+
+    @property
+    def is_a_log(self) -> bool:
+        """Whether anything at all was recognized as a line of TensorRT."""
+        return bool(
+            self.prefixed
+            or self.tuned
+            or self.layers
+            or self.nodes
+            or self.missing
+            or self.rejected
+            or self.scales
+            or self.constrained
+            or self.calibration
+            or self.precision_flags
+            or self.tensorrt
+        )
 
     def warn(self, text: str, line: int) -> None:
         """Keep a warning with the first line it occurred on."""

@@ -33,6 +33,8 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
             if not line.startswith(prefix):
                 prefix, start, reading.severity = _prefix(line)
                 key, loud = slice(start, start + 6), reading.severity in ("W", "E")
+                if start:
+                    reading.build.prefixed = True
             handler = find(line[key])
             if handler is longer:
                 # trtexec's own "[V] " is the beginning of TensorRT's "[V] [TRT] ".

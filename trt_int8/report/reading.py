@@ -24,9 +24,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
     """
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
-            file.seek(0)
-            yield from split_lines(_decoded(file, start))
+            yield from split_lines(_decoded(file, file.peek(4)[:4]))
     except (OSError, EOFError, zlib.error) as error:
         detail = getattr(error, "strerror", None) or error
         raise ReportError(f"cannot read the log {path}: {detail}") from error

@@ -14,10 +14,12 @@ from trt_int8.errors import ReportError
 from trt_int8.report.judge import judge
 from trt_int8.report.layer_information import read_layer_information, read_profile, with_times
 from trt_int8.report.network import Network
+from trt_int8.report.observed import Observed
 from trt_int8.report.parser import observe
 from trt_int8.report.reading import read_lines, split_lines
 from trt_int8.report.records import Build
 from trt_int8.report.schema import builds_to_dict
+from trt_int8.report.strangers import no_log
 
 
 class PrecisionReport:
@@ -76,7 +78,7 @@ class PrecisionReport:
         ['conv1', 'conv2', 'ip1', 'ip2']
 
         Raises:
-            ReportError: the file cannot be read.
+            ReportError: the file cannot be read, or holds no line of TensorRT.
         """
         return cls(cls.stream(path, model=model, cache=cache), source=str(path))
 
@@ -87,9 +89,13 @@ class PrecisionReport:
         model: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> Iterator[Build]:
-        """The builds of a log, one at a time: memory is bounded by the largest of them."""
+        """The builds of a log, one at a time: memory is bounded by the largest of them.
+
+        Raises:
+            ReportError: while it is read: the file cannot be read, or holds no line of TensorRT.
+        """
         network, cached = _network(model), _scales(cache)
-        return map(partial(judge, network=network, cached=cached), observe(read_lines(path)))
+        return map(partial(judge, network=network, cached=cached), _builds(path))
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
@@ -177,8 +183,26 @@ class PrecisionReport:
         return render(self.builds, source=self.source)
 
 
+def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:
+    """What each build of a log said; an error where nothing in the file is TensorRT's."""
+    unknown: list[Observed] | None = []
+    for seen in observe(read_lines(path)):
+        if unknown is not None:
+            unknown.append(seen)
+            if not seen.is_a_log:
+                continue
+            yield from unknown
+            unknown = None
+        else:
+            yield seen
+    if unknown is not None:
+        raise ReportError(no_log(path))
+
+
 def _is_json(path: str | os.PathLike[str]) -> bool:
     try:
+        if not Path(path).is_file() and Path(path).exists():
+            return False  # a pipe can be read once only
         with Path(path).open("rb") as file:
             start = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError as error:

@@ -1,0 +1,40 @@
+"""Files that are no log: what they seem to be, and what to give instead."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_WANTED = (
+    "give the verbose log of a build (trtexec --verbose, trt.Logger.VERBOSE, trt-int8 build), or layer "
+    "information in JSON (trtexec --exportLayerInfo)"
+)
+
+
+def no_log(path: str | os.PathLike[str]) -> str:
+    """The message for a file in which no line is TensorRT's."""
+    start = _start(path)
+    if start is not None and not start.strip():
+        return f"{path} is empty; {_WANTED}"
+    return f"{path} is no build log: {_guess(path, start or b'')}{_WANTED}"
+
+
+def _guess(path: str | os.PathLike[str], start: bytes) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        return "it is an ONNX model, which goes to --model, beside the log; "
+    if start.startswith(b"TRT-") or suffix == ".cache":
+        return "it is a calibration cache, which goes to --cache, beside the log; "
+    if start.startswith((b"ftrt", b"ptrt")) or suffix in (".engine", ".plan", ".trt"):
+        return "it is an engine; "
+    if start.lstrip().startswith(b"[") and suffix == ".json":
+        return "it is a list in JSON; a profile goes to --profile, beside a log or layer information; "
+    return "no line in it is one of TensorRT's; "
+
+
+def _start(path: str | os.PathLike[str]) -> bytes | None:
+    """The first bytes; None where they cannot be read again (a pipe)."""
+    if not Path(path).is_file():
+        return b"" if os.fspath(path) == os.devnull else None
+    with Path(path).open("rb") as file:
+        return file.read(256)
