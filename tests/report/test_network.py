@@ -34,6 +34,21 @@ def test_a_dequantized_value_is_seen_through_operators_that_move_data():
     assert not network.is_quantized_next("xr")
 
 
+def test_quantized_next_is_seen_through_operators_that_move_data():
+    def network(*nodes):
+        model = helper.make_model(helper.make_graph(nodes, "g", [], [], []))
+        return Network.from_model(model)
+
+    flatten = helper.make_node("Flatten", ["p"], ["f"], name="flatten")
+    quantize = helper.make_node("QuantizeLinear", ["f", "s"], ["q"], name="q")
+    assert network(flatten, quantize).is_quantized_next("p")
+    assert not network(flatten).is_quantized_next("p")  # the graph's output, in float
+    relu = helper.make_node("Relu", ["f"], ["r"], name="relu")
+    assert not network(flatten, quantize, relu).is_quantized_next("p")
+    loop = helper.make_node("Identity", ["f"], ["p"], name="loop")
+    assert not network(flatten, loop, relu).is_quantized_next("p")
+
+
 def test_unnamed_nodes_are_called_as_tensorrt_calls_them():
     assert "node_of_r" in Network.from_model(model()).ops
 

@@ -120,9 +120,21 @@ class Network:
         return False
 
     def is_quantized_next(self, tensor: str) -> bool:
-        """Whether every reader of ``tensor`` quantizes it."""
-        readers = self.consumers.get(tensor, ())
-        return bool(readers) and all(node.op == "QuantizeLinear" for node in readers)
+        """Whether every reader of ``tensor`` quantizes it, at once or behind operators that only move data."""
+        readers = list(self.consumers.get(tensor, ()))
+        if not readers:
+            return False
+        seen: set[str] = set()
+        while readers:
+            node = readers.pop()
+            if node.op == "QuantizeLinear" or node.name in seen:
+                continue
+            seen.add(node.name)
+            following = [each for output in node.outputs for each in self.consumers.get(output, ())]
+            if node.op not in COMMUTING_OPS or not following or len(seen) > _DEEPEST:
+                return False
+            readers += following
+        return True
 
 
 def names(tensors: Iterable[str]) -> str:
