@@ -46,6 +46,13 @@ def test_formats_to_the_terminal_and_to_a_file(run, tmp_path, form, begins):
     assert target.read_text(encoding="utf-8").replace("\r\n", "\n") == out.replace("\r\n", "\n")
 
 
+def test_nothing_is_wrapped_where_the_output_is_no_terminal(run):
+    rows = [line for line in run(AXIS).stdout.splitlines() if line.startswith("ip1 ")]
+    assert len(rows) == 1
+    assert "MaxRounCast_myl0_7  mixed: reads Int8" in rows[0]
+    assert rows[0].endswith("has this effect")
+
+
 def test_gate_names_the_offenders_and_exits_with_1(run):
     result = run(AXIS, "--require", "ip*", "--min-int8", "0.9", code=1)
     assert result.stdout.startswith("3 of 4 nodes")

@@ -73,7 +73,7 @@ def test_json_says_what_the_records_say(lenet):
 
 
 def test_text_leads_with_the_answer(lenet):
-    lines = lenet.to_text(width=200).splitlines()
+    lines = lenet.to_text(width=None).splitlines()
     assert lines[0] == "3 of 4 nodes that multiply run in INT8"
     rows = {line.split()[0]: line for line in lines[2:]}
     assert "weight_dequantized" in rows["ip1"]
@@ -81,6 +81,69 @@ def test_text_leads_with_the_answer(lenet):
     assert any(
         line.startswith("10 kernels: 9 compute (3 fp32, 3 int8, 2 int8_io, 1 weight_dequantized)")
         for line in lines
+    )
+
+
+def test_text_at_80_columns_loses_nothing(lenet):
+    text = lenet.to_text(width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    joined = "".join(line.strip() for line in text.splitlines())
+    for node in lenet.last.nodes:
+        for name in (node.node, *node.layers):
+            assert name in joined
+    # The reason that three nodes share is told once, at the one that multiplies.
+    assert text.count("mixed: reads Int8 but multiplies in float") == 1
+    assert "mixed: as for ip1" in text
+    lines = text.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("ip1 "))
+    assert "mixed: reads Int8" in "".join(lines[at : at + 3])
+
+
+def test_text_without_a_width_is_one_line_for_each_node():
+    long = "a_name_of_many_characters" * 20
+    lines = [f"[V] Parsing node: conv{index} [Conv]" for index in range(70)] + [
+        "[V] Engine Layer Information:"
+    ]
+    lines += [
+        f"Layer(CaskConvolution): conv{index} + {long}{index}, Tactic: 0x01, a{index} (Int8[1]) -> b{index} (Int8[1])"
+        for index in range(70)
+    ]
+    text = PrecisionReport.from_lines(lines).to_text(width=None).splitlines()
+    assert len(text) == 74  # headline, headings, nodes, two remarks
+    for index in range(70):
+        assert text[2 + index].startswith(f"conv{index} ")
+        assert text[2 + index].endswith(f"{long}{index}")
+
+
+def test_warnings_and_errors_say_what_they_are():
+    lines = [
+        "[W] [TRT] odd weights",
+        "[E] [TRT] bad things",
+        "[V] Engine Layer Information:",
+        "Layer(CaskConvolution): c, Tactic: 0x01, x (Float[1]) -> y (Float[1])",
+    ]
+    report = PrecisionReport.from_lines(lines)
+    assert report.to_text().splitlines()[-2:] == [
+        "warning: odd weights (line 1)",
+        "error: bad things (line 2)",
+    ]
+    assert "- error: bad things (line 2)" in report.to_markdown()
+    (build,) = report.to_dict()["builds"]
+    assert build["warnings"]["other"][1] == {"line": 2, "text": "bad things"}
+
+
+def test_colours_only_where_asked_for(lenet):
+    assert "\x1b[" not in lenet.to_text()
+    coloured = lenet.to_text(width=80, color=True)
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == lenet.to_text(width=80)
+    assert "\x1b[1;32mint8\x1b[0m" in coloured
+
+
+def test_a_build_without_layers_says_what_to_do():
+    text = PrecisionReport.from_lines(["[I] [TRT] Detected 1 inputs"]).to_text(width=None)
+    assert text == (
+        "the build is incomplete (lines 1 to 1): no layer of an engine is in the log. If the build "
+        "succeeded, repeat it with a verbose log\n"
     )
 
 

@@ -97,7 +97,7 @@ def _view(result: PrecisionReport, form: str, *, terminal: bool) -> str:
         return result.to_markdown()
     if form == "html":
         return result.to_html()
-    width = shutil.get_terminal_size().columns if terminal else 100
+    width = shutil.get_terminal_size().columns if terminal else None
     return result.to_text(width=width, color=terminal and "NO_COLOR" not in os.environ)
 
 

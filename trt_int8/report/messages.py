@@ -228,7 +228,7 @@ class Messages:
         said = text(message.rstrip())
         if not said or said in self.reading.build.warnings:
             return
-        self.reading.build.warn(said, number)
+        self.reading.build.warn(said, number, error=self.reading.severity != "W")
         layer = _constrained(message)
         if layer is not None:
             self.reading.build.constrained.setdefault(text(layer), Evidence(number, said))

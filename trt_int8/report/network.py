@@ -120,7 +120,7 @@ class Network:
         return False
 
     def is_quantized_next(self, tensor: str) -> bool:
-        """Whether every reader of ``tensor`` quantizes it, at once or behind operators that only move data."""
+        """Whether every reader of ``tensor`` quantizes it, seen through operators that only move data."""
         readers = list(self.consumers.get(tensor, ()))
         if not readers:
             return False

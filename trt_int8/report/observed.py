@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trt_int8.report.network import NetworkNode
-from trt_int8.report.records import Calibration, Evidence, Layer
+from trt_int8.report.records import Calibration, Complaint, Evidence, Layer
 from trt_int8.report.tuning import Kept, Reformats, Tuning
 
 #: Distinct warnings kept per build; a log can repeat variants without end.
@@ -18,8 +18,8 @@ class Observed:
 
     ``rejected`` and ``constrained`` map layer names, ``missing`` and ``scales`` tensor names, to the line
     that says so. ``myelin_nodes`` maps ForeignNode layers to the ONNX nodes inside; ``registered`` maps
-    TensorRT's layer names to the ONNX node each was made for. ``prefixed``: a line began as loggers of TensorRT
-    begin theirs. ``tuned``: a line about tuning occurred.
+    TensorRT's layer names to the ONNX node each was made for. ``prefixed``: a line began as those of
+    TensorRT's loggers do. ``tuned``: a line about tuning occurred.
     """
 
     first_line: int = 1
@@ -37,7 +37,7 @@ class Observed:
     scales: dict[str, Evidence] = field(default_factory=dict)
     rejected: dict[str, list[tuple[str, Evidence]]] = field(default_factory=dict)
     constrained: dict[str, Evidence] = field(default_factory=dict)
-    warnings: dict[str, Evidence] = field(default_factory=dict)
+    warnings: dict[str, Complaint] = field(default_factory=dict)
     precision_flags: Evidence | None = None
     int8_enabled: bool | None = None
     explicit: Evidence | None = None
@@ -64,10 +64,10 @@ class Observed:
             or self.tensorrt
         )
 
-    def warn(self, text: str, line: int) -> None:
-        """Keep a warning with the first line it occurred on."""
+    def warn(self, text: str, line: int, *, error: bool) -> None:
+        """Keep a warning or error with the first line it occurred on."""
         if text not in self.warnings and len(self.warnings) < MOST_WARNINGS:
-            self.warnings[text] = Evidence(line, text)
+            self.warnings[text] = Complaint(line, text, error)
 
 
 @dataclass

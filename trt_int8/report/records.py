@@ -15,6 +15,13 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Complaint(Evidence):
+    """A warning, or an ``error``."""
+
+    error: bool = False
+
+
+@dataclass(frozen=True)
 class Tensor:
     """A tensor at a layer: ``dtype`` in our spelling (``int8``, ``fp16``, …), ``dims`` where printed."""
 
@@ -108,7 +115,7 @@ class Warnings:
     """Tensors without a scale, and every other warning or error, each once with its first line."""
 
     missing_scale: tuple[str, ...] = ()
-    other: tuple[Evidence, ...] = ()
+    other: tuple[Complaint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -154,8 +154,13 @@ class PrecisionReport:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
-    def to_text(self, *, width: int = 100, color: bool = False) -> str:
-        """The answer for people: per ONNX node first, then kernels, findings, warnings, calibration."""
+    def to_text(self, *, width: int | None = 100, color: bool = False) -> str:
+        """The answer for people: per ONNX node first, then kernels, findings, warnings, calibration.
+
+        Args:
+            width: wrap lines at this column and shorten long lists; None writes every node on one line.
+            color: with the control sequences of a terminal.
+        """
         from trt_int8.report.views.text import render
 
         return render(self.builds, width=width, color=color)

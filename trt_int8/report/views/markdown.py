@@ -42,5 +42,8 @@ def _build(build: Build) -> list[str]:
             )
         lines.append("")
     lines += [f"- {escape(remark)}" for remark in remarks(build)]
-    lines += [f"- line {warning.line}: {escape(warning.text)}" for warning in build.warnings.other[:20]]
+    lines += [
+        f"- {'error' if warning.error else 'warning'}: {escape(warning.text)} (line {warning.line})"
+        for warning in build.warnings.other[:20]
+    ]
     return [*lines, ""]

@@ -1,13 +1,14 @@
-"""The report for a terminal: the answer per ONNX node first."""
+"""The report as text: the answer per ONNX node first."""
 
 from __future__ import annotations
 
 import io
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS
@@ -15,50 +16,123 @@ from trt_int8.report.records import Build, Node
 from trt_int8.report.views.words import headline, printable, remarks, why
 
 _STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold red"}
-#: Beyond this many nodes, those in INT8 are only counted: the others are what a reader looks for.
+_HEADINGS = ("node", "op", "precision", "kernels", "why not INT8")
+#: On a terminal, beyond this many nodes, those in INT8 are only counted: the others are what a reader wants.
 _MOST_NODES = 60
 _MOST_WARNINGS = 10
-_LONGEST, _LONGEST_KERNEL = 400, 90
+#: What is longer is cut on a terminal: names of some fused layers go on for pages.
+_LONGEST = 400
+#: A cell that is longer pushes its own row to the right, and no other.
+_WIDEST = 48
+_INDENT = " " * 4
 
 
-def render(builds: Sequence[Build], *, width: int, color: bool) -> str:
-    """All builds as text, ``width`` columns wide, with terminal colours if ``color``."""
+def render(builds: Sequence[Build], *, width: int | None, color: bool) -> str:
+    """All builds as text, with terminal colours if ``color``.
+
+    With a ``width`` in columns, lines are wrapped and long lists shortened. Without one (files and pipes),
+    each node is one line with its whole names, for grep.
+    """
     out = io.StringIO()
     console = Console(
         file=out,
-        width=width,
+        width=width or 80,
         force_terminal=color,
         color_system="standard" if color else None,
         highlight=False,
         emoji=False,
         markup=False,
     )
+    page = _Page(console, width)
     for number, build in enumerate(builds, 1):
         if len(builds) > 1:
-            console.print(Text(f"build {number} of {len(builds)}", style="dim"))
-        _print(console, build)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+            page.sentence(f"build {number} of {len(builds)}", style="dim")
+        _print(page, build)
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-def _print(console: Console, build: Build) -> None:
-    console.print(Text(headline(build), style="bold"))
+@dataclass(frozen=True)
+class _Page:
+    """Lines of a console, wrapped at ``width`` if there is one."""
+
+    console: Console
+    width: int | None
+
+    def line(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def sentence(self, text: str, *, style: str = "", first: str = "") -> None:
+        """Wrapped at words; what follows the first line is indented."""
+        text = first + _flat(text)
+        lines = (
+            [text]
+            if self.width is None
+            else textwrap.wrap(text, max(20, self.width), subsequent_indent=_INDENT, break_on_hyphens=False)
+        )
+        for each in lines:
+            self.line(Text(each, style=style))
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns; the last one, a sentence, goes below its row where it does not fit beside it."""
+        rows = [[_flat(cell) for cell in row] for row in rows]
+        widths = [
+            min(_WIDEST, max(len(row[column]) for row in (headings, *rows)))
+            for column in range(len(headings) - 1)
+        ]
+        for row in (headings, *rows):
+            line = Text()
+            for cell, wide in zip(row, widths, strict=False):
+                line.append(cell, style=_STYLE.get(cell, ""))
+                line.append(" " * (wide - len(cell) + 2 if len(cell) < wide else 2))
+            last = row[-1]
+            if self.width is None or not last or len(line) + len(last) <= self.width:
+                self._folded(line + Text(last))
+            else:
+                self._folded(line)
+                self.sentence(last, first=_INDENT)
+
+    def _folded(self, line: Text) -> None:
+        """A row of names: cut at the edge of the terminal, continued below, nothing lost."""
+        line.rstrip()
+        if self.width is None or len(line) <= self.width:
+            self.line(line)
+            return
+        self.line(line[: self.width])
+        rest = line[self.width :]
+        step = max(20, self.width - len(_INDENT))
+        for start in range(0, len(rest), step):
+            self.line(Text(_INDENT) + rest[start : start + step])
+
+
+def _print(page: _Page, build: Build) -> None:
+    page.sentence(headline(build), style="bold")
+    whole = page.width is None
     if build.nodes:
-        shown = _shown(build.nodes)
+        shown = list(build.nodes) if whole else _shown(build.nodes)
         if shown:
-            console.print(_table(shown))
+            page.table(_HEADINGS, _rows(shown, whole=whole))
         hidden = Counter(node.precision for node in build.nodes) - Counter(node.precision for node in shown)
         if hidden:
             rest = ", ".join(f"{count} {precision}" for precision, count in sorted(hidden.items()))
-            console.print(Text(f"… and {rest} (all of them with --format json, csv or html)", style="dim"))
-    elif build.status != "complete":
-        console.print(_layer_table(build))
+            page.sentence(f"… and {rest} (all of them in a pipe, or with --format html)", style="dim")
+    elif build.status != "complete" and build.layers:
+        layers = build.layers if whole else build.layers[:_MOST_NODES]
+        page.table(
+            ("layer", "runner", "why not INT8"),
+            [(_cut(layer.name, whole), layer.type, why(layer)) for layer in layers],
+        )
+        if len(layers) < len(build.layers):
+            page.sentence(f"… and {len(build.layers) - len(layers)} more layers", style="dim")
     for remark in remarks(build):
-        console.print(Text(remark))
+        page.sentence(remark)
     for warning in build.warnings.other[:_MOST_WARNINGS]:
-        console.print(Text(_cell(f"line {warning.line}: {warning.text}"), style="yellow"))
-    if len(build.warnings.other) > _MOST_WARNINGS:
-        console.print(
-            Text(f"… and {len(build.warnings.other) - _MOST_WARNINGS} more warnings", style="yellow")
+        word = "error" if warning.error else "warning"
+        page.sentence(f"{word}: {_cut(warning.text, whole)} (line {warning.line})", style="yellow")
+    more = len(build.warnings.other) - _MOST_WARNINGS
+    if more > 0:
+        page.sentence(
+            f"… and {more} more warnings (all of them with --format json)",
+            style="yellow",
         )
 
 
@@ -70,31 +144,25 @@ def _shown(nodes: Sequence[Node]) -> list[Node]:
     return wanted[:_MOST_NODES]
 
 
-def _table(nodes: Sequence[Node]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("node", "op", "precision", "kernels", "why not INT8"):
-        table.add_column(heading, overflow="fold")
+def _rows(nodes: Sequence[Node], *, whole: bool) -> list[tuple[str, ...]]:
+    """A row for each node. On a terminal, nodes of one kernel give its reason once: where it multiplies."""
+    told: dict[tuple[tuple[str, ...], str], Node] = {}
+    for node in sorted(nodes, key=lambda node: node.op not in MULTIPLYING_OPS):
+        told.setdefault((node.layers, why(node)), node)
+    rows: list[tuple[str, ...]] = []
     for node in nodes:
-        table.add_row(
-            Text(_cell(node.node)),
-            Text(_cell(node.op or "")),
-            Text(node.precision, style=_STYLE.get(node.precision, "")),
-            Text(_cell(", ".join(node.layers), _LONGEST_KERNEL)),
-            Text(_cell(why(node))),
-        )
-    return table
+        reason = why(node)
+        first = told[node.layers, reason]
+        if node.reason is not None and first is not node and not whole:
+            reason = f"{node.reason.code}: as for {first.node}"
+        rows.append((node.node, node.op or "", node.precision, _cut(", ".join(node.layers), whole), reason))
+    return rows
 
 
-def _layer_table(build: Build) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("layer", "runner", "why not INT8"):
-        table.add_column(heading, overflow="fold")
-    for layer in build.layers[:_MOST_NODES]:
-        reason = "" if layer.reason is None else f"{layer.reason.code}: {layer.reason.text}"
-        table.add_row(Text(_cell(layer.name)), Text(_cell(layer.type)), Text(_cell(reason)))
-    return table
+def _cut(text: str, whole: bool) -> str:
+    return text if whole or len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _cell(content: str, longest: int = _LONGEST) -> str:
-    """What fits a terminal: names of some fused layers go on for pages."""
-    return printable(content if len(content) <= longest else content[: longest - 1] + "…")
+def _flat(text: str) -> str:
+    """One line without control characters."""
+    return printable(text).replace("\n", " ").replace("\t", " ")

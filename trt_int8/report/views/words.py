@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from trt_int8.report.kernels import MULTIPLYING_OPS
-from trt_int8.report.records import Build, Node
+from trt_int8.report.records import Build, Layer, Node
 from trt_int8.report.schema import int8_time_share, summary, times
 
 #: Control characters would reach the terminal; a log is not trusted that far.
@@ -21,8 +21,12 @@ def headline(build: Build) -> str:
     """One sentence with the answer."""
     engine = f"{build.product or 'TensorRT'} {build.tensorrt}: " if build.tensorrt else ""
     if build.status != "complete":
-        known = f", {len(build.layers)} layers were tuned" if build.layers else ""
-        return f"{engine}the build is incomplete (lines {build.first_line} to {build.last_line}){known}"
+        known = (
+            f"{len(build.layers)} layers were tuned, and the log ends before the engine's layer information"
+            if build.layers
+            else "no layer of an engine is in the log. If the build succeeded, repeat it with a verbose log"
+        )
+        return f"{engine}the build is incomplete (lines {build.first_line} to {build.last_line}): {known}"
     nodes = multiplying_nodes(build)
     compute = build.compute_layers
     if not nodes or all(node.precision == "unknown" for node in nodes):
@@ -41,20 +45,22 @@ def multiplying_nodes(build: Build) -> tuple[Node, ...]:
     return tuple(node for node in build.nodes if node.op in MULTIPLYING_OPS)
 
 
-def why(node: Node) -> str:
+def why(entry: Node | Layer) -> str:
     """``code: text``, or nothing."""
-    return "" if node.reason is None else printable(f"{node.reason.code}: {node.reason.text}")
+    return "" if entry.reason is None else printable(f"{entry.reason.code}: {entry.reason.text}")
 
 
 def remarks(build: Build) -> list[str]:
     """Counts, time, findings, calibration, missing scales: one sentence each."""
     counts = summary(build)
     by_precision = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_precision"].items()))
-    quantize = sum(layer.kind == "quantize" for layer in build.layers)
-    lines = [
-        f"{counts['layers']} kernels: {counts['compute_layers']} compute ({by_precision or 'none'}), "
-        f"{quantize} quantize, {counts['reformat_layers']} reformat"
-    ]
+    quantize, data = (sum(layer.kind == kind for layer in build.layers) for kind in ("quantize", "data"))
+    lines = []
+    if build.layers:
+        lines.append(
+            f"{counts['layers']} kernels: {counts['compute_layers']} compute ({by_precision or 'none'}), "
+            f"{quantize} quantize, {counts['reformat_layers']} reformat" + (f", {data} data" if data else "")
+        )
     share, spent = int8_time_share(build), times(build)
     if spent is not None and share is not None:
         lines.append(
