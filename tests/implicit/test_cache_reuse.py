@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 from stand_ins import CACHE, Calibrator, batch, calibrate
 
-from trt_int8.errors import CacheError, DataError
+from trt_int8.errors import CacheError, CalibrationError, DataError
 from trt_int8.streamer.host import HostDevice
 
 
@@ -181,3 +181,48 @@ def test_a_network_with_other_tensors_is_refused(cache):
     second = make([batch(0)], cache=cache)
     second.tensors = ("x", "conv2")
     assert "tensor names: gone 1 (conv1), new 1 (conv2)" in refused(second)
+
+
+def test_a_cache_that_tensorrt_does_not_take_is_no_reason_to_calibrate_on_one_batch(cache, model):
+    options = {"cache": cache, "model": model()}
+    calibrate(make([batch(0), batch(10), batch(20)], **options))
+    again = make([batch(0), batch(10), batch(20)], **options)
+    assert bytes(again.read_calibration_cache()) == CACHE
+    assert again.get_batch(["x"]) is None
+    again.write_calibration_cache(memoryview(CACHE.replace(b"3c008912", b"3c000000")))
+    assert cache.read_bytes() == CACHE
+    with pytest.raises(CalibrationError, match=r"did not take the calibration cache .*x\.cache.*delete"):
+        again.raise_if_failed()
+
+
+def test_a_cache_handed_back_as_it_is_stays(cache, model):
+    calibrate(make([batch(0)], cache=cache, model=model()))
+    again = make([batch(0)], cache=cache, model=model())
+    again.write_calibration_cache(again.read_calibration_cache())
+    again.raise_if_failed()
+    assert cache.read_bytes() == CACHE
+    assert again.summary().source == "cache"
+
+
+def test_without_a_sidecar_the_data_is_not_read(cache):
+    cache.write_bytes(CACHE)
+
+    def only_one():
+        yield batch(0)
+        raise AssertionError("more than the first batch was read")
+
+    calibrator = make(only_one(), cache=cache)
+    with pytest.warns(UserWarning, match="used as it is"):
+        assert calibrate(calibrator) == CACHE
+    calibrator.raise_if_failed()
+    assert calibrator.fingerprint is None  # nobody knows what it was made from
+
+
+def test_the_fingerprint_of_a_reused_cache_is_that_of_its_own_data(cache):
+    first = make([batch(0)], cache=cache)
+    calibrate(first)
+    other = make([batch(0, size=4)], cache=cache, reuse_cache=True)
+    with pytest.warns(UserWarning, match="reused"):
+        calibrate(other)
+    assert other.fingerprint == first.fingerprint
+    assert other.fingerprint.batch_size == 2

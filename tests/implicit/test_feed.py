@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trt_int8.errors import DataError
+from trt_int8.errors import CalibrationError, DataError
 from trt_int8.implicit.feed import Feed
 from trt_int8.model import InputSpec
 
@@ -144,3 +144,18 @@ def test_values_on_the_host_are_checked_against_the_model():
     batches = [{"x": np.full((2, 3, 8, 4), value, np.float32)} for value in (0, np.nan)]
     with pytest.raises(DataError, match=r"batch 1, input 'x', index \[0, 0, 0, 0\]: value is nan"):
         list(Feed(batches, specs=SPECS))
+
+
+def test_data_can_be_read_once():
+    feed = Feed([{"x": np.zeros((2, 3), np.float32)}] * 3)
+    assert len(list(feed)) == 3
+    with pytest.raises(CalibrationError, match="was read before"):
+        next(iter(feed))
+
+
+def test_data_on_the_device_is_not_read_for_a_hash_that_it_cannot_have():
+    def only_one():
+        yield {"x": OnDevice((2, 3))}
+        raise AssertionError("more than the first batch was read")
+
+    assert Feed(only_one()).data_id() is None

@@ -55,7 +55,7 @@ class Feed:
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
         self._first: Batch | None = None
         self._digest: int | None = 0
-        self._ended = False
+        self._started = self._ended = False
         self.read = 0
 
     @property
@@ -89,10 +89,13 @@ class Feed:
         """All batches; for one reader.
 
         Raises:
-            CalibrationError: there is no batch.
+            CalibrationError: there is no batch, or the data was read before.
             DataError: a batch does not fit the model, or is unlike the first one.
         """
+        if self._started:
+            raise CalibrationError("the calibration data was read before, and can be read once")
         first = self._peek()
+        self._started = True
         batch_size = self.batch_size
         kinds = {name: _kind(value, name) for name, value in first.items()}
         staged = {name: self._staged(name, *kind) for name, kind in kinds.items()}
@@ -117,6 +120,8 @@ class Feed:
 
         None for data on the device, which is not fetched back for this.
         """
+        if any(map(on_device, self._peek().values())):
+            return None
         if not self._ended:
             for _ in self:
                 pass

@@ -19,12 +19,16 @@ class CacheStore:
     Args:
         path: the cache file; it need not exist.
         reuse: take the cache even where its fingerprint says it was made from something else.
+
+    Attributes:
+        made_from: what the cache that `load` returned was made from; None where that is not known.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, reuse: bool = False) -> None:
         self.path = Path(path)
         self.sidecar = self.path.with_name(self.path.name + ".json")
         self.reuse = reuse
+        self.made_from: Fingerprint | None = None
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -64,13 +68,14 @@ class CacheStore:
     def save(self, content: bytes, fingerprint: Fingerprint) -> None:
         """Write cache and sidecar, each in one step.
 
-        A kill between the two leaves a sidecar that does not match the cache, which `load` refuses.
+        The sidecar comes first: a kill between the two leaves no cache, or the one before, which `load`
+        refuses since it is not the sidecar's; never a new cache that nothing vouches for.
 
         Raises:
             OutputError: a file cannot be written.
         """
-        atomic.write_bytes(self.path, content)
         atomic.write_text(self.sidecar, fingerprint.to_json(content))
+        atomic.write_bytes(self.path, content)
 
     def _read_sidecar(self, content: bytes) -> Fingerprint:
         try:
@@ -79,7 +84,8 @@ class CacheStore:
             raise CacheError(
                 f"{self.sidecar}: cannot be read: {error}; delete it or calibrate again"
             ) from error
-        return Fingerprint.from_json(text, content, place=str(self.sidecar))
+        self.made_from = Fingerprint.from_json(text, content, place=str(self.sidecar))
+        return self.made_from
 
     def _check(self, content: bytes, now: Fingerprint) -> None:
         made_from = self._read_sidecar(content)
