@@ -3,10 +3,11 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from stand_ins import CACHE, Calibrator, batch, calibrate
 
 from trt_int8.errors import CacheError, CalibrationError, DataError
+from trt_int8.implicit.fingerprint import external_files, model_id
 from trt_int8.streamer.host import HostDevice
 
 
@@ -97,6 +98,54 @@ def test_another_tensorrt_is_refused(cache):
         tensorrt = "10.17"
 
     assert "TensorRT: 10.16.1, now 10.17" in refused(Newer([batch(0)], cache=cache, device=HostDevice()))
+
+
+def test_another_normalization_on_the_device_is_refused(cache, model):
+    class Scaling(HostDevice):
+        def __init__(self, scale):
+            self.conversion = f"x: times {scale}"
+
+        def staged(self, name, shape, dtype):
+            return shape, "float32"
+
+    options = {"cache": cache, "model": model(), "data": "pixels"}
+    calibrate(Calibrator([batch(0)], device=Scaling(0.5), **options))
+    assert calibrate(Calibrator([batch(0)], device=Scaling(0.5), **options)) == CACHE
+    message = refused(Calibrator([batch(0)], device=Scaling(0.25), **options))
+    assert "conversion on the device: x: times 0.5, now x: times 0.25\n" in message
+    assert "conversion on the device: x: times 0.5, now none\n" in refused(make([batch(0)], **options))
+
+
+def test_weights_in_files_of_their_own_are_part_of_the_model(tmp_path):
+    """Of the graph, of a branch, and of an attribute."""
+
+    def saved(folder, *weights):
+        outer, inner, attribute = (
+            numpy_helper.from_array(np.full(64, weight, np.float32), name)
+            for weight, name in zip(weights, ("outer", "inner", "attribute"), strict=True)
+        )
+        value = helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [64])
+        branch = helper.make_graph(
+            [helper.make_node("Identity", ["inner"], ["z"])], "b", [], [value], [inner]
+        )
+        nodes = [
+            helper.make_node("Constant", [], ["constant"], value=attribute),
+            helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+        ]
+        flag = helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])
+        value = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [64])
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "model.onnx"
+        onnx.save(
+            helper.make_model(helper.make_graph(nodes, "g", [flag], [value], [outer])), path,
+            save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0, convert_attribute=True,
+        )  # fmt: skip
+        return path
+
+    files = external_files(onnx.load(saved("files", 1, 1, 1), load_external_data=False))
+    assert len(files) == 3
+    ids = {model_id(saved(f"{w}", *w)) for w in ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2))}
+    assert len(ids) == 4
 
 
 def test_one_changed_value_is_other_data(cache):

@@ -63,7 +63,9 @@ class CalibratorCallbacks:
         self.interrupts = Interrupts()
         #: Names of the network's tensors, once a builder knows them; part of the fingerprint.
         self.tensors: tuple[str, ...] | None = None
-        staged = device.staged if isinstance(device, ConvertingDevice) else None
+        converting = device if isinstance(device, ConvertingDevice) else None
+        staged = None if converting is None else converting.staged
+        self._conversion = "" if converting is None else converting.conversion
         self._feed = Feed(batches, specs=specs, staged=staged, loading=self.interrupts.loading)
         self._device = device
         self._model = None if model is None else model_id(model)
@@ -227,6 +229,7 @@ class CalibratorCallbacks:
         return Fingerprint(
             model=self._model,
             data=self._data if self._data is not None else self._feed.data_id(),
+            conversion=self._conversion,
             algorithm=self.algorithm,
             batch_size=self._feed.batch_size,
             tensorrt=self.tensorrt,
