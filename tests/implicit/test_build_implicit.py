@@ -159,6 +159,14 @@ def test_ranges_win_over_calibration_and_say_what_they_hit():
     ]
 
 
+def test_unset_says_that_calibration_decides():
+    rules = [{"head/*": 6}, {"head/prob": "unset"}]
+    _, _, network, told = build(calibrator=calibrator(), ranges=rules)
+    assert [layer.get_output(0)._range for layer in network._layers[1:3]] == [(-6, 6), None]
+    assert told[2].startswith("unset leaves 1 tensors to calibration, which finds their ranges")
+    assert not any("to calibration" in line for line in build(ranges=rules)[3])
+
+
 def test_a_build_from_ranges_alone_lists_what_is_missing():
     _, config, _, told = build(ranges=[{"x": 1, "head/*": 6}])
     assert config.int8_calibrator is None

@@ -69,7 +69,7 @@ def build_implicit(
     with tensorrt.deprecated_calls():
         _set_precisions(network, config, tensorrt, options, tell)
         tensors = float_tensors(network, tensorrt)
-        resolution = _set_ranges(tensors, options, tell)
+        resolution = _set_ranges(tensors, options, tell, calibrated=calibrator is not None)
         specs = input_specs(model)
         _add_profiles(builder, config, specs, options)
         if calibrator is None:
@@ -133,11 +133,18 @@ def _set_precisions(
         tell(line)
 
 
-def _set_ranges(tensors: Mapping[str, Any], options: ImplicitOptions, tell: Tell) -> Resolution:
+def _set_ranges(
+    tensors: Mapping[str, Any], options: ImplicitOptions, tell: Tell, *, calibrated: bool
+) -> Resolution:
     rules = [rule for source in options.ranges for rule in read_rules(source)]
     resolution = resolve(rules, tensors)
     for line in resolution.lines():
         tell(line)
+    if calibrated and resolution.unset:
+        tell(
+            f"unset leaves {len(resolution.unset)} tensors to calibration, which finds their ranges; to keep "
+            "layers out of INT8, name them in --keep-fp32 or --keep-fp16"
+        )
     apply(resolution, tensors)
     return resolution
 

@@ -40,6 +40,9 @@ class CalibratorCallbacks:
         data: a name for the data, say a version of it. The cache is bound to it; None binds it to a hash
             of the samples, for which existing data is read once more when a cache is used.
         reuse_cache: use the cache even if it was made from something else.
+
+    Raises:
+        OutputError: the cache does not exist and cannot be written.
     """
 
     #: As in the header of the cache.
@@ -60,6 +63,8 @@ class CalibratorCallbacks:
         super().__init__()  # TensorRT's class, where the subclass has one: it must be initialized
         specs = None if model is None else input_specs(load_model(model))
         self.store = None if cache is None else CacheStore(cache, reuse=reuse_cache)
+        if self.store is not None:
+            self.store.check_place()
         self.interrupts = Interrupts()
         #: Names of the network's tensors, once a builder knows them; part of the fingerprint.
         self.tensors: tuple[str, ...] | None = None

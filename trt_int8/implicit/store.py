@@ -10,6 +10,7 @@ from pathlib import Path
 from trt_int8 import atomic
 from trt_int8.errors import CacheError
 from trt_int8.implicit.fingerprint import Fingerprint
+from trt_int8.outputs import check_outputs
 from trt_int8.ranges import CalibrationCache
 
 
@@ -32,6 +33,15 @@ class CacheStore:
 
     def exists(self) -> bool:
         return self.path.exists()
+
+    def check_place(self) -> None:
+        """Find out before a calibration whether its result can be written; an existing cache only is read.
+
+        Raises:
+            OutputError: it cannot.
+        """
+        if not self.exists():
+            check_outputs({"calibration cache": self.path, "its fingerprint": self.sidecar})
 
     def load(self, now: Fingerprint) -> bytes:
         """The bytes of the cache, once it is known to fit ``now``.
