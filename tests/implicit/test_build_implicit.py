@@ -280,3 +280,35 @@ def test_the_model_is_not_changed():
     before = source.SerializeToString(deterministic=True)
     build(source, calibrator=calibrator(), keep_fp32=["head/*"], ranges=[{"*": 1}])
     assert onnx.ModelProto.FromString(before) == source
+
+
+def test_an_engine_outlives_timings_that_cannot_be_written(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def during():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+    monkeypatch.setattr(fake_tensorrt.Builder, "_during", staticmethod(during))
+    plan, _, _, told = build(calibrator=calibrator(), timing_cache=folder / "timing.cache")
+    assert plan.data == b"the engine"
+    assert any("folder does not exist" in line and "built all the same" in line for line in told)
+
+
+def test_int64_inputs_that_tensorrt_8_makes_int32_are_refused(monkeypatch):
+    source = model()
+    source.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+
+    def parse(parser, content):
+        parser._network._inputs = [fake_tensorrt.ITensor("x", narrowed)]
+        return True
+
+    monkeypatch.setattr(fake_tensorrt.OnnxParser, "parse", parse)
+    data = [{"x": np.zeros((2, 3), np.int64)}]
+    narrowed = fake_tensorrt.DataType.INT32
+    with pytest.raises(BuildError, match=r"input x: int64 \[2, 3\] is int32 to TensorRT .*Cast"):
+        build(source, calibrator=Calibrator(data, device=HostDevice()))
+    narrowed = fake_tensorrt.DataType.INT64
+    assert build(source, calibrator=Calibrator(data, device=HostDevice()))[0].data == b"the engine"

@@ -31,6 +31,35 @@ def test_arrays_on_the_device_pass_through_untouched():
         assert feed.data_id() is None
 
 
+class Bfloat16:
+    """A bfloat16 tensor of torch's on the GPU, of a version whose array interface has no such type."""
+
+    shape, dtype = (2, 3), "torch.bfloat16"
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    @property
+    def __cuda_array_interface__(self):
+        raise KeyError("torch.bfloat16")
+
+
+class LaterBfloat16(Bfloat16):
+    """Of a version that calls it two bytes."""
+
+    __cuda_array_interface__ = OnDevice((2, 3), "<V2").__cuda_array_interface__
+
+
+@pytest.mark.parametrize("value", [Bfloat16(), LaterBfloat16()])
+def test_bfloat16_of_torch_passes_through(value):
+    specs = {"x": InputSpec("x", np.dtype(np.float32), ("n", 3))}
+    with pytest.raises(
+        DataError, match=r"reaches TensorRT as bfloat16\[2, 3\], and the model takes x: float32"
+    ):
+        list(Feed([{"x": value}], specs=specs))
+    assert [batch["x"] is value for batch in Feed([{"x": value}])] == [True]
+
+
 def test_arrays_on_the_device_are_held_against_the_first_one_too():
     with pytest.raises(
         DataError, match=r"batch 1, input 'x': float32\[2, 4\], where batch 0 has float32\[2, 3\]"

@@ -169,10 +169,19 @@ def _watched(
 
 def on_device(value: object) -> bool:
     """Whether ``value`` is an array in CUDA memory."""
-    if hasattr(value, "__cuda_array_interface__"):
+    if _interface(value) is not None:
         return True
     device = getattr(value, "__dlpack_device__", None)
     return device is not None and device()[0] in _CUDA_DEVICES
+
+
+def _interface(value: object) -> Mapping[str, Any] | None:
+    """The CUDA array interface; torch raises where it has none: for bfloat16, and for what requires grad."""
+    try:
+        found: Mapping[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
+    except (RuntimeError, TypeError, KeyError):
+        return None
+    return found
 
 
 def _against_model(staged: Mapping[str, Kind], specs: Mapping[str, InputSpec]) -> None:
@@ -225,8 +234,9 @@ def _kind(value: Any, name: str) -> Kind:
 
 
 def _shape(value: Any, name: str) -> tuple[int, ...]:
-    if hasattr(value, "__cuda_array_interface__"):
-        shape = tuple(value.__cuda_array_interface__["shape"])
+    interface = _interface(value)
+    if interface is not None:
+        shape = tuple(interface["shape"])
     else:
         shape = tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
     if not shape or shape[0] == 0:
@@ -237,7 +247,8 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
 
 
 def _dtype(value: Any) -> str:
-    if hasattr(value, "__cuda_array_interface__"):
-        return str(np.dtype(value.__cuda_array_interface__["typestr"]))
+    interface = _interface(value)
+    if interface is not None and np.dtype(interface["typestr"]).kind != "V":  # numpy has no bfloat16
+        return str(np.dtype(interface["typestr"]))
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     return str(dtype).removeprefix("torch.")
