@@ -22,13 +22,14 @@ from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.fingerprint import Fingerprint
 from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.route import Mode, Route, choose_route
+from trt_int8.implicit.store import CacheStore
 from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.model.shapes import Shapes, resolve_shapes
-from trt_int8.outputs import check_outputs
+from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.ranges.ranges import Ranges
@@ -137,10 +138,9 @@ def build_engine(
         )
     engine = Path(engine)
     log_path = default_log(engine) if log is None else Path(log)
-    sources = {} if isinstance(model, onnx.ModelProto) else {"model": model}
-    check_outputs({"engine": engine, "log": log_path}, inputs=sources)
-    loaded = load_model(model)
     options = implicit or ImplicitOptions()
+    _check_files(model, engine, log_path, cache, options)
+    loaded = load_model(model)
     _check_sources(loaded, batches, ranges, options)
     route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm, target=target)
     target = route.tensorrt.resolve_target(target)
@@ -160,13 +160,18 @@ def build_engine(
     if route.name == "implicit":
         options = replace(options, shapes=shapes, ranges=[*([ranges] if ranges else []), *options.ranges])
         calibrator = None
+        if batches is None and (cache is not None or reuse_cache):
+            raise BuildError(
+                f"the calibration cache {cache} is for a build that calibrates, and there are no batches "
+                "(--data); to build from the scales in a file, give it as dynamic ranges (--cache, --ranges)"
+            )
         if batches is not None:
             from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator  # imports TensorRT
 
             kind = MinMaxCalibrator if algorithm == "minmax" else EntropyCalibrator
             calibrator = kind(batches, cache=cache, reuse_cache=reuse_cache, device=device, model=model)
         return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
-    _refuse_implicit_only(route, cache, replace(options, shapes=None, batch_size=None))
+    _refuse_implicit_only(route, cache, reuse_cache, replace(options, shapes=None, batch_size=None))
     calibration = None if batches is None else calibrate(loaded, batches, algorithm=algorithm)
     ranges = ranges if calibration is None else calibration.ranges
     rules = placement_for(route.tensorrt.flavor) if placement is None else placement
@@ -204,6 +209,23 @@ def _implicit(
     return BuildResult(engine, log, plan, route.name, route.reason, report, None, None, summary, fingerprint)
 
 
+def _check_files(
+    model: object, engine: Path, log: Path, cache: FilePath | None, options: ImplicitOptions
+) -> None:
+    inputs: dict[str, FilePath] = {} if isinstance(model, onnx.ModelProto) else {"model": model}  # type: ignore[dict-item]
+    ranges = [source for source in options.ranges if isinstance(source, str | os.PathLike)]
+    inputs |= {f"dynamic ranges {number}": path for number, path in enumerate(ranges, start=1)}
+    outputs: dict[str, FilePath] = {"engine": engine, "log": log}
+    if options.timing_cache is not None:
+        outputs["timing cache"] = options.timing_cache
+    if cache is not None:
+        store = CacheStore(cache)
+        files = {"calibration cache": store.path, "fingerprint of the cache": store.sidecar}
+        # One that exists is read.
+        (inputs if store.exists() else outputs).update(files)
+    check_outputs(outputs, inputs=inputs)
+
+
 def _check_sources(model: onnx.ModelProto, batches: object, ranges: object, options: ImplicitOptions) -> None:
     if has_qdq(model):
         if batches is not None or ranges is not None:
@@ -217,9 +239,9 @@ def _check_sources(model: onnx.ModelProto, batches: object, ranges: object, opti
         raise ValueError("a float model needs calibration batches or ranges")
 
 
-def _refuse_implicit_only(route: Route, cache: object, options: ImplicitOptions) -> None:
+def _refuse_implicit_only(route: Route, cache: object, reuse: bool, options: ImplicitOptions) -> None:
     """Options without effect would be taken for obeyed."""
-    asked = options.asked_for() + ([] if cache is None else ["cache"])
+    asked = options.asked_for() + ([] if cache is None else ["cache"]) + (["reuse_cache"] if reuse else [])
     if asked:
         raise BuildError(
             f"{', '.join(asked)}: only the implicit route has these options, and this build takes the "

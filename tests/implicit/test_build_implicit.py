@@ -160,6 +160,14 @@ def test_ranges_win_over_calibration_and_say_what_they_hit():
     ]
 
 
+def test_unset_says_that_calibration_decides():
+    rules = [{"head/*": 6}, {"head/prob": "unset"}]
+    _, _, network, told = build(calibrator=calibrator(), ranges=rules)
+    assert [layer.get_output(0)._range for layer in network._layers[1:3]] == [(-6, 6), None]
+    assert told[2].startswith("unset leaves 1 tensors to calibration, which finds their ranges")
+    assert not any("to calibration" in line for line in build(ranges=rules)[3])
+
+
 def test_a_build_from_ranges_alone_lists_what_is_missing():
     _, config, _, told = build(ranges=[{"x": 1, "head/*": 6}])
     assert config.int8_calibrator is None
@@ -273,3 +281,35 @@ def test_the_model_is_not_changed():
     before = source.SerializeToString(deterministic=True)
     build(source, calibrator=calibrator(), keep_fp32=["head/*"], ranges=[{"*": 1}])
     assert onnx.ModelProto.FromString(before) == source
+
+
+def test_an_engine_outlives_timings_that_cannot_be_written(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def during():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+    monkeypatch.setattr(fake_tensorrt.Builder, "_during", staticmethod(during))
+    plan, _, _, told = build(calibrator=calibrator(), timing_cache=folder / "timing.cache")
+    assert plan.data == b"the engine"
+    assert any("folder does not exist" in line and "built all the same" in line for line in told)
+
+
+def test_int64_inputs_that_tensorrt_8_makes_int32_are_refused(monkeypatch):
+    source = model()
+    source.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+
+    def parse(parser, content):
+        parser._network._inputs = [fake_tensorrt.ITensor("x", narrowed)]
+        return True
+
+    monkeypatch.setattr(fake_tensorrt.OnnxParser, "parse", parse)
+    data = [{"x": np.zeros((2, 3), np.int64)}]
+    narrowed = fake_tensorrt.DataType.INT32
+    with pytest.raises(BuildError, match=r"input x: int64 \[2, 3\] is int32 to TensorRT .*Cast"):
+        build(source, calibrator=Calibrator(data, device=HostDevice()))
+    narrowed = fake_tensorrt.DataType.INT64
+    assert build(source, calibrator=Calibrator(data, device=HostDevice()))[0].data == b"the engine"

@@ -3,10 +3,11 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from stand_ins import CACHE, Calibrator, batch, calibrate
 
-from trt_int8.errors import CacheError, DataError
+from trt_int8.errors import CacheError, CalibrationError, DataError
+from trt_int8.implicit.fingerprint import external_files, model_id
 from trt_int8.streamer.host import HostDevice
 
 
@@ -99,6 +100,54 @@ def test_another_tensorrt_is_refused(cache):
     assert "TensorRT: 10.16.1, now 10.17" in refused(Newer([batch(0)], cache=cache, device=HostDevice()))
 
 
+def test_another_normalization_on_the_device_is_refused(cache, model):
+    class Scaling(HostDevice):
+        def __init__(self, scale):
+            self.conversion = f"x: times {scale}"
+
+        def staged(self, name, shape, dtype):
+            return shape, "float32"
+
+    options = {"cache": cache, "model": model(), "data": "pixels"}
+    calibrate(Calibrator([batch(0)], device=Scaling(0.5), **options))
+    assert calibrate(Calibrator([batch(0)], device=Scaling(0.5), **options)) == CACHE
+    message = refused(Calibrator([batch(0)], device=Scaling(0.25), **options))
+    assert "conversion on the device: x: times 0.5, now x: times 0.25\n" in message
+    assert "conversion on the device: x: times 0.5, now none\n" in refused(make([batch(0)], **options))
+
+
+def test_weights_in_files_of_their_own_are_part_of_the_model(tmp_path):
+    """Of the graph, of a branch, and of an attribute."""
+
+    def saved(folder, *weights):
+        outer, inner, attribute = (
+            numpy_helper.from_array(np.full(64, weight, np.float32), name)
+            for weight, name in zip(weights, ("outer", "inner", "attribute"), strict=True)
+        )
+        value = helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [64])
+        branch = helper.make_graph(
+            [helper.make_node("Identity", ["inner"], ["z"])], "b", [], [value], [inner]
+        )
+        nodes = [
+            helper.make_node("Constant", [], ["constant"], value=attribute),
+            helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+        ]
+        flag = helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])
+        value = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [64])
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "model.onnx"
+        onnx.save(
+            helper.make_model(helper.make_graph(nodes, "g", [flag], [value], [outer])), path,
+            save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0, convert_attribute=True,
+        )  # fmt: skip
+        return path
+
+    files = external_files(onnx.load(saved("files", 1, 1, 1), load_external_data=False))
+    assert len(files) == 3
+    ids = {model_id(saved(f"{w}", *w)) for w in ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2))}
+    assert len(ids) == 4
+
+
 def test_one_changed_value_is_other_data(cache):
     calibrate(make([batch(0), batch(10)], cache=cache))
     changed = batch(10)
@@ -181,3 +230,48 @@ def test_a_network_with_other_tensors_is_refused(cache):
     second = make([batch(0)], cache=cache)
     second.tensors = ("x", "conv2")
     assert "tensor names: gone 1 (conv1), new 1 (conv2)" in refused(second)
+
+
+def test_a_cache_that_tensorrt_does_not_take_is_no_reason_to_calibrate_on_one_batch(cache, model):
+    options = {"cache": cache, "model": model()}
+    calibrate(make([batch(0), batch(10), batch(20)], **options))
+    again = make([batch(0), batch(10), batch(20)], **options)
+    assert bytes(again.read_calibration_cache()) == CACHE
+    assert again.get_batch(["x"]) is None
+    again.write_calibration_cache(memoryview(CACHE.replace(b"3c008912", b"3c000000")))
+    assert cache.read_bytes() == CACHE
+    with pytest.raises(CalibrationError, match=r"did not take the calibration cache .*x\.cache.*delete"):
+        again.raise_if_failed()
+
+
+def test_a_cache_handed_back_as_it_is_stays(cache, model):
+    calibrate(make([batch(0)], cache=cache, model=model()))
+    again = make([batch(0)], cache=cache, model=model())
+    again.write_calibration_cache(again.read_calibration_cache())
+    again.raise_if_failed()
+    assert cache.read_bytes() == CACHE
+    assert again.summary().source == "cache"
+
+
+def test_without_a_sidecar_the_data_is_not_read(cache):
+    cache.write_bytes(CACHE)
+
+    def only_one():
+        yield batch(0)
+        raise AssertionError("more than the first batch was read")
+
+    calibrator = make(only_one(), cache=cache)
+    with pytest.warns(UserWarning, match="used as it is"):
+        assert calibrate(calibrator) == CACHE
+    calibrator.raise_if_failed()
+    assert calibrator.fingerprint is None  # nobody knows what it was made from
+
+
+def test_the_fingerprint_of_a_reused_cache_is_that_of_its_own_data(cache):
+    first = make([batch(0)], cache=cache)
+    calibrate(first)
+    other = make([batch(0, size=4)], cache=cache, reuse_cache=True)
+    with pytest.warns(UserWarning, match="reused"):
+        calibrate(other)
+    assert other.fingerprint == first.fingerprint
+    assert other.fingerprint.batch_size == 2

@@ -135,10 +135,21 @@ def test_the_first_error_wins_over_one_from_cleaning_up():
 
 
 def test_a_disk_that_cannot_take_the_cache_is_reported(tmp_path):
-    calibrator = make([batch(0)], cache=tmp_path / "missing" / "x.cache")
+    (tmp_path / "folder").mkdir()
+    calibrator = make([batch(0)], cache=tmp_path / "folder" / "x.cache")
+    (tmp_path / "folder").rmdir()
     calibrate(calibrator)
     with pytest.raises(OutputError, match="does not exist; create it"):
         calibrator.raise_if_failed()
+
+
+def test_a_cache_that_could_not_be_written_is_refused_before_anything_is_read(tmp_path):
+    def unread():
+        raise AssertionError("a batch was read")
+        yield
+
+    with pytest.raises(OutputError, match="cannot write .*x.cache: the folder .* does not exist; create it"):
+        make(unread(), cache=tmp_path / "missing" / "x.cache")
 
 
 def test_no_batch_at_all_lists_likely_causes():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trt_int8.errors import DataError
+from trt_int8.errors import CalibrationError, DataError
 from trt_int8.implicit.feed import Feed
 from trt_int8.model import InputSpec
 
@@ -29,6 +29,35 @@ def test_arrays_on_the_device_pass_through_untouched():
         (batch,) = feed
         assert batch["x"] is value
         assert feed.data_id() is None
+
+
+class Bfloat16:
+    """A bfloat16 tensor of torch's on the GPU, of a version whose array interface has no such type."""
+
+    shape, dtype = (2, 3), "torch.bfloat16"
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    @property
+    def __cuda_array_interface__(self):
+        raise KeyError("torch.bfloat16")
+
+
+class LaterBfloat16(Bfloat16):
+    """Of a version that calls it two bytes."""
+
+    __cuda_array_interface__ = OnDevice((2, 3), "<V2").__cuda_array_interface__
+
+
+@pytest.mark.parametrize("value", [Bfloat16(), LaterBfloat16()])
+def test_bfloat16_of_torch_passes_through(value):
+    specs = {"x": InputSpec("x", np.dtype(np.float32), ("n", 3))}
+    with pytest.raises(
+        DataError, match=r"reaches TensorRT as bfloat16\[2, 3\], and the model takes x: float32"
+    ):
+        list(Feed([{"x": value}], specs=specs))
+    assert [batch["x"] is value for batch in Feed([{"x": value}])] == [True]
 
 
 def test_arrays_on_the_device_are_held_against_the_first_one_too():
@@ -144,3 +173,18 @@ def test_values_on_the_host_are_checked_against_the_model():
     batches = [{"x": np.full((2, 3, 8, 4), value, np.float32)} for value in (0, np.nan)]
     with pytest.raises(DataError, match=r"batch 1, input 'x', index \[0, 0, 0, 0\]: value is nan"):
         list(Feed(batches, specs=SPECS))
+
+
+def test_data_can_be_read_once():
+    feed = Feed([{"x": np.zeros((2, 3), np.float32)}] * 3)
+    assert len(list(feed)) == 3
+    with pytest.raises(CalibrationError, match="was read before"):
+        next(iter(feed))
+
+
+def test_data_on_the_device_is_not_read_for_a_hash_that_it_cannot_have():
+    def only_one():
+        yield {"x": OnDevice((2, 3))}
+        raise AssertionError("more than the first batch was read")
+
+    assert Feed(only_one()).data_id() is None

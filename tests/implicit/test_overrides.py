@@ -93,6 +93,8 @@ def test_a_rule_that_fits_nothing_names_the_nearest():
         (-1.5, "amax of 'x' is -1.5"),
         (float("nan"), "'x' has the value nan; give amax"),
         (float("inf"), "'x' has the value inf"),
+        (10**400, "'x' has the value 1000"),
+        (1e39, "'x' has the value 1e\\+39"),
         (True, "'x' has the value True"),
         (None, "'x' has the value None"),
         ("6.0", "'x' has the value '6.0'"),

@@ -123,6 +123,9 @@ def test_images_normalized_on_the_way_fit_the_float_model(standin, image_model):
     device = CudaDevice(normalize={"x": Normalize()})
     assert isinstance(device, ConvertingDevice)
     assert device.staged("other", (2, 7), "int32") == ((2, 7), "int32")
+    assert device.conversion == f"x: {Normalize()!r}"
+    assert CudaDevice(normalize={"x": Normalize(scale=1.0)}).conversion != device.conversion
+    assert CudaDevice().conversion == ""
     calibrator = Calibrator([{"x": np.full((2, 4, 5, 3), 255, np.uint8)}], device=device, model=image_model)
     assert calibrator.shapes == {"x": (2, 3, 4, 5)}
     assert calibrator.get_batch_size() == 2

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 
 from trt_int8.engine.explicit import Plan, parse_model
@@ -14,7 +15,7 @@ from trt_int8.engine.log import BuildLog
 from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import CURRENT, TensorRT
 from trt_int8.engine.watch import building
-from trt_int8.errors import BuildError
+from trt_int8.errors import BuildError, OutputError
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.network import float_tensors, has_qdq_layers
 from trt_int8.implicit.options import ImplicitOptions
@@ -68,13 +69,15 @@ def build_implicit(
     except (TypeError, RuntimeError) as error:
         raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
     parse_model(model, tensorrt, network, logger, log)
+    specs = input_specs(model)
     if has_qdq_layers(network, tensorrt):
         raise BuildError("the model holds Q/DQ nodes, for which TensorRT ignores calibrators and ranges")
     with tensorrt.deprecated_calls():
+        if calibrator is not None:
+            _refuse_narrowed(network, tensorrt, specs)
         _set_precisions(network, config, tensorrt, options, tell)
         tensors = float_tensors(network, tensorrt)
-        resolution = _set_ranges(tensors, options, tell)
-        specs = input_specs(model)
+        resolution = _set_ranges(tensors, options, tell, calibrated=calibrator is not None)
         shapes = resolve_shapes(specs, options.shapes, batch_size=options.batch_size)
         add_profile(builder, network, config, shapes)
         if calibrator is None:
@@ -89,7 +92,10 @@ def build_implicit(
         timings.load_into(config)
     plan = _build(builder, network, config, calibrator, tensorrt, log)
     if timings is not None:
-        timings.update_from(config)
+        try:
+            timings.update_from(config)
+        except OutputError as error:  # the engine took longer to make
+            tell(f"{error}; the engine is built all the same")
     if calibrator is not None:
         tell(calibrator.summary().explain(int8=True, quantized=False))
     return plan
@@ -125,6 +131,18 @@ def _build(
     return Plan(bytes(serialized), CURRENT, tensorrt.name)
 
 
+def _refuse_narrowed(network: Any, tensorrt: TensorRT, specs: Mapping[str, InputSpec]) -> None:
+    """TensorRT 8 makes int32 of int64 inputs, and would read each int64 of a batch as two of these."""
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        spec = specs.get(tensor.name)
+        if spec is not None and spec.dtype == np.int64 and tensor.dtype == tensorrt.data_type("INT32"):
+            raise BuildError(
+                f"input {spec} is int32 to {tensorrt.name}, which int64 batches do not fit; make "
+                "it int32 in the model (with a Cast behind it), or use TensorRT 10"
+            )
+
+
 def _set_precisions(
     network: Any, config: Any, tensorrt: TensorRT, options: ImplicitOptions, tell: Tell
 ) -> None:
@@ -142,11 +160,18 @@ def _set_precisions(
         tell(line)
 
 
-def _set_ranges(tensors: Mapping[str, Any], options: ImplicitOptions, tell: Tell) -> Resolution:
+def _set_ranges(
+    tensors: Mapping[str, Any], options: ImplicitOptions, tell: Tell, *, calibrated: bool
+) -> Resolution:
     rules = [rule for source in options.ranges for rule in read_rules(source)]
     resolution = resolve(rules, tensors)
     for line in resolution.lines():
         tell(line)
+    if calibrated and resolution.unset:
+        tell(
+            f"unset leaves {len(resolution.unset)} tensors to calibration, which finds their ranges; to keep "
+            "layers out of INT8, name them in --keep-fp32 or --keep-fp16"
+        )
     apply(resolution, tensors)
     return resolution
 

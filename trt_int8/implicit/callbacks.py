@@ -40,6 +40,9 @@ class CalibratorCallbacks:
         data: a name for the data, say a version of it. The cache is bound to it; None binds it to a hash
             of the samples, for which existing data is read once more when a cache is used.
         reuse_cache: use the cache even if it was made from something else.
+
+    Raises:
+        OutputError: the cache does not exist and cannot be written.
     """
 
     #: As in the header of the cache.
@@ -60,10 +63,14 @@ class CalibratorCallbacks:
         super().__init__()  # TensorRT's class, where the subclass has one: it must be initialized
         specs = None if model is None else input_specs(load_model(model))
         self.store = None if cache is None else CacheStore(cache, reuse=reuse_cache)
+        if self.store is not None:
+            self.store.check_place()
         self.interrupts = Interrupts()
         #: Names of the network's tensors, once a builder knows them; part of the fingerprint.
         self.tensors: tuple[str, ...] | None = None
-        staged = device.staged if isinstance(device, ConvertingDevice) else None
+        converting = device if isinstance(device, ConvertingDevice) else None
+        staged = None if converting is None else converting.staged
+        self._conversion = "" if converting is None else converting.conversion
         self._feed = Feed(batches, specs=specs, staged=staged, loading=self.interrupts.loading)
         self._device = device
         self._model = None if model is None else model_id(model)
@@ -72,6 +79,7 @@ class CalibratorCallbacks:
         self._failure: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._result: bytes | None = None  # TensorRT reads it in place: it must outlive the callback
+        self._made_from: Fingerprint | None = None
         self._from_cache = False
         self._batches = 0  # taken by TensorRT; the device may have read ahead
         self._ended = False
@@ -140,8 +148,8 @@ class CalibratorCallbacks:
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """What the scales were made from; None before they are known."""
-        return None if self._result is None else self._fingerprint()
+        """What the scales were made from; None before they are known, and for a cache that does not say."""
+        return self._made_from
 
     def scales(self) -> CalibrationCache | None:
         """What calibration found, or the cache held; None before that."""
@@ -173,6 +181,12 @@ class CalibratorCallbacks:
             raise CalibrationError(
                 "the data was read to its end before; make a new calibrator for each build"
             )
+        if self._from_cache and self.store is not None:
+            # The data may have been read for the comparison; and a calibration would replace the cache.
+            raise CalibrationError(
+                f"TensorRT did not take the calibration cache {self.store.path} (see its log) and asks for "
+                "data; delete the cache to calibrate again, or name another file"
+            )
         if self._stream is None:
             self._stream = self._open_stream()
         pointers = self._stream.next()
@@ -193,11 +207,17 @@ class CalibratorCallbacks:
 
     def _read(self) -> bytes | None:
         if self._result is None and self.store is not None and self.store.exists():
-            self._result = self.store.load(self._fingerprint())
+            # Without a sidecar there is nothing to compare with, hence no need to read the data.
+            known = self.store.sidecar.exists()
+            now = self._fingerprint() if known else Fingerprint(algorithm=self.algorithm)
+            self._result = self.store.load(now)
+            self._made_from = self.store.made_from
             self._from_cache = True
         return self._result
 
     def _write(self, cache: memoryview) -> None:
+        if self._from_cache:
+            return  # nothing was calibrated
         content = bytes(cache)  # TensorRT owns the memory, and only until this returns
         if not self._ended:
             raise CalibrationError(
@@ -206,14 +226,15 @@ class CalibratorCallbacks:
                 "no cache was written"
             )
         _parse(content)
-        self._result = content
+        self._result, self._made_from = content, self._fingerprint()
         if self.store is not None:
-            self.store.save(content, self._fingerprint())
+            self.store.save(content, self._made_from)
 
     def _fingerprint(self) -> Fingerprint:
         return Fingerprint(
             model=self._model,
             data=self._data if self._data is not None else self._feed.data_id(),
+            conversion=self._conversion,
             algorithm=self.algorithm,
             batch_size=self._feed.batch_size,
             tensorrt=self.tensorrt,

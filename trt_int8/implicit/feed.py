@@ -55,7 +55,7 @@ class Feed:
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
         self._first: Batch | None = None
         self._digest: int | None = 0
-        self._ended = False
+        self._started = self._ended = False
         self.read = 0
 
     @property
@@ -89,10 +89,13 @@ class Feed:
         """All batches; for one reader.
 
         Raises:
-            CalibrationError: there is no batch.
+            CalibrationError: there is no batch, or the data was read before.
             DataError: a batch does not fit the model, or is unlike the first one.
         """
+        if self._started:
+            raise CalibrationError("the calibration data was read before, and can be read once")
         first = self._peek()
+        self._started = True
         batch_size = self.batch_size
         kinds = {name: _kind(value, name) for name, value in first.items()}
         staged = {name: self._staged(name, *kind) for name, kind in kinds.items()}
@@ -117,6 +120,8 @@ class Feed:
 
         None for data on the device, which is not fetched back for this.
         """
+        if any(map(on_device, self._peek().values())):
+            return None
         if not self._ended:
             for _ in self:
                 pass
@@ -164,10 +169,19 @@ def _watched(
 
 def on_device(value: object) -> bool:
     """Whether ``value`` is an array in CUDA memory."""
-    if hasattr(value, "__cuda_array_interface__"):
+    if _interface(value) is not None:
         return True
     device = getattr(value, "__dlpack_device__", None)
     return device is not None and device()[0] in _CUDA_DEVICES
+
+
+def _interface(value: object) -> Mapping[str, Any] | None:
+    """The CUDA array interface; torch raises where it has none: for bfloat16, and for what requires grad."""
+    try:
+        found: Mapping[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
+    except (RuntimeError, TypeError, KeyError):
+        return None
+    return found
 
 
 def _against_model(staged: Mapping[str, Kind], specs: Mapping[str, InputSpec]) -> None:
@@ -220,8 +234,9 @@ def _kind(value: Any, name: str) -> Kind:
 
 
 def _shape(value: Any, name: str) -> tuple[int, ...]:
-    if hasattr(value, "__cuda_array_interface__"):
-        shape = tuple(value.__cuda_array_interface__["shape"])
+    interface = _interface(value)
+    if interface is not None:
+        shape = tuple(interface["shape"])
     else:
         shape = tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
     if not shape or shape[0] == 0:
@@ -232,7 +247,8 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
 
 
 def _dtype(value: Any) -> str:
-    if hasattr(value, "__cuda_array_interface__"):
-        return str(np.dtype(value.__cuda_array_interface__["typestr"]))
+    interface = _interface(value)
+    if interface is not None and np.dtype(interface["typestr"]).kind != "V":  # numpy has no bfloat16
+        return str(np.dtype(interface["typestr"]))
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     return str(dtype).removeprefix("torch.")

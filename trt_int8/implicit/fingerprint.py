@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Fingerprint:
     Attributes:
         model: `model_id` of the ONNX model.
         data: hash of the samples, or the name given to the data.
+        conversion: what the device makes of the samples' values (normalization); empty for nothing.
         algorithm: ``EntropyCalibration2`` or ``MinMaxCalibration``, as in the header of the cache.
         batch_size: samples in a batch; it changes the scales (NVIDIA/TensorRT#774).
         tensorrt: version of TensorRT.
@@ -33,6 +34,7 @@ class Fingerprint:
 
     model: str | None = None
     data: str | None = None
+    conversion: str | None = None
     algorithm: str | None = None
     batch_size: int | None = None
     tensorrt: str | None = None
@@ -120,15 +122,28 @@ def external_files(model: onnx.ModelProto) -> list[str]:
     return sorted(
         {
             ExternalDataInfo(tensor).location
-            for tensor in model.graph.initializer
+            for graph in (model.graph, *model.functions)
+            for tensor in _tensors(graph)
             if uses_external_data(tensor)
         }
     )
 
 
+def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """Initializers and attributes, in subgraphs too."""
+    if isinstance(graph, onnx.GraphProto):
+        yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
 _LABELS = {
     "model": "model",
     "data": "calibration data",
+    "conversion": "conversion on the device",
     "algorithm": "algorithm",
     "batch_size": "batch size",
     "tensorrt": "TensorRT",
@@ -138,7 +153,7 @@ _LABELS = {
 
 def _short(value: object) -> str:
     """Hashes are shown by their beginning."""
-    text = str(value)
+    text = str(value) or "none"
     return text[:12] + "…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trt_int8.errors import RangeError
 from trt_int8.implicit.patterns import matching, nearest
+
+_FLOAT32_MAX = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Resolution:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Tensor → bounds, for those that get a range."""
         return {name: rule.bounds for name, rule in self.rules.items() if rule.bounds is not None}
+
+    @property
+    def unset(self) -> list[str]:
+        """Tensors that a rule set by hand leaves without a range."""
+        return [n for n, rule in self.rules.items() if rule.bounds is None and not rule.from_cache]
 
     def missing(self, tensors: Iterable[str]) -> list[str]:
         """Those of ``tensors`` without a range; without calibration TensorRT keeps them out of INT8."""
@@ -166,4 +172,5 @@ def rule(pattern: str, value: Any, *, place: str) -> Rule:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that TensorRT's float32 can hold: no NaN, no infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FLOAT32_MAX

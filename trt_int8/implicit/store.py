@@ -10,6 +10,7 @@ from pathlib import Path
 from trt_int8 import atomic
 from trt_int8.errors import CacheError
 from trt_int8.implicit.fingerprint import Fingerprint
+from trt_int8.outputs import check_outputs
 from trt_int8.ranges import CalibrationCache
 
 
@@ -19,15 +20,28 @@ class CacheStore:
     Args:
         path: the cache file; it need not exist.
         reuse: take the cache even where its fingerprint says it was made from something else.
+
+    Attributes:
+        made_from: what the cache that `load` returned was made from; None where that is not known.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, reuse: bool = False) -> None:
         self.path = Path(path)
         self.sidecar = self.path.with_name(self.path.name + ".json")
         self.reuse = reuse
+        self.made_from: Fingerprint | None = None
 
     def exists(self) -> bool:
         return self.path.exists()
+
+    def check_place(self) -> None:
+        """Find out before a calibration whether its result can be written; an existing cache only is read.
+
+        Raises:
+            OutputError: it cannot.
+        """
+        if not self.exists():
+            check_outputs({"calibration cache": self.path, "its fingerprint": self.sidecar})
 
     def load(self, now: Fingerprint) -> bytes:
         """The bytes of the cache, once it is known to fit ``now``.
@@ -64,13 +78,14 @@ class CacheStore:
     def save(self, content: bytes, fingerprint: Fingerprint) -> None:
         """Write cache and sidecar, each in one step.
 
-        A kill between the two leaves a sidecar that does not match the cache, which `load` refuses.
+        The sidecar comes first: a kill between the two leaves no cache, or the one before, which `load`
+        refuses since it is not the sidecar's; never a new cache that nothing vouches for.
 
         Raises:
             OutputError: a file cannot be written.
         """
-        atomic.write_bytes(self.path, content)
         atomic.write_text(self.sidecar, fingerprint.to_json(content))
+        atomic.write_bytes(self.path, content)
 
     def _read_sidecar(self, content: bytes) -> Fingerprint:
         try:
@@ -79,7 +94,8 @@ class CacheStore:
             raise CacheError(
                 f"{self.sidecar}: cannot be read: {error}; delete it or calibrate again"
             ) from error
-        return Fingerprint.from_json(text, content, place=str(self.sidecar))
+        self.made_from = Fingerprint.from_json(text, content, place=str(self.sidecar))
+        return self.made_from
 
     def _check(self, content: bytes, now: Fingerprint) -> None:
         made_from = self._read_sidecar(content)

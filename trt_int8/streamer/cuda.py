@@ -48,6 +48,11 @@ class CudaDevice:
         self._slots = slots
         self._normalize = dict(normalize or {})
 
+    @property
+    def conversion(self) -> str:
+        """See `trt_int8.streamer.device.ConvertingDevice.conversion`."""
+        return "; ".join(f"{name}: {normalize}" for name, normalize in sorted(self._normalize.items()))
+
     def staged(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
         """See `trt_int8.streamer.device.ConvertingDevice.staged`."""
         if name not in self._normalize:

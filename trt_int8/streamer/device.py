@@ -45,6 +45,10 @@ class Device(Protocol):
 class ConvertingDevice(Device, Protocol):
     """A device that turns some inputs into what the model takes, on the way: uint8 images into float32."""
 
+    @property
+    def conversion(self) -> str:
+        """What it does to the values, exactly, since scales depend on it; empty for nothing."""
+
     def staged(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
         """Shape and dtype in which a batch of input ``name`` reaches the builder.
 

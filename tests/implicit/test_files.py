@@ -1,0 +1,65 @@
+"""`build_engine` by the implicit route: its files are looked at before anything is read or built."""
+
+import sys
+
+import fake_tensorrt
+import pytest
+
+from trt_int8 import build_engine
+from trt_int8.errors import BuildError, OutputError
+from trt_int8.implicit import ImplicitOptions
+from trt_int8.streamer.host import HostDevice
+
+
+@pytest.fixture
+def build(lenet_path, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
+
+    def unread():
+        raise AssertionError("a batch was read")
+        yield
+
+    def run(**options):
+        options = {"batches": unread(), "mode": "implicit", "device": HostDevice(), **options}
+        return build_engine(lenet_path, tmp_path / "x.engine", **options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cache": "x.engine"}, "the calibration cache would overwrite the engine"),
+        ({"cache": "x.log"}, "the calibration cache would overwrite the log"),
+        ({"cache": "x", "log": "x.json"}, "the fingerprint of the cache would overwrite the log"),
+        ({"timing_cache": "x.engine"}, "the timing cache would overwrite the engine"),
+        ({"timing_cache": "x.cache", "cache": "x.cache"}, "the calibration cache would overwrite the timing"),
+        ({"cache": "no/x.cache"}, "the folder .*no does not exist"),
+        ({"timing_cache": "no/timing"}, "the folder .*no does not exist"),
+    ],
+)
+def test_results_share_no_file_and_have_a_folder(build, tmp_path, options, message):
+    options = {name: tmp_path / path for name, path in options.items()}
+    timing_cache = options.pop("timing_cache", None)
+    with pytest.raises(OutputError, match=message):
+        build(implicit=ImplicitOptions(timing_cache=timing_cache), **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_read_is_not_overwritten(build, tmp_path):
+    engine = tmp_path / "x.engine"
+    engine.write_text('{"conv1": 1}')
+    with pytest.raises(OutputError, match="the engine would overwrite the dynamic ranges 1"):
+        build(implicit=ImplicitOptions(ranges=[engine]))
+    with pytest.raises(OutputError, match="the engine would overwrite the calibration cache"):
+        build(cache=engine)
+    assert engine.read_text() == '{"conv1": 1}'
+
+
+@pytest.mark.parametrize("options", [{"cache": "x.cache"}, {"reuse_cache": True}])
+def test_a_calibration_cache_without_a_calibration_is_refused(build, tmp_path, options):
+    ranges = ImplicitOptions(ranges=[{"*": 1}])
+    options = {name: tmp_path / value if name == "cache" else value for name, value in options.items()}
+    with pytest.raises(BuildError, match=r"there are no batches \(--data\); .* give it as dynamic ranges"):
+        build(batches=None, implicit=ranges, **options)
+    assert list(tmp_path.iterdir()) == []
