@@ -93,16 +93,3 @@ def test_engines_are_told_by_their_name(tmp_path):
     assert not is_engine("a.onnx")
     with pytest.raises(ModelError, match=r"gone\.engine: cannot be read"):
         EngineSession(tmp_path / "gone.engine")
-
-
-@pytest.mark.gpu
-def test_an_engine_runs_on_the_gpu(lenet_path, digits, tmp_path):
-    pytest.importorskip("pycuda.driver").init()
-    from trt_int8 import build_engine
-
-    batches = [{"data": image[None]} for image in digits["calibration"][:30]]
-    result = build_engine(
-        lenet_path, tmp_path / "e.engine", batches=batches, mode="explicit", target="current"
-    )
-    compared = evaluate(result.quantized.model, tmp_path / "e.engine", batches)
-    assert compared.sqnr_db > 25
