@@ -57,7 +57,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["trt_int8", "trt_int8.*"]),
     package_data={
-        "trt_int8": ["py.typed", "report/*.json", "report/views/*.j2", "streamer/normalize.cu"],
+        "trt_int8": [
+            "py.typed",
+            "report/*.json",
+            "report/views/*.j2",
+            "analysis/views/*.j2",
+            "streamer/normalize.cu",
+        ],
     },
     install_requires=["numpy>=1.24", "onnx>=1.16", "click>=8.1", "rich>=13"],
     extras_require=extras,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -32,15 +33,33 @@ def call_entry(source: str) -> Any:
     Raises:
         DataError: no such file, module or function, or it raises.
     """
-    module_name, _, function_name = source.rpartition(":")
-    with_folder = str(Path.cwd())
-    sys.path.insert(0, with_folder)
-    try:
+    with _current_folder():
+        return _guarded(source, load_entry(source))
+
+
+def load_entry(source: str) -> Callable[..., Any]:
+    """The function that ``source`` names.
+
+    Raises:
+        DataError: no such file, module or function, or importing it raises.
+    """
+    module_name, colon, function_name = source.rpartition(":")
+    if not colon or not function_name:
+        raise DataError(f"{source!r} names no function; write module:function or file.py:function")
+    with _current_folder():
         module = _guarded(source, lambda: _import(module_name))
-        function = _function(module, module_name, function_name)
-        return _guarded(source, function)
+        return _function(module, module_name, function_name)
+
+
+@contextlib.contextmanager
+def _current_folder() -> Iterator[None]:
+    """Import from the current folder too."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
     finally:
-        sys.path.remove(with_folder)
+        sys.path.remove(folder)
 
 
 def guarded(source: str, batches: Any) -> Iterator[Any]:
@@ -71,7 +90,7 @@ def _import(name: str) -> ModuleType:
     return module
 
 
-def _function(module: ModuleType, module_name: str, name: str) -> Callable[[], Any]:
+def _function(module: ModuleType, module_name: str, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if callable(function):
         return function  # type: ignore[no-any-return]

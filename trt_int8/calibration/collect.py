@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -47,31 +47,64 @@ def collect(
         CalibrationError: an activation is NaN (named with its batch).
         ModelError: onnxruntime cannot run the model.
     """
+    (histograms,) = collect_parts(
+        model, batches, parts=1, part=lambda number: 0, tensors=tensors, threads=threads, place=place
+    )
+    return histograms
+
+
+def collect_parts(
+    model: onnx.ModelProto,
+    batches: Batches,
+    *,
+    part: Callable[[int], int],
+    parts: int,
+    tensors: Collection[str] | None = None,
+    threads: int | None = None,
+    place: str = "the data",
+) -> tuple[Histograms, ...]:
+    """`collect`, with the batches dealt out: batch ``number`` counts for histograms ``part(number)``.
+
+    Args:
+        model, batches, tensors, threads, place: see `collect`.
+        part: number of a batch → 0 … parts − 1.
+        parts: how many histograms to collect.
+
+    Raises:
+        Everything that `collect` does.
+    """
     activations = Activations(model, tensors=tensors)
     queue = _Queue(checked(batches, activations.specs, place=place))
     count = threads or _cores()
 
-    def work() -> tuple[dict[str, Histogram], int]:
-        found = {name: Histogram.empty() for name in activations.counted}
-        samples = 0
+    def work() -> tuple[list[dict[str, Histogram]], list[int]]:
+        found = [{name: Histogram.empty() for name in activations.counted} for _ in range(parts)]
+        samples = [0] * parts
         while (item := queue.take()) is not None:
             number, batch = item
             try:
-                _count_batch(activations, batch, found, f"{place}, batch {number}")
+                _count_batch(activations, batch, found[part(number)], f"{place}, batch {number}")
             except BaseException as error:
                 queue.stop(number, error)
-            samples += _samples(batch)
+            samples[part(number)] += _samples(batch)
         return found, samples
 
     with ThreadPoolExecutor(count, thread_name_prefix="calibrate") as pool:
         try:
-            parts = [future.result() for future in [pool.submit(work) for _ in range(count)]]
+            shares = [future.result() for future in [pool.submit(work) for _ in range(count)]]
         finally:
             queue.close()  # Ctrl-C: workers end with their current batch
     queue.raise_first()
-    merged = {name: _merged(part[name] for part, _ in parts) for name in activations.counted}
+    return tuple(
+        _histograms(activations, [(found[i], samples[i]) for found, samples in shares]) for i in range(parts)
+    )
+
+
+def _histograms(activations: Activations, shares: list[tuple[dict[str, Histogram], int]]) -> Histograms:
+    """What all threads counted."""
+    merged = {name: _merged(found[name] for found, _ in shares) for name in activations.counted}
     every = {name: merged[activations.views.get(name, name)] for name in activations.names}
-    return Histograms(every, ties=activations.ties, samples=sum(samples for _, samples in parts))
+    return Histograms(every, ties=activations.ties, samples=sum(samples for _, samples in shares))
 
 
 def _count_batch(activations: Activations, batch: Batch, found: dict[str, Histogram], place: str) -> None:

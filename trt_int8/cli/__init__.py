@@ -26,6 +26,7 @@ _COMMANDS = (
     "evaluate",
     "migrate",
     "quantize",
+    "ranges",
     "report",
 )
 

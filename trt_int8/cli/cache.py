@@ -1,44 +1,205 @@
-"""``trt-int8 cache``: look at calibration caches."""
+"""``trt-int8 cache``: look at calibration caches, compare, merge, change and convert them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+from trt_int8.cli.options import check_outputs
+
+if TYPE_CHECKING:
+    from trt_int8.ranges.files import RangeFile
+
+_FORMS = ("tensorrt", "json", "yaml", "ort-json", "ort-tensors", "ort-flatbuffers", "ort-cache")
+_output = click.option(
+    "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The file to write."
+)
+_to = click.option("--to", "form", type=click.Choice(_FORMS), help="Form of the result (default: as read).")
+_header = click.option(
+    "--header", metavar="LINE", help="First line of a TensorRT cache, such as TRT-101600-EntropyCalibration2."
+)
 
 
 @click.group()
 def cache() -> None:
-    """Look at calibration caches."""
+    """Look at calibration caches, compare, merge, change and convert them.
+
+    Each command reads TensorRT caches, JSON, YAML, and onnxruntime's tables for TensorRT, by their content.
+
+    \b
+    Example:
+      trt-int8 cache show model.cache
+    """
 
 
 @cache.command()
 @click.argument("file", type=click.Path())
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def show(file: str, form: str) -> None:
-    """Print the scale and the range of each tensor in a TensorRT calibration cache.
+    """Print the scale and the range of each tensor in a calibration cache.
 
     \b
     Example:
       trt-int8 cache show model.cache
     """
     import json
+    import math
 
-    from trt_int8.ranges import CalibrationCache
+    from trt_int8.ranges.files import RangeFile
     from trt_int8.ranges.table import range_table
 
-    read = CalibrationCache.read(file)
+    read = RangeFile.read(file)
+    header = read.header or read.form
     if form == "json":
         tensors = {
-            name: {"scale": float(entry.scale), "amax": entry.amax} for name, entry in read.ranges().items()
+            name: {
+                key: value if math.isfinite(value) else None
+                for key, value in (("scale", float(entry.scale)), ("amax", entry.amax))
+            }
+            for name, entry in read.ranges.items()
         }
-        click.echo(json.dumps({"header": read.header, "tensors": tensors}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({"header": header, "tensors": tensors}, indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{read.header}, {len(read.scales)} tensors")
-        click.echo(range_table(read.ranges()), nl=False)
+        click.echo(f"{header}, {len(read.ranges)} tensors")
+        click.echo(range_table(read.ranges), nl=False)
+
+
+@cache.command()
+@click.argument("left", type=click.Path())
+@click.argument("right", type=click.Path())
+@click.option(
+    "--fail-above",
+    type=click.FloatRange(min=1),
+    metavar="RATIO",
+    help="Exit with 1 if a range differs by more.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def diff(context: click.Context, left: str, right: str, fail_above: float | None, form: str) -> None:
+    """Compare the ranges of two caches: the larger over the smaller, per tensor.
+
+    \b
+    Example:
+      trt-int8 cache diff old.cache new.cache --fail-above 1.5
+    """
+    import json
+
+    from trt_int8.ranges.compare import diff as run
+    from trt_int8.ranges.files import RangeFile
+
+    result = run(RangeFile.read(left).ranges, RangeFile.read(right).ranges)
+    if form == "json":
+        click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for change in result.changes:
+            click.echo(f"{change.ratio:8.4f}  {change.left:12.6g}  {change.right:12.6g}  {change.name}")
+        for path, names in ((left, result.only_left), (right, result.only_right)):
+            for name in names:
+                click.echo(f"only in {path}: {name}")
+    if not result.changes:
+        raise click.ClickException(f"{left} and {right} share no tensor: they belong to different models")
+    offending = () if fail_above is None else result.above(fail_above)
+    for change in offending:
+        click.echo(f"differs by more than {fail_above:g}: {change.name} ({change.ratio:.4g})", err=True)
+    if offending:
+        context.exit(1)
+
+
+@cache.command()
+@click.argument("left", type=click.Path())
+@click.argument("right", type=click.Path())
+@click.option(
+    "--how",
+    type=click.Choice(["max", "min", "left", "right"]),
+    default="max",
+    show_default=True,
+    help="Which range a tensor gets that both have.",
+)
+@_to
+@_header
+@_output
+def merge(left: str, right: str, how: str, form: str | None, header: str | None, output: str) -> None:
+    """Merge two caches: all tensors of both.
+
+    \b
+    Example:
+      trt-int8 cache merge day.cache night.cache --how max -o model.cache
+    """
+    from trt_int8.ranges.compare import merge as run
+    from trt_int8.ranges.files import RangeFile
+
+    check_outputs({"merged cache": output}, left=left, right=right)
+    first = RangeFile.read(left)
+    merged = run(first.ranges, RangeFile.read(right).ranges, how=how)
+    _write(RangeFile(merged, first.form, first.header), output, form, header)
+
+
+@cache.command("set")
+@click.argument("file", type=click.Path())
+@click.argument("assignments", nargs=-1, metavar="[GLOB=AMAX]...")
+@click.option("--unset", multiple=True, metavar="GLOB", help="Leave these tensors without a range.")
+@_to
+@_header
+@_output
+def set_(
+    file: str,
+    assignments: tuple[str, ...],
+    unset: tuple[str, ...],
+    form: str | None,
+    header: str | None,
+    output: str,
+) -> None:
+    """Give tensors another range; values are amax, not scales.
+
+    \b
+    Example:
+      trt-int8 cache set model.cache 'relu*=6.0' --unset 'head/*' -o changed.cache
+    """
+    from trt_int8.ranges.compare import set_ranges
+    from trt_int8.ranges.files import RangeFile
+
+    if not assignments and not unset:
+        raise click.UsageError("say what to change: GLOB=AMAX, or --unset GLOB")
+    check_outputs({"changed cache": output}, cache=file)
+    read = RangeFile.read(file)
+    changed = set_ranges(read.ranges, dict(map(_assignment, assignments)), unset=unset)
+    _write(RangeFile(changed, read.form, read.header), output, form, header)
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    glob, separator, value = text.rpartition("=")
+    try:
+        amax = float(value)
+    except ValueError:
+        amax = -1.0
+    if not separator or not glob or not 0 < amax < float("inf"):
+        raise click.UsageError(f"{text!r} is not GLOB=AMAX with a positive number, such as 'relu*=6.0'")
+    return glob, amax
+
+
+@cache.command()
+@click.argument("file", type=click.Path())
+@click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="Form of the result.")
+@_header
+@_output
+def convert(file: str, form: str, header: str | None, output: str) -> None:
+    """Write a cache in another form: for another TensorRT, as JSON or YAML, or for onnxruntime.
+
+    \b
+    Examples:
+      trt-int8 cache convert model.cache --to ort-flatbuffers -o calibration.flatbuffers
+      trt-int8 cache convert old.cache --to tensorrt --header TRT-101600-EntropyCalibration2 -o new.cache
+    """
+    from trt_int8.ranges.files import RangeFile
+
+    check_outputs({"converted cache": output}, cache=file)
+    _write(RangeFile.read(file), output, form, header)
 
 
 @cache.command("from-qdq")
 @click.argument("model", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The cache to write.")
+@_output
 def from_qdq(model: str, output: str) -> None:
     """Write the scales of the Q/DQ pairs of MODEL as a TensorRT calibration cache.
 
@@ -50,6 +211,15 @@ def from_qdq(model: str, output: str) -> None:
     """
     from trt_int8.quantization.migration import cache_from_qdq
 
+    check_outputs({"cache": output}, model=model)
     result = cache_from_qdq(model)
     result.write(output)
     click.echo(f"{output}: {len(result.scales)} tensors")
+
+
+def _write(file: RangeFile, output: str, form: str | None, header: str | None) -> None:
+    form = form or file.form
+    if header is not None and form != "tensorrt":
+        raise click.UsageError(f"--header is for TensorRT caches, and the result is {form}")
+    file.write(output, form=form, header=header)
+    click.echo(f"{output}: {len(file.ranges)} tensors ({form})")

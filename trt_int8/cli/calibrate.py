@@ -10,12 +10,19 @@ from trt_int8.cli import options
 @click.command()
 @options.model
 @options.output("The calibration cache to write.")
+@click.option(
+    "--histograms",
+    metavar="FILE",
+    type=click.Path(),
+    help="Save the histograms too, for trt-int8 ranges (.npz).",
+)
 @options.algorithm
 @options.shapes
 @options.data(required=True)
 def calibrate(
     model: str,
     output: str,
+    histograms: str | None,
     algorithm: str,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
@@ -23,15 +30,20 @@ def calibrate(
     """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
 
     \b
-    Example:
+    Examples:
       trt-int8 calibrate model.onnx --data samples.npz -o model.cache
+      trt-int8 calibrate model.onnx --data samples.npz -o model.cache --histograms model.npz
     """
     from trt_int8.calibration import calibrate as run
+    from trt_int8.calibration.storage import save_histograms
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
 
-    options.check_outputs({"cache": output}, model=model, data=data.data)
+    results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
+    options.check_outputs(results, model=model, data=data.data)
     loaded = load_model(model)
     result = run(loaded, data.open(loaded, shapes.parse()).batches(), algorithm=algorithm)
+    if histograms is not None:
+        save_histograms(result.histograms, histograms, extra={"algorithm": algorithm})
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

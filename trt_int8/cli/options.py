@@ -22,10 +22,13 @@ cache = click.option(
 )
 algorithm = click.option(
     "--algorithm",
-    type=click.Choice(["entropy", "minmax", "percentile", "mse"]),
+    "--method",
+    "algorithm",
+    type=click.Choice(["entropy", "minmax", "percentile", "mse", "auto"]),
     default="entropy",
     show_default=True,
-    help="How a range is chosen from what calibration saw.",
+    help="How a range is chosen from what calibration saw. auto: for each tensor the best on held-out "
+    "batches.",
 )
 
 

@@ -27,6 +27,17 @@ from trt_int8.cli import options, placement
     show_default=True,
     help="With --high-precision fp16: exact fp32 scales (opset 23), or fp16 ones (opset 19).",
 )
+@click.option(
+    "--recentre",
+    multiple=True,
+    metavar="GLOB",
+    help="Quantize x − μ in place of these tensors where that raises the output's SQNR; may be given again.",
+)
+@click.option(
+    "--bias-correction",
+    is_flag=True,
+    help="Take what quantization shifts the means by out of the biases, if that raises the output's SQNR.",
+)
 @options.algorithm
 @options.shapes
 @options.data(required=False)
@@ -37,6 +48,8 @@ def quantize(
     choice: placement.Choice,
     high_precision: str,
     scale_type: str,
+    recentre: tuple[str, ...],
+    bias_correction: bool,
     algorithm: str,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
@@ -47,6 +60,7 @@ def quantize(
     Examples:
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx
       trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx --exclude 'head*'
+      trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --recentre '*' --bias-correction
     """
     from trt_int8.calibration import calibrate
     from trt_int8.model import load_model
@@ -55,18 +69,39 @@ def quantize(
     from trt_int8.quantization import to_half
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
+    from trt_int8.remedies.remedied import first_batches, quantize_with_remedies
 
     options.require_one(data, cache)
     options.check_outputs({"Q/DQ model": output}, model=model, data=data.data, cache=cache)
     loaded = load_model(model)
     rules, selection = choice.placement(), choice.selection()
+    if (recentre or bias_correction) and not data.given:
+        raise click.UsageError("--recentre and --bias-correction measure what they gain: give --data")
+    profile = shapes.parse()
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
     else:
-        ranges = calibrate(loaded, data.open(loaded, shapes.parse()).batches(), algorithm=algorithm).ranges
+        opened = data.open(loaded, profile)
+        calibration = calibrate(loaded, opened.batches(), algorithm=algorithm)
+        ranges = calibration.ranges
     if shapes.rename_dims:
-        loaded = rename_unequal_dims(loaded, shapes.parse())
-    quantized = run(loaded, ranges, placement=rules, selection=selection)
+        loaded = rename_unequal_dims(loaded, profile)
+    if recentre or bias_correction:
+        remedied = quantize_with_remedies(
+            loaded,
+            ranges,
+            calibration.histograms,
+            first_batches(opened.batches("reading")),
+            recentred=recentre,
+            bias_correction=bias_correction,
+            placement=rules,
+            selection=selection,
+        )
+        quantized = remedied.quantized
+        for line in remedied.lines:
+            click.echo(line)
+    else:
+        quantized = run(loaded, ranges, placement=rules, selection=selection)
     result = quantized.model if high_precision == "fp32" else to_half(quantized.model, scales=scale_type)
     save_like(result, output, source=model)
     options.report_skipped(quantized)

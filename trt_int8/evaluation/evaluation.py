@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ import onnx
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import Batches
 from trt_int8.errors import DataError, ModelError
-from trt_int8.evaluation.metrics import Difference, top1
-from trt_int8.model.inputs import input_specs
+from trt_int8.evaluation.custom import Metric
+from trt_int8.evaluation.engine import EngineSession, is_engine
+from trt_int8.evaluation.metrics import Difference, topk
+from trt_int8.model.inputs import InputSpec, input_specs
 from trt_int8.model.load import load_model
 from trt_int8.runtime import Session
 
@@ -30,7 +33,8 @@ class OutputDifference:
 
 @dataclass(frozen=True)
 class Top1:
-    """Share of samples classified right, 0 to 1, and on how many samples the two models agree."""
+    """Share of samples whose right class is among the best one (or five), and of samples where the two
+    models name the same ones."""
 
     output: str
     reference: float
@@ -39,12 +43,40 @@ class Top1:
 
 
 @dataclass(frozen=True)
+class MetricValues:
+    """What the user's metric says of the two models; higher is better."""
+
+    reference: float
+    quantized: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """The result of `evaluate`: ``samples`` compared, outputs in the model's order, top-1 if labelled."""
+    """The result of `evaluate`.
+
+    Attributes:
+        samples: how many were compared.
+        outputs: in the model's order.
+        top1, top5: if there are labels; top5 for more than five classes.
+        metric: if one was given.
+    """
 
     samples: int
     outputs: dict[str, OutputDifference]
     top1: Top1 | None
+    top5: Top1 | None = None
+    metric: MetricValues | None = None
+
+    @property
+    def sqnr_db(self) -> float:
+        """Of the worst output."""
+        return min(difference.sqnr_db for difference in self.outputs.values())
+
+    @property
+    def drop(self) -> float | None:
+        """How much the metric, or else top-1 (a share), falls by quantization; None without either."""
+        figures = self.metric or self.top1
+        return None if figures is None else figures.reference - figures.quantized
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON. An infinite SQNR (equal outputs) becomes null."""
@@ -59,6 +91,8 @@ class Evaluation:
                 for name, difference in self.outputs.items()
             },
             "top1": None if self.top1 is None else vars(self.top1),
+            "top5": None if self.top5 is None else vars(self.top5),
+            "metric": None if self.metric is None else vars(self.metric),
         }
 
 
@@ -69,8 +103,11 @@ def evaluate(
     *,
     labels: npt.ArrayLike | None = None,
     output: str | None = None,
+    metric: Metric | None = None,
 ) -> Evaluation:
     """Compare two models with the same inputs, onnxruntime's graph optimizations off for both.
+
+    Either may be an engine (``.engine``, ``.plan``, ``.trt``), which runs on the GPU of this machine.
 
     >>> import numpy as np
     >>> images = np.load("samples.npy")
@@ -84,13 +121,14 @@ def evaluate(
         batches: ``{input name: array}``, see `trt_int8.batches.checked`.
         labels: int [n] or [n, 1], the right class of each sample, in the order of the batches.
         output: the output that holds class scores; None takes the first.
+        metric: ``metric(outputs of all samples, labels)`` → a figure, higher is better; outputs of all
+            samples are then kept in memory.
 
     Raises:
         ModelError: a model cannot be read or run, or the two have different outputs.
         DataError: a batch does not fit, or labels are not one class index a sample.
     """
-    first, second = load_model(reference), load_model(quantized)
-    sessions = Session(first, optimize=False), Session(second, optimize=False)
+    sessions, specs = _open(reference, quantized)
     names = [name for name in sessions[0].outputs if name in sessions[1].outputs]
     if not names:
         raise ModelError(
@@ -101,9 +139,10 @@ def evaluate(
     if scored not in names:
         raise ModelError(f"output {scored!r} is not in both models; choose one of {', '.join(names)}")
     differences = {name: Difference() for name in names}
-    predictions: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
-    samples = classes = 0
-    for number, batch in enumerate(checked(batches, input_specs(first))):
+    scores_of: list[list[npt.NDArray[np.generic]]] = []
+    kept: list[list[list[npt.NDArray[np.generic]]]] = []
+    samples = 0
+    for number, batch in enumerate(checked(batches, specs)):
         results = [session.run(batch, names, place=f"batch {number}") for session in sessions]
         for name, x, y in zip(names, *results, strict=True):
             if x.shape != y.shape:
@@ -122,28 +161,58 @@ def evaluate(
                     f"output {scored!r} has shape {list(scores[0].shape)}, no [samples, classes]; name the "
                     "output that holds class scores"
                 )
-            classes = int(np.prod(scores[0].shape[1:]))
-            predictions.append((top1(scores[0]), top1(scores[1])))
+            scores_of.append([score.reshape(len(score), -1) for score in scores])
+        if metric is not None:
+            kept.append(results)
     outputs = {name: OutputDifference(d.sqnr_db, d.cosine, d.max_abs) for name, d in differences.items()}
-    if labels is None:
-        return Evaluation(samples, outputs, None)
-    return Evaluation(samples, outputs, _top1(scored, predictions, classes, labels))
+    right = None
+    top = {}
+    if labels is not None:
+        tables = [np.concatenate(parts) for parts in zip(*scores_of, strict=True)]
+        right = _right_classes(labels, len(tables[0]), tables[0].shape[1])
+        top = {k: _top(scored, tables, right, k) for k in (1, 5) if k == 1 or tables[0].shape[1] > 5}
+    figures = None if metric is None else _measure(metric, names, kept, right)
+    return Evaluation(samples, outputs, top.get(1), top.get(5), figures)
 
 
-def _top1(
-    output: str,
-    predictions: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
-    classes: int,
-    labels: npt.ArrayLike,
-) -> Top1:
-    reference, quantized = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
-    right = _right_classes(labels, len(reference), classes)
-    return Top1(
-        output,
-        reference=float((reference == right).mean()),
-        quantized=float((quantized == right).mean()),
-        agreement=float((reference == quantized).mean()),
+def _open(
+    reference: onnx.ModelProto | str | os.PathLike[str], quantized: onnx.ModelProto | str | os.PathLike[str]
+) -> tuple[tuple[Session | EngineSession, Session | EngineSession], Mapping[str, InputSpec]]:
+    models = [None if is_engine(m) else load_model(m) for m in (reference, quantized)]
+    first, second = (
+        EngineSession(m) if loaded is None else Session(loaded, optimize=False)
+        for m, loaded in zip((reference, quantized), models, strict=True)
     )
+    known = next((m for m in models if m is not None), None)
+    if known is not None:
+        return (first, second), input_specs(known)
+    assert isinstance(first, EngineSession)
+    return (first, second), first.specs
+
+
+def _measure(
+    metric: Metric,
+    names: list[str],
+    kept: list[list[list[npt.NDArray[np.generic]]]],
+    labels: npt.NDArray[np.int64] | None,
+) -> MetricValues:
+    values = []
+    for which in (0, 1):
+        outputs = {
+            name: np.concatenate([np.atleast_1d(results[which][i]) for results in kept])
+            for i, name in enumerate(names)
+        }
+        values.append(metric(outputs, labels))
+    return MetricValues(*values)
+
+
+def _top(output: str, scores: list[npt.NDArray[np.generic]], right: npt.NDArray[np.int64], k: int) -> Top1:
+    """Whether the right class is among the k best; agreement is on the best class alone for k = 1, on the
+    set of the k best otherwise."""
+    best = [topk(table, k) for table in scores]
+    hits = [float((table == right[:, None]).any(axis=1).mean()) for table in best]
+    same = (np.sort(best[0], axis=1) == np.sort(best[1], axis=1)).all(axis=1)
+    return Top1(output, reference=hits[0], quantized=hits[1], agreement=float(same.mean()))
 
 
 def _right_classes(labels: npt.ArrayLike, samples: int, classes: int) -> npt.NDArray[np.int64]:

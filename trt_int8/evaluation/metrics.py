@@ -45,6 +45,6 @@ class Difference:
         return self.product / norms
 
 
-def top1(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """The class with the highest score: [n, classes] → int64 [n]; further axes of size 1 are ignored."""
-    return np.asarray(scores.reshape(len(scores), -1).argmax(axis=1), np.int64)
+def topk(scores: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.int64]:
+    """The k classes with the highest scores: [n, classes] → int64 [n, k]; among equals the lower index."""
+    return np.asarray(np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k], np.int64)

@@ -31,6 +31,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{1,8}")
 #: The header of caches written here: the first TensorRT release this package supports.
 _VERSION = "TRT-8601"
 _MINMAX, _ENTROPY2 = "MinMaxCalibration", "EntropyCalibration2"
+DEFAULT_HEADER = f"{_VERSION}-{_ENTROPY2}"
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,14 @@ class CalibrationCache:
         return cls(header, scales, text, source)
 
     @classmethod
-    def from_ranges(cls, ranges: Ranges, *, algorithm: str = "entropy") -> CalibrationCache:
+    def from_ranges(
+        cls, ranges: Ranges, *, algorithm: str = "entropy", header: str | None = None
+    ) -> CalibrationCache:
         """The cache that holds ``ranges``, in their order.
 
         TensorRT reads a cache only into a calibrator of the algorithm the header names: min-max caches
-        are for ``IInt8MinMaxCalibrator``, all others for ``IInt8EntropyCalibrator2``.
+        are for ``IInt8MinMaxCalibrator``, all others for ``IInt8EntropyCalibrator2``. ``header`` goes
+        before that.
 
         Raises:
             CacheError: a name with a line break, which the format cannot hold.
@@ -131,7 +135,7 @@ class CalibrationCache:
                 raise CacheError(
                     f"tensor name {name!r} has a line break, which a cache cannot hold; rename the tensor"
                 )
-        header = f"{_VERSION}-{_MINMAX if algorithm == 'minmax' else _ENTROPY2}"
+        header = header or f"{_VERSION}-{_MINMAX if algorithm == 'minmax' else _ENTROPY2}"
         scales = {name: range_.scale for name, range_ in ranges.items()}
         body = "".join(f"{name}: {scale_to_hex(scale)}\n" for name, scale in scales.items())
         return cls(header, scales, f"{header}\n{body}")
@@ -149,6 +153,11 @@ class CalibrationCache:
             OutputError: the file cannot be written.
         """
         atomic.write_text(path, self.text)
+
+
+def is_header(line: str) -> bool:
+    """Whether ``line`` is the first line of a TensorRT cache."""
+    return _HEADER.fullmatch(line) is not None
 
 
 def _entry(line: str, place: str) -> tuple[str, np.float32]:

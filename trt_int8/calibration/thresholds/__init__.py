@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.thresholds.entropy import entropy_amax
@@ -21,7 +21,7 @@ ALGORITHMS: dict[str, Callable[[Histogram], float]] = {
 __all__ = ["ALGORITHMS", "entropy_amax", "minmax_amax", "mse_amax", "percentile_amax", "require_algorithm"]
 
 
-def require_algorithm(algorithm: str) -> None:
-    """Raise ValueError for a name that is not in `ALGORITHMS`."""
+def require_algorithm(algorithm: str, *, more: Sequence[str] = ()) -> None:
+    """Raise ValueError for a name that is not in `ALGORITHMS`; ``more`` are other names to list."""
     if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join(ALGORITHMS)}")
+        raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join([*ALGORITHMS, *more])}")

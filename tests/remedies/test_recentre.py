@@ -1,0 +1,240 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from trt_int8.calibration import calibrate
+from trt_int8.engine import BuildLog, build_explicit, load
+from trt_int8.errors import QuantizationError
+from trt_int8.evaluation import evaluate
+from trt_int8.quantization import quantize
+from trt_int8.ranges import Ranges, TensorRange
+from trt_int8.remedies import quantize_with_remedies, recentre
+from trt_int8.remedies.offsets import best_offset
+from trt_int8.remedies.recentre import refusal
+from trt_int8.report import PrecisionReport
+from trt_int8.runtime import Session
+
+
+def outputs(model, batch):
+    session = Session(model, optimize=False)
+    return dict(zip(session.outputs, session.run(batch, session.outputs, place="test"), strict=True))
+
+
+def largest_relative_difference(model, changed, batch):
+    one, other = outputs(model, batch), outputs(changed, batch)
+    assert list(one) == list(other)
+    return max(np.abs(one[n] - other[n]).max() / np.abs(one[n]).max() for n in one)
+
+
+def padded(make_model, rng, *, size=(16, 16), weights=None, bias=True, **attributes):
+    w = rng.normal(size=(8, 3, 3, 3)).astype(np.float32) if weights is None else weights
+    return make_model(
+        [helper.make_node("Conv", ["x", "w", "b"] if bias else ["x", "w"], ["y"], "conv", **({"pads": [1] * 4} | attributes))],
+        inputs={"x": [1, 3, *size]},
+        outputs=["y"],
+        weights={"w": w, **({"b": rng.normal(size=8).astype(np.float32)} if bias else {})},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def batch(rng):
+    return {"x": rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"pads": [0, 1, 2, 1]},
+        {"strides": [2, 2]},
+        {"dilations": [2, 2]},
+        {"pads": [0] * 4},
+        {"pads": None, "auto_pad": "SAME_UPPER"},
+        {"pads": None, "auto_pad": "VALID"},
+    ],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_float_output_of_conv_is_unchanged(make_model, rng, batch, attributes, bias):
+    model = padded(make_model, rng, bias=bias, **attributes)
+    changed = recentre(model, {"x": 5.0})
+    onnx.checker.check_model(changed, full_check=True)
+    assert largest_relative_difference(model, changed, batch) < 1e-5
+    # only what pads needs the map
+    pads = attributes.get("pads", [1] * 4) or ([1] if attributes.get("auto_pad") == "SAME_UPPER" else [0])
+    assert ("Add" in [node.op_type for node in changed.graph.node]) == any(pads)
+    # the test can see a wrong map
+    for tensor in changed.graph.initializer:
+        if tensor.name in ("y_addend", "y_bias"):
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(
+                    onnx.numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name
+                )
+            )
+    assert largest_relative_difference(model, changed, batch) > 1e-4
+
+
+def test_float_output_of_matrix_products_is_unchanged(make_model, rng):
+    w = {name: rng.normal(size=shape).astype(np.float32) for name, shape in {"a": (6, 5), "bt": (5, 6), "c": (5,), "m": (2, 6, 4), "left": (3, 4)}.items()}  # fmt: skip
+    model = make_model(
+        [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Gemm", ["r", "a", "c"], ["g1"], alpha=0.5, beta=2.0),
+            helper.make_node("Gemm", ["r", "bt"], ["g2"], transB=1),
+            helper.make_node("MatMul", ["r", "a"], ["m1"]),
+            helper.make_node("MatMul", ["r", "m"], ["m2"]),
+            helper.make_node("MatMul", ["left", "r"], ["m3"]),
+        ],
+        inputs={"x": [4, 6]},
+        outputs=["g1", "g2", "m1", "m2", "m3"],
+        weights=w,
+    )
+    x = {"x": rng.normal(5, 1, (4, 6)).astype(np.float32)}
+    changed = recentre(model, {"r": 5.0})
+    onnx.checker.check_model(changed, full_check=True)
+    assert largest_relative_difference(model, changed, x) < 1e-5
+    assert sum(node.op_type == "Add" for node in changed.graph.node) == 3  # MatMul has no bias
+    assert [n.op_type for n in changed.graph.node].index("Sub") == 1
+    assert "c" in [t.name for t in model.graph.initializer]  # the model itself is as it was
+
+
+def test_grouped_convolutions(make_model, rng):
+    model = make_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, group=3)],
+        inputs={"x": [1, 3, 9, 7]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(6, 1, 3, 3)).astype(np.float32)},
+    )
+    x = {"x": rng.uniform(4, 6, (1, 3, 9, 7)).astype(np.float32)}
+    assert largest_relative_difference(model, recentre(model, {"x": 5.0}), x) < 1e-5
+
+
+def test_what_is_refused(make_model, rng):
+    dynamic = padded(make_model, rng, size=("h", "w"))
+    assert "it pads, and the height and width of its input are dynamic" in refusal(dynamic, "x")
+    assert refusal(padded(make_model, rng, size=("h", "w"), pads=[0] * 4), "x") is None
+    model = make_model(
+        [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Conv", ["r", "w"], ["y"]),
+            helper.make_node("Add", ["r", "x"], ["z"]),
+            helper.make_node("Conv", ["z", "w"], ["o"]),
+            helper.make_node("MatMul", ["y", "o"], ["q"]),
+        ],
+        inputs={"x": [1, 3, 4, 4]},
+        outputs=["q"],
+        weights={"w": rng.normal(size=(3, 3, 1, 1)).astype(np.float32)},
+    )
+    assert "Add reads it" in refusal(model, "r")
+    assert "the other operand is not constant" in refusal(model, "y")
+    assert refusal(model, "z") is None
+    assert "output of the model" in refusal(model, "q")
+    assert "computes no such tensor" in refusal(model, "w")
+    with pytest.raises(QuantizationError, match="'r' cannot be recentred: Add → z: Add reads it"):
+        recentre(model, {"r": 1.0})
+
+
+def sqnr(model, quantized, batches):
+    return evaluate(model, quantized, batches).sqnr_db
+
+
+def test_int8_gains_10_db_before_a_padded_convolution(make_model, rng, tmp_path):
+    """x in [4, 6] before pads = 1; TensorRT-RTX still multiplies in INT8."""
+    model = padded(make_model, rng)
+    data = [{"x": rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)} for _ in range(12)]
+    fit, unseen = data[:8], data[8:]
+    result = calibrate(model, fit, algorithm="minmax")
+    plain = quantize(model, result.ranges)
+    remedied = quantize_with_remedies(model, result.ranges, result.histograms, fit, recentred=["x"])
+    gain = sqnr(model, remedied.quantized.model, unseen) - sqnr(model, plain.model, unseen)
+    assert gain >= 10
+    assert remedied.lines[0].startswith("recentred x by 5.0")
+    assert "x_centred" in remedied.quantized.scales
+    rtx = load("tensorrt_rtx")
+    with BuildLog(tmp_path / "log") as log:
+        build_explicit(remedied.quantized.model, tensorrt=rtx, log=log, target="sm89")
+    nodes = {node.node: node.precision for node in PrecisionReport.from_log(tmp_path / "log").last.nodes}
+    assert nodes["conv"] == "int8"
+
+
+def test_padding_with_the_offset_would_not_do(make_model, rng):
+    """Why the map is there: −μ as padding is exact in float, and ruins INT8."""
+    model = padded(make_model, rng)
+    x = rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)
+    changed = recentre(model, {"x": 5.0})
+    ranges = Ranges({"x_centred": TensorRange(1.0, source="test")})
+    good = sqnr(model, quantize(changed, ranges).model, [{"x": x}])
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    wrong = make_model(
+        [
+            helper.make_node("Sub", ["x", "five"], ["x_centred"]),
+            helper.make_node("Pad", ["x_centred", "widths", "minus"], ["p"]),
+            helper.make_node("Conv", ["p", "w", "b"], ["y"], "conv"),
+        ],
+        inputs={"x": [1, 3, 16, 16]},
+        outputs=["y"],
+        weights={
+            "w": weights["w"],
+            "b": weights["b"] + 5 * weights["w"].sum(axis=(1, 2, 3)),
+            "five": np.float32(5),
+            "widths": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+            "minus": np.float32(-5),
+        },
+    )
+    assert largest_relative_difference(model, wrong, {"x": x}) < 1e-5
+    bad = sqnr(model, quantize(wrong, Ranges({"p": TensorRange(1.0, source="test")})).model, [{"x": x}])
+    assert good > bad + 20
+
+
+def test_relu_data_keeps_zero_exact(rng):
+    from trt_int8.calibration import Histogram
+
+    values = np.maximum(rng.normal(size=50_000), 0).astype(np.float32)
+    offset = best_offset(Histogram.empty().add(values))
+    assert offset.value / offset.scale == offset.steps
+    scale, middle = np.float32(offset.scale), np.float32(offset.value)
+
+    def through(x):
+        return np.clip(np.rint((x - middle) / scale), -128, 127).astype(np.float32) * scale + middle
+
+    assert through(np.float32(0)) == 0
+    assert offset.steps in range(120, 129)
+    error = through(values).astype(np.float64) - values
+    found = 10 * np.log10((values.astype(np.float64) ** 2).sum() / (error**2).sum())
+    assert found == pytest.approx(offset.sqnr_db, abs=0.1)
+
+
+def test_it_is_left_alone_where_nothing_is_gained(make_model, rng):
+    model = padded(make_model, rng)
+    x = rng.normal(size=(1, 3, 16, 16)).astype(np.float32)
+    data = [{"x": x}, {"x": -x}]
+    result = calibrate(model, data, algorithm="mse")
+    remedied = quantize_with_remedies(model, result.ranges, result.histograms, data, recentred=["*"])
+    assert len(remedied.lines) == 1
+    assert "so it stays as it was" in remedied.lines[0]
+    assert "x" in remedied.quantized.scales
+    assert remedied.sqnr_db[0] == remedied.sqnr_db[1]
+
+
+def test_lenet(lenet_path, digits):
+    """ReLU and pooled tensors of the sample: recentring is worth more than 2 dB at the output."""
+    model = onnx.load(lenet_path)
+    data = [{"data": image[None]} for image in digits["calibration"][:40]]
+    result = calibrate(model, data)
+    remedied = quantize_with_remedies(model, result.ranges, result.histograms, data, recentred=["*"])
+    before, after = remedied.sqnr_db
+    assert after > before + 2
+    unseen = [{"data": image[None]} for image in digits["evaluation"][:40]]
+    plain = quantize(model, result.ranges)
+    assert sqnr(model, remedied.quantized.model, unseen) > sqnr(model, plain.model, unseen) + 1
+
+
+def test_globs(make_model, rng):
+    model = padded(make_model, rng)
+    data = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)}]
+    result = calibrate(model, data)
+    arguments = (model, result.ranges, result.histograms, data)
+    with pytest.raises(QuantizationError, match="--recentre 'xx' fits no tensor; nearest names: x"):
+        quantize_with_remedies(*arguments, recentred=["xx"])
+    with pytest.raises(QuantizationError, match="'y' cannot be recentred: it is an output"):
+        quantize_with_remedies(*arguments, recentred=["y"])

@@ -1,0 +1,65 @@
+"""Histograms in, the analysis of every tensor out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from trt_int8.analysis.tensor import TensorAnalysis, analyze_tensor
+from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.thresholds import ALGORITHMS, require_algorithm
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class RangeAnalysis:
+    """The result of `analyze`: tensors, the one that loses most by symmetry first."""
+
+    tensors: tuple[TensorAnalysis, ...]
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that docs/ranges.md describes."""
+        return {"schema": SCHEMA, "tensors": [tensor.to_dict() for tensor in self.tensors]}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_text(self) -> str:
+        """A table, and a command for each flag."""
+        from trt_int8.analysis.views.text import render
+
+        return render(self)
+
+    def to_html(self) -> str:
+        """A self-contained page with a histogram per tensor.
+
+        Raises:
+            MissingDependencyError: jinja2 is not installed.
+        """
+        from trt_int8.analysis.views.html import render
+
+        return render(self)
+
+
+def analyze(histograms: Histograms, *, method: str = "entropy") -> RangeAnalysis:
+    """Analyze every tensor at the range ``method`` gives it.
+
+    Raises:
+        ValueError: no such method.
+    """
+    require_algorithm(method)
+    ranges = {name: histograms.ranges(algorithm=name) for name in ALGORITHMS}
+    tensors = [
+        analyze_tensor(name, histogram, {key: ranges[key][name] for key in ALGORITHMS}, method=method)
+        for name, histogram in histograms.tensors.items()
+    ]
+    return RangeAnalysis(tuple(sorted(tensors, key=_cost)), histograms.samples)
+
+
+def _cost(tensor: TensorAnalysis) -> float:
+    """Ascending order: most costly first, tensors of zeros last."""
+    cost = tensor.symmetry_cost_db
+    return -cost if cost == cost else float("inf")

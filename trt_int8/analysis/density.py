@@ -1,0 +1,131 @@
+"""A histogram as a piecewise constant density, finer than its bins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_int8.calibration.counting import BINS
+from trt_int8.calibration.histogram import Histogram
+
+Floats = npt.NDArray[np.float64]
+
+#: Parts of a bin whose density may differ.
+PARTS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """Non-zero values of a tensor: ``weight[i]`` of them spread evenly over [low[i], high[i]].
+
+    Attributes:
+        low, high: float64 [cells], ascending; equal for values known exactly.
+        weight: float64 [cells], numbers of values.
+        zeros: number of values equal to 0, exact at every scale.
+    """
+
+    low: Floats
+    high: Floats
+    weight: Floats
+    zeros: float
+
+    @property
+    def total(self) -> float:
+        return self.zeros + float(self.weight.sum())
+
+    @property
+    def power(self) -> float:
+        """Σx²; the mean of x² over [a, b] is (a² + ab + b²) / 3."""
+        squares = (self.low**2 + self.low * self.high + self.high**2) / 3
+        return float(squares @ self.weight)
+
+    @property
+    def mean(self) -> float:
+        """0.0 for a density without values."""
+        return float((self.low + self.high) / 2 @ self.weight) / self.total if self.total else 0.0
+
+    def below(self, value: float) -> float:
+        """Number of values under ``value``, zeros included."""
+        width = self.high - self.low
+        safe = np.where(width > 0, width, 1)
+        inside = np.where(width > 0, np.clip((value - self.low) / safe, 0, 1), self.low < value)
+        return float(inside @ self.weight) + (self.zeros if value > 0 else 0)
+
+    def shifted(self, offset: float) -> Density:
+        """The density of x − offset; the zeros become values at −offset."""
+        return Density(
+            np.append(self.low - offset, -offset),
+            np.append(self.high - offset, -offset),
+            np.append(self.weight, self.zeros),
+            0.0,
+        )
+
+
+def density(histogram: Histogram, *, parts: int = PARTS) -> Density:
+    """Model how values spread inside the bins of ``histogram``.
+
+    The density grows or falls exponentially across a bin, as the counts of its neighbours say. Next to
+    zero only the outer neighbour counts: that is where most distributions have their peak. Data on a grid
+    of its own (pixels / 256, integers) is known exactly. The bins of
+    the smallest and the largest value end there, and hold only that value if they stand alone.
+
+    Args:
+        histogram: of one tensor.
+        parts: cells a bin; 1: even spread.
+    """
+    filled = np.flatnonzero(histogram.counts)
+    counts = histogram.counts[filled].astype(np.float64)
+    if not filled.size:
+        return Density(counts, counts, counts, float(histogram.zeros))
+    low = np.maximum((filled - BINS) * histogram.width, histogram.minimum)
+    high = np.minimum((filled + 1 - BINS) * histogram.width, histogram.maximum)
+    if _on_grid(filled, histogram):
+        outer = np.where(filled >= BINS, filled + 1 - BINS, filled - BINS) * histogram.width
+        return Density(outer, outer, counts, float(histogram.zeros))
+    _place_extremes(low, high, filled, counts, histogram)
+    if parts == 1:
+        return Density(low, high, counts, float(histogram.zeros))
+    steps = np.arange(parts + 1) / parts
+    edges = low[:, None] + (high - low)[:, None] * steps
+    shape = np.exp(_slopes(histogram)[filled, None] * (steps[:-1] + 0.5 / parts - 0.5))
+    weights = counts[:, None] * shape / shape.sum(axis=1, keepdims=True)
+    return Density(edges[:, :-1].ravel(), edges[:, 1:].ravel(), weights.ravel(), float(histogram.zeros))
+
+
+def _on_grid(filled: npt.NDArray[np.intp], histogram: Histogram) -> bool:
+    """Whether all values seem to be multiples of two or more bins, so that they end on their bin's edge."""
+    outer = np.where(filled >= BINS, filled + 1 - BINS, BINS - filled)
+    ends = [end / histogram.width for end in (histogram.minimum, histogram.maximum)]
+    return bool(np.gcd.reduce(outer) > 1) and all(end == round(end) for end in ends)
+
+
+def _place_extremes(
+    low: Floats, high: Floats, filled: npt.NDArray[np.intp], counts: Floats, histogram: Histogram
+) -> None:
+    """Put a lone outermost bin, or one of a single value, on the extreme value itself, in place."""
+    if len(filled) < 2 and 0 < histogram.minimum < histogram.maximum:
+        return  # one bin holds both ends
+    if len(filled) < 2 and histogram.minimum < histogram.maximum < 0:
+        return
+    if high[-1] == histogram.maximum and (counts[-1] == 1 or len(filled) < 2 or filled[-1] - filled[-2] > 1):
+        low[-1] = high[-1]
+    if low[0] == histogram.minimum and (counts[0] == 1 or len(filled) < 2 or filled[1] - filled[0] > 1):
+        high[0] = low[0]
+
+
+def _slopes(histogram: Histogram) -> Floats:
+    """d ln(density) across each bin, in units of a bin; 0 at the edge of the data."""
+    counts = histogram.counts
+    logs = np.log(np.maximum(counts, 0.5))
+    slopes = np.zeros(len(counts))
+    slopes[1:-1] = np.where((counts[:-2] > 0) & (counts[2:] > 0), (logs[2:] - logs[:-2]) / 2, 0)
+    filled = np.flatnonzero(counts)
+    if filled.size:  # a peak at the very end, as of saturated data
+        first, last = filled[0], filled[-1]
+        slopes[last] = max(logs[last] - logs[last - 1], 0) if counts[last - 1] else 0
+        slopes[first] = min(logs[first + 1] - logs[first], 0) if counts[first + 1] else 0
+    slopes[BINS] = logs[BINS + 1] - logs[BINS]
+    slopes[BINS - 1] = logs[BINS - 1] - logs[BINS - 2]
+    return slopes

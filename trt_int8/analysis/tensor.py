@@ -1,0 +1,150 @@
+"""One tensor: its distribution, its range, and what each choice of range costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trt_int8.analysis.affine import best_affine
+from trt_int8.analysis.density import density
+from trt_int8.analysis.flags import flags
+from trt_int8.analysis.noise import HIGHEST, LOWEST, sqnr_db
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.ranges.ranges import TensorRange
+
+
+@dataclass(frozen=True, eq=False)
+class TensorAnalysis:
+    """What is known of a tensor.
+
+    Attributes:
+        name: in the model.
+        histogram: its values.
+        minimum, maximum, mean: of its finite values.
+        zeros: share of values equal to 0.
+        amax, method: the chosen range and the method that chose it.
+        clipped: share of values beyond it.
+        used: bool [256], whether INT8 code i − 128 occurs.
+        sqnr_db: SQNR of each method's symmetric INT8, and of ``affine``, the best one with an int8 zero
+            point; NaN for a tensor of zeros.
+        flags: of `trt_int8.analysis.flags.FLAGS`.
+    """
+
+    name: str
+    histogram: Histogram
+    minimum: float
+    maximum: float
+    mean: float
+    zeros: float
+    amax: float
+    method: str
+    clipped: float
+    used: np.ndarray[Any, np.dtype[np.bool_]]
+    sqnr_db: Mapping[str, float]
+    flags: tuple[str, ...]
+
+    @property
+    def codes_used(self) -> float:
+        """Share of the 256 codes that occur."""
+        return float(self.used.mean())
+
+    @property
+    def symmetry_cost_db(self) -> float:
+        """SQNR of the best affine INT8 less that of the best symmetric one, in dB."""
+        best = max(value for method, value in self.sqnr_db.items() if method != "affine")
+        affine = self.sqnr_db["affine"]
+        return 0.0 if best == affine else affine - best  # both inf: no cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: infinite and undefined SQNR become null."""
+        return {
+            "name": self.name,
+            "min": self.minimum,
+            "max": self.maximum,
+            "mean": self.mean,
+            "zeros": self.zeros,
+            "amax": _finite(self.amax),
+            "method": self.method,
+            "clipped": self.clipped,
+            "codes_used": self.codes_used,
+            "sqnr_db": {method: _finite(value) for method, value in self.sqnr_db.items()},
+            "symmetry_cost_db": _finite(self.symmetry_cost_db),
+            "flags": list(self.flags),
+        }
+
+
+def analyze_tensor(
+    name: str, histogram: Histogram, candidates: Mapping[str, TensorRange], *, method: str
+) -> TensorAnalysis:
+    """Everything about one tensor.
+
+    Args:
+        name: in the model.
+        histogram: its values.
+        candidates: method → range.
+        method: the one of ``candidates`` that is used.
+    """
+    fine = density(histogram)
+    amax = candidates[method].amax
+    scales = {key: float(entry.scale) for key, entry in candidates.items()}
+    sqnr = {key: sqnr_db(fine, scale) for key, scale in scales.items()}
+    known = {key: value for key, value in sqnr.items() if not math.isnan(value)}
+    sqnr["affine"] = math.nan
+    if known:
+        best = scales[max(known, key=lambda key: known[key])]
+        coarse = density(histogram, parts=1)
+        scale, zero_point = best_affine(
+            coarse, minimum=histogram.minimum, maximum=histogram.maximum, symmetric=best
+        )
+        # The search ran on coarse cells: the symmetric one may be better by a trifle.
+        sqnr["affine"] = max(sqnr_db(fine, scale, zero_point), max(known.values()))
+    total = fine.total
+    clipped = 0.0
+    if total and amax < histogram.amax:
+        clipped = (total - fine.below(amax) + fine.below(-amax)) / total
+    found = flags(fine, minimum=histogram.minimum, maximum=histogram.maximum, amax=amax, clipped=clipped)
+    return TensorAnalysis(
+        name,
+        histogram,
+        histogram.minimum,
+        histogram.maximum,
+        fine.mean,
+        histogram.zeros / total if total else 0.0,
+        amax,
+        method,
+        clipped,
+        used_codes(histogram, scales[method]),
+        sqnr,
+        tuple(found),
+    )
+
+
+def used_codes(histogram: Histogram, scale: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """bool [256]: the codes that values of ``histogram`` map to, -128 first.
+
+    A bin narrower than a step counts for the code of its middle, a wider one for all codes it covers.
+    """
+    used = np.zeros(256, np.bool_)
+    if not 0 < scale < math.inf:
+        return used
+    cells = density(histogram, parts=1)
+    inset = np.minimum(scale, cells.high - cells.low) / 2
+    first, last = (
+        np.clip(np.rint(edge / scale), LOWEST, HIGHEST).astype(np.int64) - LOWEST
+        for edge in (cells.low + inset, cells.high - inset)
+    )
+    changes = np.zeros(257, np.int64)
+    np.add.at(changes, first, 1)
+    np.add.at(changes, np.maximum(first, last) + 1, -1)
+    used[:] = changes.cumsum()[:256] > 0
+    if histogram.zeros:
+        used[-LOWEST] = True
+    return used
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

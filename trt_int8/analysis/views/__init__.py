@@ -1,0 +1,1 @@
+"""A range analysis as text and as a page."""

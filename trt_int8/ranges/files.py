@@ -1,0 +1,173 @@
+"""Files of ranges in every form there is: read by their content, written by name of the form."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trt_int8 import atomic
+from trt_int8.dependencies import require
+from trt_int8.errors import CacheError
+from trt_int8.ranges import onnxruntime as ort
+from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header
+from trt_int8.ranges.ranges import Ranges, TensorRange
+
+#: Names of the forms, for ``cache convert --to``.
+FORMS = ("tensorrt", "json", "yaml", "ort-json", "ort-tensors", "ort-flatbuffers", "ort-cache")
+
+
+@dataclass(frozen=True, eq=False)
+class RangeFile:
+    """What a file of ranges holds.
+
+    Attributes:
+        ranges: tensor → amax, in the file's order.
+        form: of `FORMS`.
+        header: first line of a TensorRT cache; None for other forms.
+    """
+
+    ranges: Ranges
+    form: str
+    header: str | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> RangeFile:
+        """Read a file of any form.
+
+        Raises:
+            CacheError: no such file, or its content is none of the forms; says where and why.
+            MissingDependencyError: YAML needs PyYAML, flatbuffers needs flatbuffers.
+        """
+        source = str(path)
+        data = _bytes(Path(path))
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" in text:
+            return cls(_ranges(ort.parse_flatbuffers(data, source), source), "ort-flatbuffers")
+        first = text.lstrip().split("\n", 1)[0].strip()
+        if is_header(first):
+            cache = CalibrationCache.read(path)
+            return cls(cache.ranges(), "tensorrt", cache.header)
+        if first.startswith("{"):
+            return _from_json(text, source)
+        if Path(path).suffix in (".yaml", ".yml") or _looks_like_yaml(text):
+            return cls(_ranges(_parse_yaml(text, source), source), "yaml")
+        if not first or not re.fullmatch(r".+ [-+.0-9a-zA-Z]+", first) or first.startswith("TRT-"):
+            CalibrationCache.parse(text, source=source)  # says what a cache looks like
+        found = ort.parse_decimal(text, source)
+        return cls(_ranges(found, source), "ort-cache")
+
+    def write(self, path: str | os.PathLike[str], *, form: str, header: str | None = None) -> None:
+        """Write as ``form``, in one step.
+
+        Args:
+            path: the file.
+            form: of `FORMS`.
+            header: first line of a TensorRT cache; None: this file's own, or that of TensorRT 8.6.
+
+        Raises:
+            CacheError: the form cannot hold a name or a value.
+            OutputError: the file cannot be written.
+        """
+        if header is not None and not is_header(header):
+            raise CacheError(
+                f"{header!r} is not the header of a TensorRT calibration cache, which looks like "
+                f"{DEFAULT_HEADER}"
+            )
+        if form == "tensorrt":
+            cache = CalibrationCache.from_ranges(self.ranges, header=header or self.header)
+            cache.write(path)
+            return
+        amax = {name: entry.amax for name, entry in self.ranges.items()}
+        if form == "ort-flatbuffers":
+            atomic.write_bytes(path, ort.to_flatbuffers(amax))
+        else:
+            atomic.write_text(path, _TEXTS[form](amax))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CacheError(f"{path}: no such file; check the path of the cache") from error
+    except IsADirectoryError as error:
+        raise CacheError(f"{path} is a folder; give the cache file in it") from error
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _ranges(amax: Mapping[str, float], source: str) -> Ranges:
+    if not amax:
+        raise CacheError(f"{source}: holds no tensor; calibrate again")
+    return Ranges({name: TensorRange(value, source=source) for name, value in amax.items()})
+
+
+def _from_json(text: str, source: str) -> RangeFile:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise CacheError(f"{source}: {name!r} is listed twice; remove one of the entries")
+            found[name] = value
+        return found
+
+    try:
+        document = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise CacheError(f"{source}:{error.lineno}: not JSON: {error.msg}") from error
+    if document.get("CLS") == "TensorsData" and isinstance(document.get("data"), dict):
+        form, entries = "ort-tensors", document["data"]
+    else:
+        entries = document
+        form = "ort-json" if any(isinstance(value, list | dict) for value in document.values()) else "json"
+    amax = {name: ort.amax_of(value, f"{source}: tensor {name!r}") for name, value in entries.items()}
+    return RangeFile(_ranges(amax, source), form)
+
+
+def _looks_like_yaml(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return bool(lines) and all(re.fullmatch(r"\S.*: \S.*", line) for line in lines)
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, float]:
+    yaml = require("yaml", purpose=f"reading {source}")
+    try:
+        # As text: a name such as 106 is a name, and 1e-05 is a number that YAML takes for text.
+        document = yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise CacheError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+        raise CacheError(f"{source}: must map tensor names to ranges, one a line: 'conv1: 6.0'")
+    return {name: ort.amax_of(value, f"{source}: tensor {name!r}") for name, value in document.items()}
+
+
+def _to_yaml(amax: Mapping[str, float]) -> str:
+    yaml = require("yaml", purpose="writing YAML")
+    text: str = yaml.safe_dump(
+        {name: float(value) for name, value in amax.items()}, sort_keys=False, allow_unicode=True, width=10**6
+    )
+    return text
+
+
+def _to_plain_json(amax: Mapping[str, float]) -> str:
+    return json.dumps(
+        {name: value if value < float("inf") else "inf" for name, value in amax.items()},
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+_TEXTS: dict[str, Callable[[Mapping[str, float]], str]] = {
+    "json": lambda amax: _to_plain_json(amax) + "\n",
+    "yaml": _to_yaml,
+    "ort-json": ort.to_json,
+    "ort-tensors": ort.to_tensors_json,
+    "ort-cache": ort.to_decimal,
+}

@@ -1,0 +1,194 @@
+"""onnxruntime's calibration tables for its TensorRT execution provider. They hold ranges, not scales.
+
+Four forms of one table:
+
+- ``ort-flatbuffers``: what the provider reads (``calibration.flatbuffers``): key and value strings;
+- ``ort-cache``: ``name 2.64``, one a line (``calibration.cache``);
+- ``ort-json``: ``{"name": [lowest, highest]}`` (``calibration.json``);
+- ``ort-tensors``: the JSON of ``onnxruntime.quantization.calibrate.load_tensors_data``, float32.
+
+Reading understands each, and ``calibration.json`` of newer releases, whose values are objects.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trt_int8.dependencies import require
+from trt_int8.errors import CacheError
+
+#: Slots of the table in a flatbuffers vtable: 4, 6, … for fields 0, 1, …
+_FIELD_0, _FIELD_1 = 4, 6
+
+
+def amax_of(value: Any, place: str) -> float:
+    """max(|lowest|, |highest|) of what a table says of one tensor: a number, a pair, a TensorData object.
+
+    Raises:
+        CacheError: anything else, NaN, or a negative amax.
+    """
+    if isinstance(value, dict) and "lowest" in value and "highest" in value:
+        value = [_number(value["lowest"], place), _number(value["highest"], place)]
+    if isinstance(value, list) and len(value) == 2:
+        low, high = (_number(bound, place) for bound in value)
+        if low > high:
+            raise CacheError(f"{place}: lowest {low:g} is above highest {high:g}; correct the entry")
+        return max(abs(low), abs(high))
+    amax = _number(value, place)
+    if amax < 0:
+        raise CacheError(f"{place}: range {amax:g} is negative; correct the entry")
+    return amax
+
+
+def _number(value: Any, place: str) -> float:
+    if isinstance(value, dict) and value.get("CLS") == "numpy.array":
+        value = value.get("data")
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    try:
+        if value == ".inf":  # as YAML writes it
+            value = "inf"
+        number = math.nan if isinstance(value, bool | list | dict) or value is None else float(value)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise CacheError(f"{place}: {value!r} is not a range; write amax (2.64) or [lowest, highest]")
+    return number
+
+
+def parse_decimal(text: str, source: str) -> dict[str, float]:
+    """``name value`` lines; names may hold spaces."""
+    found: dict[str, float] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, value = line.rstrip().rpartition(" ")
+        place = f"{source}:{number}"
+        if not name:
+            raise CacheError(
+                f"{place}: {line[:80]!r} is no 'tensor value' line; this is no calibration table"
+            )
+        if name in found:
+            raise CacheError(f"{place}: tensor {name!r} is listed twice; remove one of the lines")
+        found[name] = amax_of(value, place)
+    return found
+
+
+def parse_flatbuffers(data: bytes, source: str) -> dict[str, float]:
+    """The ``dict`` vector of a ``TrtTable``.
+
+    Raises:
+        CacheError: not such a table.
+        MissingDependencyError: flatbuffers is not installed.
+    """
+    flatbuffers = require("flatbuffers", purpose="reading an onnxruntime table")
+    table_module = require("flatbuffers.table", purpose="reading an onnxruntime table")
+    try:
+        root = table_module.Table(data, flatbuffers.encode.Get(flatbuffers.packer.uoffset, data, 0))
+        vector = root.Offset(_FIELD_0)
+        length = root.VectorLen(vector) if vector else 0
+        if not vector or length * 4 > len(data):
+            raise ValueError("no table of tensors")
+        pairs = []
+        for i in range(length):
+            entry = table_module.Table(data, root.Indirect(root.Vector(vector) + 4 * i))
+            pairs.append([_string(entry, slot) for slot in (_FIELD_0, _FIELD_1)])
+    except (struct.error, ValueError, IndexError, OverflowError, TypeError) as error:
+        raise CacheError(
+            f"{source}: neither text nor an onnxruntime calibration table (flatbuffers: {error}); "
+            "check the path of the cache"
+        ) from error
+    return {name: amax_of(value, f"{source}: tensor {name!r}") for name, value in pairs}
+
+
+def _string(table: Any, slot: int) -> str:
+    offset = table.Offset(slot)
+    if not offset:
+        raise ValueError("an entry without name or value")
+    text = bytes(table.String(offset + table.Pos))
+    start = table.Indirect(offset + table.Pos)
+    (length,) = struct.unpack_from("<I", table.Bytes, start)
+    if len(text) != length or start + 4 + length >= len(table.Bytes):  # a NUL follows
+        raise ValueError("it was cut short")
+    return text.decode("utf-8")
+
+
+def to_flatbuffers(amax: Mapping[str, float]) -> bytes:
+    """A ``TrtTable``.
+
+    Raises:
+        MissingDependencyError: flatbuffers is not installed.
+    """
+    flatbuffers = require("flatbuffers", purpose="writing an onnxruntime table")
+    builder = flatbuffers.Builder(1024)
+    entries = []
+    for name in sorted(amax):
+        strings = [builder.CreateString(name), builder.CreateString(_decimal(amax[name]))]
+        builder.StartObject(2)
+        for field, string in enumerate(strings):
+            builder.PrependUOffsetTRelativeSlot(field, string, 0)
+        entries.append(builder.EndObject())
+    builder.StartVector(4, len(entries), 4)
+    for entry in reversed(entries):
+        builder.PrependUOffsetTRelative(entry)
+    vector = builder.EndVector()
+    builder.StartObject(1)
+    builder.PrependUOffsetTRelativeSlot(0, vector, 0)
+    builder.Finish(builder.EndObject())
+    return bytes(builder.Output())
+
+
+def to_decimal(amax: Mapping[str, float]) -> str:
+    """``name value`` lines.
+
+    Raises:
+        CacheError: a name with a line break.
+    """
+    for name in amax:
+        if "\n" in name or "\r" in name:
+            raise CacheError(f"tensor name {name!r} has a line break, which this form cannot hold")
+    return "".join(f"{name} {_decimal(amax[name])}\n" for name in sorted(amax))
+
+
+def to_json(amax: Mapping[str, float]) -> str:
+    """``{"name": [lowest, highest]}``.
+
+    Raises:
+        CacheError: an infinite range, which JSON cannot hold.
+    """
+    return _dump({name: [-value, value] for name, value in amax.items()}, amax)
+
+
+def to_tensors_json(amax: Mapping[str, float]) -> str:
+    """What ``load_tensors_data`` of onnxruntime reads.
+
+    Raises:
+        CacheError: an infinite range, which JSON cannot hold.
+    """
+    tensors = {
+        name: {"lowest": _array(-value), "highest": _array(value), "CLS": "TensorData"}
+        for name, value in amax.items()
+    }
+    method = {"CLS": "CalibrationMethod", "value": "CalibrationMethod.MinMax"}
+    return _dump({"CLS": "TensorsData", "data": tensors, "calibration_method": method}, amax)
+
+
+def _array(value: float) -> dict[str, Any]:
+    return {"data": float(np.float32(value)), "dtype": "float32", "CLS": "numpy.array"}
+
+
+def _dump(document: Any, amax: Mapping[str, float]) -> str:
+    for name, value in amax.items():
+        if math.isinf(value):
+            raise CacheError(f"tensor {name!r} has an infinite range, which JSON cannot hold; unset it first")
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def _decimal(value: float) -> str:
+    return repr(float(value))

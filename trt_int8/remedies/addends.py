@@ -1,0 +1,93 @@
+"""Add constants to what a node computes: into its bias where it has room for one, behind it elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization.names import Names
+
+Array = npt.NDArray[np.generic]
+
+
+class Addends:
+    """Changes ``model`` in place; nodes are found by their first output, which keeps its name.
+
+    Args:
+        model: to be changed.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.names = Names(model)
+        self._index = GraphIndex(model)
+
+    def constant(self, values: Array, name: str) -> str:
+        """A new initializer; returns its name."""
+        fresh = self.names.fresh(name)
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), fresh))
+        return fresh
+
+    def add_per_channel(self, output: str, values: npt.NDArray[np.float64]) -> None:
+        """Add ``values`` [output channels] to tensor ``output`` of a Conv, Gemm or MatMul."""
+        node = self._index.producers[output]
+        if node.op_type == "Conv" and self._has_room(node):
+            self._set_bias(node, self._bias(node, 0.0) + values)
+        elif node.op_type == "Gemm" and self._has_room(node):
+            beta = next((a.f for a in node.attribute if a.name == "beta"), 1.0)
+            bias = beta * self._bias(node, 0.0) + values
+            for attribute in [a for a in node.attribute if a.name == "beta"]:
+                node.attribute.remove(attribute)
+            self._set_bias(node, bias)
+        else:
+            rank = self._spatial_rank(node)
+            self.add_behind(output, values.reshape(-1, *[1] * rank))
+
+    def add_behind(self, output: str, values: npt.NDArray[np.float64]) -> None:
+        """Add an array that broadcasts to ``output`` in an Add behind the node that computes it."""
+        node = self._index.producers[output]
+        before = self.names.fresh(f"{output}_before_addend")
+        slot = list(node.output).index(output)
+        node.output[slot] = before
+        addend = self.constant(values.astype(self._dtype(node)), f"{output}_addend")
+        add = helper.make_node("Add", [before, addend], [output], self.names.fresh(f"{output}_plus_addend"))
+        position = next(i for i, n in enumerate(self.model.graph.node) if before in n.output)
+        self.model.graph.node.insert(position + 1, add)
+        # protobuf copies on insertion; the index must see the new chain
+        self._index = GraphIndex(self.model)
+
+    def _has_room(self, node: onnx.NodeProto) -> bool:
+        return len(node.input) < 3 or not node.input[2] or self._index.is_constant(node.input[2])
+
+    def _bias(self, node: onnx.NodeProto, default: float) -> npt.NDArray[np.float64]:
+        if len(node.input) < 3 or not node.input[2]:
+            return np.asarray(default)
+        return np.asarray(self._index.constant(node.input[2]), np.float64)
+
+    def _set_bias(self, node: onnx.NodeProto, values: npt.NDArray[np.float64]) -> None:
+        # A new one: others may read the old one.
+        name = self.constant(values.astype(self._dtype(node)), f"{node.output[0]}_bias")
+        inputs = [*node.input[:2], name]
+        del node.input[:]
+        node.input.extend(inputs)
+        self._index = GraphIndex(self.model)
+
+    def _dtype(self, node: onnx.NodeProto) -> np.dtype[np.generic]:
+        for name in node.input[1:]:
+            value = self._index.constant(name) if name else None
+            if value is not None and np.issubdtype(value.dtype, np.floating):
+                return value.dtype
+        return np.dtype(np.float32)
+
+    def _spatial_rank(self, node: onnx.NodeProto) -> int:
+        """Axes behind the channels."""
+        if node.op_type != "Conv":
+            return 0
+        shape = next((a.ints for a in node.attribute if a.name == "kernel_shape"), None)
+        if shape is not None:
+            return len(shape)
+        weight = self._index.constant(node.input[1])
+        return 2 if weight is None else weight.ndim - 2
