@@ -72,7 +72,10 @@ class Activations:
         for name in self._inputs:
             yield name, batch[name]
         if self._outputs:
-            yield from zip(self._outputs, self._session.run(batch, self._outputs, place=place), strict=True)
+            outputs = self._session.run(batch, self._outputs, place=place)
+            outputs.reverse()
+            for name in self._outputs:
+                yield name, outputs.pop()  # its memory is free again once it is counted
 
 
 def _with_outputs(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,8 @@ from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.tally import Tally, new_tallies
+from trt_int8.cores import cores
 from trt_int8.errors import CalibrationError
 
 Batch = dict[str, npt.NDArray[np.generic]]
@@ -49,10 +50,10 @@ def collect(
     """
     activations = Activations(model, tensors=tensors)
     queue = _Queue(checked(batches, activations.specs, place=place))
-    count = threads or _cores()
+    count = threads or cores()
 
     def work() -> tuple[dict[str, Histogram], int]:
-        found = {name: Histogram.empty() for name in activations.counted}
+        found = new_tallies(activations.counted)
         samples = 0
         while (item := queue.take()) is not None:
             number, batch = item
@@ -61,7 +62,7 @@ def collect(
             except BaseException as error:
                 queue.stop(number, error)
             samples += _samples(batch)
-        return found, samples
+        return {name: tally.histogram() for name, tally in found.items()}, samples
 
     with ThreadPoolExecutor(count, thread_name_prefix="calibrate") as pool:
         try:
@@ -74,20 +75,15 @@ def collect(
     return Histograms(every, ties=activations.ties, samples=sum(samples for _, samples in parts))
 
 
-def _count_batch(activations: Activations, batch: Batch, found: dict[str, Histogram], place: str) -> None:
+def _count_batch(activations: Activations, batch: Batch, found: dict[str, Tally], place: str) -> None:
     for name, values in activations.values(batch, place=place):
         try:
-            found[name] = found[name].add(values)
+            found[name].add(values)
         except CalibrationError as error:
             raise CalibrationError(
                 f"{place}, tensor {name!r}: {error}; the model itself computes it from finite inputs, so "
                 "look at the operator that makes this tensor"
             ) from error
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _merged(parts: Iterable[Histogram]) -> Histogram:
