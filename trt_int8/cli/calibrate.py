@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import options
+from trt_int8.cli import calibration_options, options
 
 
 @click.command()
@@ -12,26 +12,28 @@ from trt_int8.cli import options
 @options.output("The calibration cache to write.")
 @options.algorithm
 @options.shapes
+@calibration_options.calibration
 @options.data(required=True)
 def calibrate(
     model: str,
     output: str,
     algorithm: str,
     shapes: options.ShapeOptions,
+    calibration: calibration_options.CalibrationOptions,
     data: options.DataOptions,
 ) -> None:
     """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
 
     \b
-    Example:
+    Examples:
       trt-int8 calibrate model.onnx --data samples.npz -o model.cache
+      trt-int8 calibrate model.onnx --data photos/ -o model.cache --checkpoint model.checkpoint
     """
-    from trt_int8.calibration import calibrate as run
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
 
-    options.check_outputs({"cache": output}, model=model, data=data.data)
+    options.check_outputs({"cache": output, **calibration.outputs()}, model=model, data=data.data)
     loaded = load_model(model)
-    result = run(loaded, data.open(loaded, shapes.parse()).batches(), algorithm=algorithm)
+    result = calibration.run(loaded, data.open(loaded, shapes.parse()), algorithm=algorithm)
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import onnx
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-from trt_int8.errors import CacheError, ModelError
+from trt_int8.errors import CacheError
 
 _FORMAT = 1
 
@@ -91,39 +86,6 @@ class Fingerprint:
         if known["tensors"] is not None:
             known["tensors"] = tuple(known["tensors"])
         return cls(**known)
-
-
-def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
-    """SHA-256 of an ONNX model: of its file and of the external data it names, or of its serialized form.
-
-    Raises:
-        ModelError: a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    if isinstance(model, onnx.ModelProto):
-        digest.update(model.SerializeToString(deterministic=True))
-        return digest.hexdigest()
-    path = Path(model)
-    try:
-        digest.update(path.read_bytes())
-        for name in external_files(onnx.load(path, format="protobuf", load_external_data=False)):
-            with (path.parent / name).open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
-
-
-def external_files(model: onnx.ModelProto) -> list[str]:
-    """Names of the files that hold external data of ``model``, relative to its own, sorted."""
-    return sorted(
-        {
-            ExternalDataInfo(tensor).location
-            for tensor in model.graph.initializer
-            if uses_external_data(tensor)
-        }
-    )
 
 
 _LABELS = {
