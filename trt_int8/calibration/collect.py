@@ -72,7 +72,7 @@ def collect(
         counting.require_data(position, whole)
     for part in parts:
         # A session holds the weights: one at a time.
-        if len(part) != len(whole.counted):
+        if set(part) != set(whole.counted):
             del whole
             whole = Activations(model, tensors=part, arena=max_memory is None)
         position = counting.run(whole, position)
