@@ -32,6 +32,7 @@ from trt_int8.model.shapes import Shapes, resolve_shapes
 from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.quantized import Quantized, quantize
+from trt_int8.quantization.required import required_tensors
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
 from trt_int8.streamer.device import Device
@@ -50,7 +51,8 @@ class BuildResult:
         route: ``explicit``: INT8 was asked for by Q/DQ nodes; ``implicit``: TensorRT chose the layers.
         reason: why this route.
         report: which layers run in INT8, read from the log.
-        calibration: on the CPU; None if the ranges were given, the model held Q/DQ nodes, or TensorRT
+        calibration: on the CPU, of the tensors that are quantized; None if the ranges were given, the model
+            held Q/DQ nodes, or TensorRT
             calibrated.
         quantized: None if the model held Q/DQ nodes already, or the route is implicit.
         summary: what became of TensorRT's calibration; None if there was none.
@@ -172,9 +174,12 @@ def build_engine(
             calibrator = kind(batches, cache=cache, reuse_cache=reuse_cache, device=device, model=model)
         return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
     _refuse_implicit_only(route, cache, reuse_cache, replace(options, shapes=None, batch_size=None))
-    calibration = None if batches is None else calibrate(loaded, batches, algorithm=algorithm)
-    ranges = ranges if calibration is None else calibration.ranges
     rules = placement_for(route.tensorrt.flavor) if placement is None else placement
+    calibration = None
+    if batches is not None:
+        tensors = required_tensors(loaded, placement=rules)
+        calibration = calibrate(loaded, batches, algorithm=algorithm, tensors=tensors)
+        ranges = calibration.ranges
     quantized = None if ranges is None else quantize(loaded, ranges, placement=rules)
     with BuildLog(log_path) as record:
         plan = build_explicit(

@@ -13,7 +13,8 @@ from trt_int8.dependencies import require
 from trt_int8.errors import ModelError
 from trt_int8.model.load import serialize
 
-_FLOATS = {"tensor(float)", "tensor(float16)", "tensor(double)", "tensor(bfloat16)"}
+#: Type of an output → bytes of an element.
+_FLOATS = {"tensor(float)": 4, "tensor(float16)": 2, "tensor(double)": 8, "tensor(bfloat16)": 2}
 #: onnxruntime's log levels: only fatal messages go to stderr, errors come back as exceptions.
 _FATAL = 4
 
@@ -26,16 +27,25 @@ class Session:
         optimize: let onnxruntime rewrite the graph. Off where two models are compared: its rewrites
             move the result of a Q/DQ model by up to 0.25 dB.
         threads: threads inside an operator; None leaves the choice to onnxruntime.
+        arena: keep freed memory for later; off, it goes back at once, which is slower.
 
     Raises:
         ModelError: onnxruntime refuses the model.
         MissingDependencyError: onnxruntime is not installed.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, optimize: bool = True, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        *,
+        optimize: bool = True,
+        threads: int | None = None,
+        arena: bool = True,
+    ) -> None:
         ort = require("onnxruntime", purpose="running a model on the CPU")
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL
+        options.enable_cpu_mem_arena = arena
         if threads is not None:
             options.intra_op_num_threads = threads
         level = ort.GraphOptimizationLevel
@@ -51,9 +61,12 @@ class Session:
         return tuple(output.name for output in self._session.get_outputs())
 
     @property
-    def float_outputs(self) -> tuple[str, ...]:
-        """Outputs that are floating-point tensors, whatever the model file says of their type."""
-        return tuple(output.name for output in self._session.get_outputs() if output.type in _FLOATS)
+    def float_outputs(self) -> dict[str, int]:
+        """Outputs that are floating-point tensors, whatever the model file says of their type, and the
+        bytes of an element.
+        """
+        types = {output.name: output.type for output in self._session.get_outputs()}
+        return {name: _FLOATS[element] for name, element in types.items() if element in _FLOATS}
 
     def run(
         self, batch: Mapping[str, npt.NDArray[np.generic]], outputs: Sequence[str], *, place: str
@@ -69,6 +82,15 @@ class Session:
             return list(self._session.run(list(outputs), dict(batch)))
         except Exception as error:
             raise ModelError(f"onnxruntime failed on {place}: {_message(error)}") from error
+
+
+def onnxruntime_version() -> str:
+    """Version of onnxruntime; others may compute the last bits of a result differently.
+
+    Raises:
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    return str(require("onnxruntime", purpose="running a model on the CPU").__version__)
 
 
 def _message(error: Exception) -> str:

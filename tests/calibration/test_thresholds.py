@@ -1,10 +1,21 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from textbook import divergence
 from textbook import entropy_amax as textbook_amax
 
+from trt_int8.calibration.compiled import kernels
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.thresholds import ALGORITHMS, entropy_amax, minmax_amax, mse_amax, percentile_amax
+from trt_int8.calibration.thresholds import (
+    ALGORITHMS,
+    entropy_amax,
+    minmax_amax,
+    mse_amax,
+    percentile_amax,
+    thresholds,
+)
 from trt_int8.calibration.thresholds.entropy import divergences
 
 
@@ -36,6 +47,54 @@ def test_divergences_equal_the_textbook_loops(rng, name):
     literal = [divergence(counts[:used], kept) for kept in candidates]
     assert ours == pytest.approx(literal, rel=1e-9, abs=1e-12)
     assert np.isfinite(ours[-1])
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_compiled_search_gives_up_only_what_is_not_the_least(rng, name):
+    counts = histogram_of(SAMPLES[name](rng)).magnitudes()
+    used = int(np.flatnonzero(counts)[-1]) + 1
+    candidates = np.arange(used // 16, used + 1)
+    plain, compiled = (divergences(counts[:used], candidates, kernels=k) for k in (None, kernels()))
+    computed = np.isfinite(compiled)
+    assert compiled[computed] == pytest.approx(plain[computed], rel=1e-12, abs=1e-13)
+    assert (plain[~computed] > plain.min() + 1e-9).all()
+    assert computed[np.argmin(plain)]
+
+
+def histograms_of_all_kinds() -> list[Histogram]:
+    rng = np.random.default_rng(1)
+    kinds = [
+        *SAMPLES.values(),
+        *AWAY_FROM_ZERO.values(),
+        lambda r: np.zeros(9),
+        lambda r: r.normal(size=1),
+        lambda r: r.integers(-3, 4, size=50),
+        lambda r: r.standard_cauchy(size=3000),
+        lambda r: np.repeat(r.normal(size=40), 1000),
+        lambda r: r.lognormal(sigma=3, size=5000),
+    ]
+    return [histogram_of(kind(rng) * scale) for kind in kinds for scale in (1, 0.3, 1e-20, 77, 1e9)]
+
+
+def test_the_compiled_search_finds_the_same_thresholds():
+    histograms = histograms_of_all_kinds()
+    histograms += [a.merge(b) for a, b in zip(histograms, histograms[7:], strict=False)]
+    assert len(histograms) > 100
+    plain = [entropy_amax(histogram) for histogram in histograms]
+    assert [entropy_amax(histogram, kernels=kernels()) for histogram in histograms] == plain
+    assert thresholds(histograms, algorithm="entropy", threads=3) == plain
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=hnp.arrays(np.int64, st.integers(2, 300), elements=st.integers(0, 2**50) | st.integers(0, 3)),
+    exponent=st.integers(-20, 20),
+)
+def test_the_compiled_search_finds_the_same_threshold_for_any_counts(counts, exponent):
+    sides = np.zeros(4096, np.int64)
+    sides[2048 : 2048 + counts.size] = counts
+    histogram = Histogram(sides, exponent, 0, 0.0, 1.0)
+    assert entropy_amax(histogram, kernels=kernels()) == entropy_amax(histogram)
 
 
 @pytest.mark.parametrize("name", ["laplace", "relu of normal", "student t", "uniform"])
@@ -120,6 +179,10 @@ class TestEveryAlgorithm:
     def test_sign_does_not_matter(self, rng, algorithm):
         values = rng.gamma(2, size=2000)
         assert ALGORITHMS[algorithm](histogram_of(values)) == ALGORITHMS[algorithm](histogram_of(-values))
+
+
+def test_float64_below_the_smallest_float32():
+    assert entropy_amax(Histogram.empty().add(np.full(5, 1e-60))) == 1.5 * 2.0**-160
 
 
 def test_minmax_is_the_exact_maximum(rng):

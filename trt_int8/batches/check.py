@@ -17,22 +17,28 @@ Batch = Mapping[str, npt.NDArray[np.generic]]
 
 
 def checked(
-    batches: Iterable[object], specs: Mapping[str, InputSpec], *, place: str = "the data"
+    batches: Iterable[object], specs: Mapping[str, InputSpec], *, place: str = "the data", first: int = 0
 ) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
     """Pass batches on as dicts in the order of the model's inputs, once names, shapes, dtypes and values fit.
 
     A batch may be whatever `trt_int8.batches.items.as_batch` understands.
 
+    Args:
+        batches: the batches.
+        specs: the model's inputs.
+        place: what to call the data in messages.
+        first: number of the first batch there.
+
     Raises:
         DataError: naming batch, input and index of the first thing wrong; also if there is no batch.
     """
-    number = -1
-    for number, batch in enumerate(batches):
+    number = None
+    for number, batch in enumerate(batches, first):
         where = f"{place}, batch {number}"
         batch = as_batch(batch, specs, place=where)
         _check_names(batch, specs, where)
         yield {name: _checked_array(batch[name], spec, where) for name, spec in specs.items()}
-    if number < 0:
+    if number is None:
         raise DataError(
             f"{place}: holds no batches; if it is a generator it may have been used up already, "
             "so pass a fresh one (or a list)"

@@ -24,6 +24,7 @@ class Activations:
         model: the float model.
         tensors: names to calibrate; None: every float input and activation. Names that are no float
             tensors of the model are an error.
+        arena: let onnxruntime keep memory for the next batch; without, it takes no more than it needs.
 
     Attributes:
         names: the tensors to calibrate, in graph order.
@@ -36,13 +37,15 @@ class Activations:
         MissingDependencyError: onnxruntime is not installed.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, tensors: Collection[str] | None = None) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, *, tensors: Collection[str] | None = None, arena: bool = True
+    ) -> None:
         self.specs = input_specs(model)
         index = GraphIndex(model)
         views = view_outputs(index)
         wanted = None if tensors is None else {views.get(name, name) for name in tensors}
         # One core a run: batches run side by side, and no result depends on how work was divided.
-        self._session = Session(_with_outputs(model, wanted, views), threads=1)
+        self._session = Session(_with_outputs(model, wanted, views), threads=1, arena=arena)
         floats = {name for name, spec in self.specs.items() if spec.is_float}
         floats.update(self._session.float_outputs)
         counted = [
@@ -65,6 +68,13 @@ class Activations:
         """The tensors whose values `values` yields; `views` gives the others."""
         return (*self._inputs, *self._outputs)
 
+    @property
+    def element_sizes(self) -> dict[str, int]:
+        """Bytes of an element of each counted tensor."""
+        fed = {name: self.specs[name].dtype.itemsize for name in self._inputs}
+        computed = self._session.float_outputs
+        return {**fed, **{name: computed[name] for name in self._outputs}}
+
     def values(
         self, batch: Mapping[str, npt.NDArray[np.generic]], *, place: str
     ) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
@@ -72,7 +82,10 @@ class Activations:
         for name in self._inputs:
             yield name, batch[name]
         if self._outputs:
-            yield from zip(self._outputs, self._session.run(batch, self._outputs, place=place), strict=True)
+            outputs = self._session.run(batch, self._outputs, place=place)
+            outputs.reverse()
+            for name in self._outputs:
+                yield name, outputs.pop()  # its memory is free again once it is counted
 
 
 def _with_outputs(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx
 
 from trt_int8.batches.items import Batches
-from trt_int8.calibration.collect import collect, collect_parts
+from trt_int8.calibration.checkpoint import EVERY, Checkpoint
+from trt_int8.calibration.collect import collect
+from trt_int8.calibration.held_out import collect_held_out
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import require_algorithm
 from trt_int8.errors import CalibrationError
+from trt_int8.model.identity import model_id
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.ranges.ranges import Ranges
+from trt_int8.runtime import onnxruntime_version
 
 #: The method that chooses among the others, tensor by tensor.
 AUTO = "auto"
@@ -60,7 +66,13 @@ def calibrate(
     batches: Batches,
     *,
     algorithm: str = "entropy",
+    tensors: Collection[str] | None = None,
     threads: int | None = None,
+    max_memory: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = EVERY,
+    scheduler: str | None = None,
+    workers: int | None = None,
 ) -> Calibration:
     """Find the dynamic range of every float tensor of ``model`` on the CPU.
 
@@ -78,14 +90,25 @@ def calibrate(
             `trt_int8.batches.items.as_batch`) with the dtypes and shapes the model takes.
         algorithm: ``entropy`` (TensorRT's published method), ``minmax``, ``percentile``, ``mse``, or
             ``auto``: for each tensor the one with the best SQNR on every fourth batch, which is held out.
+        tensors: only these; None: all. `trt_int8.quantization.required_tensors` names those that
+            `quantize` reads.
         threads: batches in flight, each on a core of its own; None: as many as there are cores.
+        max_memory: bytes the process may take: tensors that do not fit at a time are calibrated in several
+            passes, for which ``batches`` must be iterable again.
+        checkpoint: a file to save to on the way. Where it exists, calibration goes on from there, after
+            reading the data up to there and holding it against what was counted. It stays when all is done.
+        checkpoint_every: batches between two checkpoints.
+        scheduler: address of a Dask scheduler whose workers do it (``tcp://host:8786``).
+        workers: so many Dask workers on this machine do it.
 
     Raises:
         ModelError: the model cannot be read or run.
-        DataError: a batch does not fit the model, or there is none.
-        CalibrationError: the model computes NaN, or holds Q/DQ nodes.
-        ValueError: no such algorithm.
-        MissingDependencyError: onnxruntime is not installed.
+        DataError: a batch does not fit the model, or there is none, or it cannot be read again.
+        CalibrationError: the model computes NaN, or holds Q/DQ nodes; a checkpoint of another calibration;
+            too little memory; no Dask workers.
+        OutputError: the checkpoint cannot be written.
+        ValueError: no such algorithm, or options that exclude each other.
+        MissingDependencyError: onnxruntime (or distributed) is not installed.
     """
     if algorithm != AUTO:
         require_algorithm(algorithm, more=[AUTO])
@@ -95,17 +118,46 @@ def calibrate(
             "the model holds Q/DQ nodes, so it has its ranges already; calibrate the float model"
         )
     if algorithm == AUTO:
-        fitted, held_out = collect_parts(
-            loaded, batches, part=lambda number: int(number % 4 == 1), parts=2, threads=threads
-        )
+        if checkpoint is not None or max_memory is not None or scheduler is not None or workers is not None:
+            raise ValueError(
+                "'auto' takes one process and one pass: leave checkpoint and max_memory out"
+            )
+        fitted, held_out = collect_held_out(loaded, batches, tensors=tensors, threads=threads)
         if not held_out.samples:
             raise CalibrationError(
                 "'auto' judges by batches that it holds out, and the data is a single batch; "
                 "make batches smaller"
             )
         return _judged(fitted, held_out)
-    histograms = collect(loaded, batches, threads=threads)
+    if scheduler is not None or workers is not None:
+        if checkpoint is not None or threads is not None:
+            raise ValueError(
+                "checkpoint and threads are for calibration in this process, not on Dask workers"
+            )
+        from trt_int8.distributed import cluster, collect_on
+
+        with cluster(scheduler=scheduler, workers=workers) as client:
+            histograms = collect_on(client, loaded, batches, tensors=tensors, max_memory=max_memory)
+    else:
+        saved = None
+        if checkpoint is not None:
+            identity = _identity(loaded, algorithm, tensors)
+            saved = Checkpoint(checkpoint, every=checkpoint_every, identity=identity)
+        histograms = collect(
+            loaded, batches, tensors=tensors, threads=threads, max_memory=max_memory, checkpoint=saved
+        )
     return Calibration(histograms.ranges(algorithm=algorithm), histograms, algorithm)
+
+
+def _identity(model: onnx.ModelProto, algorithm: str, tensors: Collection[str] | None) -> dict[str, str]:
+    """What must not change between a checkpoint and going on from it."""
+    names = "all" if tensors is None else hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()
+    return {
+        "model": model_id(model),
+        "algorithm": algorithm,
+        "tensors": names,
+        "onnxruntime": onnxruntime_version(),
+    }
 
 
 def _judged(fitted: Histograms, held_out: Histograms) -> Calibration:

@@ -1,23 +1,25 @@
 """Count values into the bins of `trt_int8.calibration.histogram`: the hot loop of calibration.
 
-Two implementations with identical counts: numba's when it is installed (``pip install numba``; compiled
-once, then cached on the disk), numpy's otherwise.
+Two implementations with identical counts: numba's where it is installed (``pip install numba``) and there
+is enough to count, numpy's otherwise.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trt_int8.calibration.compiled import Kernels, kernels
+
 #: Bins on each side of zero.
 BINS = 2048
 #: Elements numpy counts at a time: the working set stays in the processor's cache.
 _CHUNK = 1 << 15
+_TABLES = 8
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[Any]
@@ -42,9 +44,9 @@ def count(flat: Floats, exponent: int) -> Counted | None:
     Returns:
         None if a value is outside the grid, infinite or NaN.
     """
-    kernel = _numba_kernel()
-    if kernel is not None and flat.dtype == np.float32:
-        return _count_numba(kernel, flat, exponent)
+    loaded = kernels(work=flat.size)
+    if loaded is not None and flat.dtype == np.float32:
+        return count_compiled(loaded, flat, exponent)
     return count_numpy(flat, exponent)
 
 
@@ -62,7 +64,47 @@ def count_numpy(flat: Floats, exponent: int) -> Counted | None:
         # Round away from zero: slot BINS holds the zeros, slot BINS ± i the i-th bin of a side.
         away = np.copysign(np.ceil(np.abs(scaled)), scaled)
         slots += np.bincount(away.astype(np.int64) + BINS, minlength=2 * BINS + 1)
-    return _counted(slots, minimum, maximum)
+    return counted(slots, minimum, maximum)
+
+
+def count_compiled(loaded: Kernels, flat: Floats, exponent: int) -> Counted | None:
+    """`count` of float32 by numba."""
+    slots = np.zeros(2 * BINS + 1, np.int64)
+    extremes = add_compiled(loaded, flat, exponent, new_tables(), slots)
+    return None if extremes is None else counted(slots, *extremes)
+
+
+def add_compiled(
+    loaded: Kernels, flat: Floats, exponent: int, tables: npt.NDArray[np.int32], slots: Counts
+) -> tuple[float, float] | None:
+    """Add the counts of float32 values to ``slots`` in place.
+
+    Args:
+        loaded: the compiled loops.
+        flat: float32 [n], contiguous.
+        exponent: log2 of the bin width.
+        tables: from `new_tables`; scratch memory of the calling thread.
+        slots: int64 [2·BINS + 1], zeros in the middle.
+
+    Returns:
+        The extreme values; None, and nothing added, if a value is outside the grid, infinite or NaN.
+    """
+    scale, first, last = _grid(exponent)
+    lowest, highest = loaded.count(flat, flat.view(np.int32), scale, first, last, tables, slots)
+    if lowest < first or highest > last:
+        return None
+    return _value(lowest), _value(highest)
+
+
+def new_tables() -> npt.NDArray[np.int32]:
+    """Scratch memory for `add_compiled`."""
+    return np.zeros((_TABLES, 2 * BINS + 1), np.int32)
+
+
+def counted(slots: Counts, minimum: float, maximum: float) -> Counted:
+    """The record of ``slots``, int64 [2·BINS + 1] with the zeros in the middle."""
+    # + 0.0: never -0.0, which would depend on the order of the data
+    return Counted(np.delete(slots, BINS), int(slots[BINS]), minimum + 0.0, maximum + 0.0)
 
 
 def _exact_in_float32(exponent: int) -> bool:
@@ -70,24 +112,12 @@ def _exact_in_float32(exponent: int) -> bool:
     return -126 <= exponent <= 0
 
 
-def _counted(slots: Counts, minimum: float, maximum: float) -> Counted:
-    # + 0.0: never -0.0, which would depend on the order of the data
-    return Counted(np.delete(slots, BINS), int(slots[BINS]), minimum + 0.0, maximum + 0.0)
-
-
-_TABLES = 8
-
-
-def _count_numba(kernel: Callable[..., Any], flat: Floats, exponent: int) -> Counted | None:
+@functools.cache
+def _grid(exponent: int) -> tuple[np.floating[Any], np.int32, np.int32]:
+    """Scale of the grid of bin width 2**exponent, and the keys of its ends."""
     dtype = np.float32 if _exact_in_float32(exponent) else np.float64
     limit = np.float32(min(math.ldexp(BINS, exponent), float(np.finfo(np.float32).max)))
-    tables = np.zeros((_TABLES, 2 * BINS + 1), np.int32 if flat.size < 2**31 else np.int64)
-    ends = _key(-limit), _key(limit)
-    scale = dtype(math.ldexp(1.0, -exponent))
-    lowest, highest = kernel(flat, flat.view(np.int32), scale, *ends, tables)
-    if lowest < ends[0] or highest > ends[1]:
-        return None
-    return _counted(tables.sum(axis=0, dtype=np.int64), _value(lowest), _value(highest))
+    return dtype(math.ldexp(1.0, -exponent)), _key(-limit), _key(limit)
 
 
 def _key(value: np.float32) -> np.int32:
@@ -100,16 +130,3 @@ def _value(key: int) -> float:
     """Inverse of `_key`."""
     bits = np.int32(key if key >= 0 else key ^ 0x7FFFFFFF)
     return float(bits.view(np.float32))
-
-
-@functools.cache
-def _numba_kernel() -> Callable[..., Any] | None:
-    """The compiled kernel; None without numba."""
-    try:
-        import numba
-    except ImportError:
-        return None
-    from trt_int8.calibration.counting_kernel import count_into
-
-    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(count_into)
-    return compiled

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.thresholds import ALGORITHMS, require_algorithm
+from trt_int8.calibration.thresholds import require_algorithm, thresholds
 from trt_int8.errors import CalibrationError
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
@@ -51,12 +51,9 @@ class Histograms:
             ValueError: no such algorithm.
         """
         require_algorithm(algorithm)
-        threshold = ALGORITHMS[algorithm]
-        own = {
-            name: TensorRange(threshold(histogram), source=algorithm)
-            for name, histogram in self.tensors.items()
-            if name not in self.ties
-        }
+        rooted = {name: histogram for name, histogram in self.tensors.items() if name not in self.ties}
+        found = thresholds(list(rooted.values()), algorithm=algorithm)
+        own = {name: TensorRange(amax, source=algorithm) for name, amax in zip(rooted, found, strict=True)}
         shared = {
             name: TensorRange(own[root].amax, source=f"{algorithm} of {root}")
             for name, root in self.ties.items()

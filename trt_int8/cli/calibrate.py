@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import options
+from trt_int8.cli import calibration_options, options
 
 
 @click.command()
@@ -18,6 +18,7 @@ from trt_int8.cli import options
 )
 @options.algorithm
 @options.shapes
+@calibration_options.calibration
 @options.data(required=True)
 def calibrate(
     model: str,
@@ -25,6 +26,7 @@ def calibrate(
     histograms: str | None,
     algorithm: str,
     shapes: options.ShapeOptions,
+    calibration: calibration_options.CalibrationOptions,
     data: options.DataOptions,
 ) -> None:
     """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
@@ -33,16 +35,16 @@ def calibrate(
     Examples:
       trt-int8 calibrate model.onnx --data samples.npz -o model.cache
       trt-int8 calibrate model.onnx --data samples.npz -o model.cache --histograms model.npz
+      trt-int8 calibrate model.onnx --data photos/ -o model.cache --checkpoint model.checkpoint
     """
-    from trt_int8.calibration import calibrate as run
     from trt_int8.calibration.storage import save_histograms
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
 
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
-    options.check_outputs(results, model=model, data=data.data)
+    options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
     loaded = load_model(model)
-    result = run(loaded, data.open(loaded, shapes.parse()).batches(), algorithm=algorithm)
+    result = calibration.run(loaded, data.open(loaded, shapes.parse()), algorithm=algorithm)
     if histograms is not None:
         save_histograms(result.histograms, histograms, extra={"algorithm": algorithm})
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     import onnx
 
     from trt_int8.batches.opening import ReadyBatches
+    from trt_int8.batches.readable import ReadableBatches
     from trt_int8.batches.source import Samples
     from trt_int8.model.inputs import InputSpec
     from trt_int8.model.shapes import Shapes
+
+    Opener = Callable[[], Samples | ReadyBatches]
 
 #: Samples in a batch where neither the options nor the model say.
 DEFAULT_BATCH = 32
@@ -59,34 +63,41 @@ class DataOptions:
         from trt_int8.model.inputs import input_specs
 
         specs = input_specs(loaded)
-        source = self._source(specs, shapes)
-        return Data(source, self._batch_size(source, specs, shapes), self)
+        opener = self._opener(specs, shapes)
+        source = self._checked(opener())
+        return Data(source, self._batch_size(source, specs, shapes), self, opener)
 
-    def _source(self, specs: Mapping[str, InputSpec], shapes: Shapes | None) -> Samples | ReadyBatches:
-        from trt_int8.batches.images import ImageSamples
+    def _opener(self, specs: Mapping[str, InputSpec], shapes: Shapes | None) -> Opener:
         from trt_int8.batches.opening import open_data
         from trt_int8.batches.random import WARNING, random_samples
 
         if self.random is not None:
             click.secho(f"WARNING: {WARNING}", fg="red", bold=True, err=True)
-            return random_samples(specs, self.random, shapes=shapes)
+            return partial(random_samples, specs, self.random, shapes=shapes)
         if self.data is None:
             raise click.UsageError("give the samples: --data FILE (or --random N, only to time an engine)")
-        image_options = {
-            name: getattr(self, name)
-            for name in ("preset", "size", "resize", "color", "layout", "scale", "mean", "std")
-        }
-        opened = open_data(
+        return partial(
+            open_data,
             self.data,
             specs,
             shapes=shapes,
             orientation=not self.ignore_orientation,
             skip_bad=self.skip_bad,
-            **image_options,
+            **self._image_options(),
         )
+
+    def _image_options(self) -> dict[str, Any]:
+        names = ("preset", "size", "resize", "color", "layout", "scale", "mean", "std")
+        return {name: getattr(self, name) for name in names}
+
+    def _checked(self, opened: Samples | ReadyBatches) -> Samples | ReadyBatches:
+        from trt_int8.batches.images import ImageSamples
+
+        if self.random is not None:
+            return opened
         if isinstance(opened, ImageSamples):
             progress.note(f"{self.data}: {len(opened)} images, {opened.preprocessing}")
-        elif given := [name for name, value in image_options.items() if value is not None]:
+        elif given := [name for name, value in self._image_options().items() if value is not None]:
             raise click.UsageError(f"--{given[0]} is for images, and --data {self.data} is none")
         return opened
 
@@ -108,11 +119,22 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Data:
-    """Opened data and how to batch it."""
+    """Opened data and how to batch it; iterating reads the batches anew."""
 
     source: Samples | ReadyBatches
     batch_size: int
     options: DataOptions
+    opener: Opener
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.batches()
+
+    def readable(self) -> ReadableBatches:
+        """The same batches for readers elsewhere."""
+        from trt_int8.batches.readable import ReadableBatches
+
+        o = self.options
+        return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]
 
     def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
         """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""

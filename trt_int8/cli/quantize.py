@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import options, placement
+from trt_int8.cli import calibration_options, options, placement
 
 
 @click.command()
@@ -40,6 +40,7 @@ from trt_int8.cli import options, placement
 )
 @options.algorithm
 @options.shapes
+@calibration_options.calibration
 @options.data(required=False)
 def quantize(
     model: str,
@@ -52,6 +53,7 @@ def quantize(
     bias_correction: bool,
     algorithm: str,
     shapes: options.ShapeOptions,
+    calibration: calibration_options.CalibrationOptions,
     data: options.DataOptions,
 ) -> None:
     """Insert Q/DQ pairs into MODEL, with ranges from samples or from a calibration cache.
@@ -62,17 +64,18 @@ def quantize(
       trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx --exclude 'head*'
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --recentre '*' --bias-correction
     """
-    from trt_int8.calibration import calibrate
     from trt_int8.model import load_model
     from trt_int8.model.dims import rename_unequal_dims
     from trt_int8.quantization import quantize as run
-    from trt_int8.quantization import to_half
+    from trt_int8.quantization import required_tensors, to_half
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
     from trt_int8.remedies.remedied import first_batches, quantize_with_remedies
 
     options.require_one(data, cache)
-    options.check_outputs({"Q/DQ model": output}, model=model, data=data.data, cache=cache)
+    options.check_outputs(
+        {"Q/DQ model": output, **calibration.outputs()}, model=model, data=data.data, cache=cache
+    )
     loaded = load_model(model)
     rules, selection = choice.placement(), choice.selection()
     if (recentre or bias_correction) and not data.given:
@@ -81,16 +84,17 @@ def quantize(
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
     else:
+        tensors = required_tensors(loaded, placement=rules, selection=selection)
         opened = data.open(loaded, profile)
-        calibration = calibrate(loaded, opened.batches(), algorithm=algorithm)
-        ranges = calibration.ranges
+        calibrated = calibration.run(loaded, opened, algorithm=algorithm, tensors=tensors)
+        ranges = calibrated.ranges
     if shapes.rename_dims:
         loaded = rename_unequal_dims(loaded, profile)
     if recentre or bias_correction:
         remedied = quantize_with_remedies(
             loaded,
             ranges,
-            calibration.histograms,
+            calibrated.histograms,
             first_batches(opened.batches("reading")),
             recentred=recentre,
             bias_correction=bias_correction,

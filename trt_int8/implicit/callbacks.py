@@ -13,10 +13,11 @@ import onnx
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.implicit.feed import Feed
-from trt_int8.implicit.fingerprint import Fingerprint, model_id
+from trt_int8.implicit.fingerprint import Fingerprint
 from trt_int8.implicit.store import CacheStore
 from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model import input_specs, load_model
+from trt_int8.model.identity import model_id
 from trt_int8.ranges import CalibrationCache
 from trt_int8.streamer.device import BatchStream, ConvertingDevice, Device
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trt_int8.batches import checked
+from trt_int8.batches.digest import DataDigest
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.model import InputSpec
 
@@ -54,7 +54,7 @@ class Feed:
         self._specs = specs
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
         self._first: Batch | None = None
-        self._digest: int | None = 0
+        self._digest: DataDigest | None = DataDigest()
         self._started = self._ended = False
         self.read = 0
 
@@ -125,7 +125,7 @@ class Feed:
         if not self._ended:
             for _ in self:
                 pass
-        return None if self._digest is None else f"{self._digest:064x}"
+        return None if self._digest is None else self._digest.hexdigest()
 
     def _peek(self) -> Batch:
         if self._first is None:
@@ -144,13 +144,7 @@ class Feed:
         if self._digest is None or any(map(on_device, batch.values())):
             self._digest = None
             return
-        arrays = {name: np.ascontiguousarray(batch[name]) for name in sorted(batch)}
-        for index in range(len(next(iter(arrays.values())))):
-            sample = hashlib.sha256()
-            for name, array in arrays.items():
-                sample.update(f"{name} {array.dtype.str} {array.shape[1:]} ".encode())
-                sample.update(array[index].tobytes())
-            self._digest = (self._digest + int.from_bytes(sample.digest(), "big")) % 2**256
+        self._digest.add(batch)
 
 
 def _watched(

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import onnx
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-from trt_int8.errors import CacheError, ModelError
+from trt_int8.errors import CacheError
 
 _FORMAT = 1
 
@@ -93,51 +88,6 @@ class Fingerprint:
         if known["tensors"] is not None:
             known["tensors"] = tuple(known["tensors"])
         return cls(**known)
-
-
-def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
-    """SHA-256 of an ONNX model: of its file and of the external data it names, or of its serialized form.
-
-    Raises:
-        ModelError: a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    if isinstance(model, onnx.ModelProto):
-        digest.update(model.SerializeToString(deterministic=True))
-        return digest.hexdigest()
-    path = Path(model)
-    try:
-        digest.update(path.read_bytes())
-        for name in external_files(onnx.load(path, format="protobuf", load_external_data=False)):
-            with (path.parent / name).open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
-
-
-def external_files(model: onnx.ModelProto) -> list[str]:
-    """Names of the files that hold external data of ``model``, relative to its own, sorted."""
-    return sorted(
-        {
-            ExternalDataInfo(tensor).location
-            for graph in (model.graph, *model.functions)
-            for tensor in _tensors(graph)
-            if uses_external_data(tensor)
-        }
-    )
-
-
-def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    """Initializers and attributes, in subgraphs too."""
-    if isinstance(graph, onnx.GraphProto):
-        yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
 
 
 _LABELS = {

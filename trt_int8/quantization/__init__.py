@@ -6,6 +6,7 @@ from trt_int8.quantization.placement import PLACEMENTS, RULES, Placement
 from trt_int8.quantization.placement.draft import Skipped
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
+from trt_int8.quantization.required import required_tensors
 from trt_int8.quantization.selection import Selection
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "Skipped",
     "has_qdq",
     "quantize",
+    "required_tensors",
     "to_half",
 ]

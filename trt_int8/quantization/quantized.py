@@ -87,10 +87,7 @@ def quantize(
             "it was made from"
         )
     rules = resolve(placement)
-    types = element_types(loaded)
-    half = any(types.get(name) in _HALVES for name in GraphIndex(loaded).order)
-    target = with_minimum_opset(loaded, HALF if half else MINIMUM)
-    draft = _draft(target, ranges, rules, selection or Selection(), types)
+    target, draft = drafted(loaded, ranges, rules, selection or Selection())
     scales = draft.scales()
     nodes = tuple(label(node) for node in draft.nodes if node.output[0] in draft.sites)
     _write(target, draft, scales)
@@ -98,13 +95,20 @@ def quantize(
     return Quantized(target, nodes, scales, tuple(draft.skipped), tuple(draft.notes), rules.name)
 
 
-def _draft(
-    model: onnx.ModelProto, ranges: Ranges, placement: Placement, selection: Selection, types: dict[str, int]
-) -> Draft:
-    """Apply the rules one after the other."""
-    index = GraphIndex(model)
+def drafted(
+    model: onnx.ModelProto, ranges: Ranges, placement: Placement, selection: Selection
+) -> tuple[onnx.ModelProto, Draft]:
+    """The model at an opset that has Q/DQ, and what the rules, applied one after the other, make of it.
+
+    Raises:
+        QuantizationError: nothing can be quantized, or the selection does not fit the model.
+    """
+    types = element_types(model)
+    half = any(types.get(name) in _HALVES for name in GraphIndex(model).order)
+    target = with_minimum_opset(model, HALF if half else MINIMUM)
+    index = GraphIndex(target)
     selection.check(index.graph.node)
-    draft = Draft(index, opset_version(model), ranges, selection, types)
+    draft = Draft(index, opset_version(target), ranges, selection, types)
     for rule in placement.rules:
         rule.apply(draft)
     if not draft.sites and not draft.skipped:
@@ -112,7 +116,7 @@ def _draft(
     if not draft.sites:
         _refuse(draft.skipped, ranges)
     _hold_to_the_plan(draft, placement)
-    return draft
+    return target, draft
 
 
 def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) -> None:

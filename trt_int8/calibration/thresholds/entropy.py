@@ -22,30 +22,42 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from trt_int8.calibration.compiled import Kernels
 from trt_int8.calibration.histogram import Histogram
 
 #: Positive INT8 codes, 0 included.
 LEVELS = 128
 #: Divergences closer than this are one: rounding must not choose. The larger range wins.
 _TIE = 1e-10
+#: How far above the least divergence the compiled search still computes one: rounding is far below.
+_MARGIN = 1e-8
 
 Floats = npt.NDArray[np.float64]
 
 
-def entropy_amax(histogram: Histogram) -> float:
-    """The threshold with the least divergence, at least 1/16 of the largest bin's."""
+def entropy_amax(histogram: Histogram, *, kernels: Kernels | None = None) -> float:
+    """The threshold with the least divergence, at least 1/16 of the largest bin's.
+
+    Args:
+        histogram: of one tensor.
+        kernels: search with these compiled loops; None: with numpy, for the same threshold.
+    """
     magnitudes = histogram.magnitudes()
     if not magnitudes.any():
         return 0.0
     used = int(np.flatnonzero(magnitudes)[-1]) + 1
+    if used == 1:
+        return 1.5 * histogram.width  # float64 values below the smallest float32: there is no choice
     magnitudes[0] = magnitudes[1]
     candidates = np.arange(max(1, -(-used // 16)), used + 1)
-    divergence = divergences(magnitudes[:used], candidates)
+    divergence = divergences(magnitudes[:used], candidates, kernels=kernels)
     best = candidates[divergence <= divergence.min() + _TIE][-1]
     return float(best + 0.5) * histogram.width
 
 
-def divergences(counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64]) -> Floats:
+def divergences(
+    counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], *, kernels: Kernels | None = None
+) -> Floats:
     """KL(P‖Q) in nats for each number of kept bins in ``candidates``.
 
     With c the counts, N their sum, S and n the sum and the number of non-empty bins of a level, and o
@@ -59,15 +71,19 @@ def divergences(counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64]
     Args:
         counts: int64 [bins].
         candidates: int64, each in 1 … bins.
+        kernels: the compiled loops, which give up candidates that cannot be the least; None: numpy.
 
     Returns:
-        float64, one per candidate; inf where the last kept bin is empty and something is clipped.
+        float64, one per candidate; inf where the last kept bin is empty and something is clipped, and
+        where a candidate was given up.
     """
     total = int(counts.sum())
     values = counts.astype(np.float64)
     mass = np.concatenate([[0], np.cumsum(counts)])
     filled = np.concatenate([[0], np.cumsum(counts > 0)])
     plogp = np.concatenate([[0.0], np.cumsum(_xlogx(values))])
+    if kernels is not None:
+        return np.asarray(kernels.diverge(values, mass, filled, plogp, candidates, _MARGIN))
 
     # Bin b of the first m belongs to level b·128 // m, so level l starts at bin ceil(l·m / 128).
     starts = -(-np.arange(LEVELS + 1) * candidates[:, None] // LEVELS)

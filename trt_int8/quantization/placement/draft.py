@@ -102,6 +102,11 @@ class Draft:
         """The value of a tensor that depends on constants only; None for any other."""
         return self._constants.value(tensor)
 
+    @property
+    def quantized_tensors(self) -> frozenset[str]:
+        """The tensors that some site reads through a pair."""
+        return frozenset(self._quantized)
+
     def quantized(self, tensor: str) -> bool:
         """Whether some site reads ``tensor`` through a pair."""
         return tensor in self._quantized

@@ -1,0 +1,183 @@
+"""Several passes over the data where memory is short."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from trt_int8 import progress
+from trt_int8.calibration import calibrate, collect, passes
+from trt_int8.calibration.activations import Activations
+from trt_int8.calibration.checkpoint import Checkpoint
+from trt_int8.calibration.storage import to_bytes
+from trt_int8.errors import CalibrationError, DataError
+
+MIB = 1 << 20
+
+
+def chain(length, elements=MIB // 4):
+    """Neg after Neg: ``length`` activations of 1 MiB a sample unless told."""
+    nodes = [helper.make_node("Neg", [f"t{i}"], [f"t{i + 1}"]) for i in range(length)]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("t0", TensorProto.FLOAT, ["n", elements])],
+        [helper.make_tensor_value_info(f"t{length}", TensorProto.FLOAT, ["n", elements])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def known_memory(monkeypatch):
+    """This process takes 100 MiB, whatever it runs."""
+    monkeypatch.setattr(passes, "_resident", lambda: 100 * MIB)
+
+
+@pytest.fixture
+def notes():
+    class Notes(progress.Display):
+        def __init__(self):
+            super().__init__()
+            self.texts = []
+
+        def note(self, text):
+            self.texts.append(text)
+
+    with progress.show(Notes()) as display:
+        yield display.texts
+
+
+def plan(model, batches, max_memory, threads=1):
+    activations = Activations(model)
+    return passes.plan_passes(
+        model, activations, activations.counted, batches, max_memory=max_memory, threads=threads
+    )
+
+
+def batch(n=1):
+    return {"t0": np.arange(n * MIB // 4, dtype=np.float32).reshape(n, -1)}
+
+
+def test_sizes_are_those_onnxruntime_computes(lenet_path, digits):
+    model = onnx.load(lenet_path)
+    activations = Activations(model)
+    data = {"data": digits["calibration"][:1]}
+    expected = {name: values.nbytes for name, values in activations.values(data, place="")}
+    assert passes._sizes(model, activations.counted, data, activations.element_sizes) == expected
+    assert expected["conv1"] == 20 * 24 * 24 * 4
+
+
+def test_as_many_tensors_a_pass_as_fit(known_memory, notes):
+    # 9 tensors of 1 MiB and 96 KiB of counts each; 3.6 MiB (4 less the margin) hold three.
+    found = plan(chain(8), [batch()], 104 * MIB)
+    assert found.parts == [tuple(f"t{i}" for i in range(s, s + 3)) for s in (0, 3, 6)]
+    assert notes == ["9 tensors do not fit into 104 MiB: 3 passes over the data"]
+    assert len(plan(chain(8), [batch()], 107 * MIB).parts) == 2
+    assert len(plan(chain(8), [batch(2)], 107 * MIB).parts) == 3
+
+
+def test_one_pass_where_all_fits_says_nothing(known_memory, notes):
+    assert len(plan(chain(8), [batch()], 111 * MIB).parts) == 1
+    assert notes == []
+
+
+def test_fewer_threads_before_giving_up(known_memory):
+    assert plan(chain(2), [batch()], 104 * MIB, threads=2).threads == 2
+    assert plan(chain(2), [batch()], 102 * MIB, threads=2).threads == 1
+
+
+def test_too_little_memory_names_what_would_do(known_memory):
+    with pytest.raises(
+        CalibrationError,
+        match=r"--max-memory 101 MiB is too little: with tensor 't0' alone \(2 MiB a batch\) calibration takes 102 MiB",
+    ):
+        plan(chain(2), [batch()], 101 * MIB)
+    assert len(plan(chain(2), [batch()], 102 * MIB).parts) == 3
+
+
+def test_an_iterator_is_refused_and_not_used_up(known_memory):
+    with pytest.raises(
+        DataError,
+        match="9 tensors do not fit into 104 MiB and take 3 passes, but an iterator can be read only once; pass a list",
+    ):
+        plan(chain(8), iter([batch()]), 104 * MIB)
+    found = plan(chain(8), iter([batch(), batch(2)]), 111 * MIB)
+    assert [len(b["t0"]) for b in found.batches] == [1, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_passes_do_not_change_a_byte(known_memory, notes, lenet_path, digits, threads):
+    batches = [{"data": image[None]} for image in digits["calibration"][:30]]
+    expected = to_bytes(calibrate(lenet_path, batches).histograms)
+    # Counts take more than LeNet's values.
+    found = calibrate(lenet_path, batches, threads=threads, max_memory=100 * MIB + threads * 400_000)
+    assert to_bytes(found.histograms) == expected
+    assert "4 passes" in notes[0] or "3 passes" in notes[0]
+
+
+def test_data_that_changes_between_passes(known_memory):
+    class Augmented:
+        rng = np.random.default_rng(0)
+
+        def __iter__(self):
+            yield {"t0": self.rng.normal(size=(1, MIB // 4)).astype(np.float32)}
+
+    with pytest.raises(
+        DataError, match="other samples than in the pass before; several passes need the same"
+    ):
+        collect(chain(8), Augmented(), max_memory=104 * MIB)
+
+
+@pytest.mark.parametrize("passed", [0, 1, 2])
+def test_killed_in_any_pass(known_memory, tmp_path, passed):
+    class KilledError(Exception):
+        pass
+
+    class Killed:
+        reads = itertools.count()
+
+        def __iter__(self):
+            read = next(self.reads)
+            for i in range(5):
+                if read == passed + 1 and i == 3:  # the first read is the plan's
+                    raise KilledError
+                yield {"t0": np.full((1, MIB // 4), i + 0.5, np.float32)}
+
+    data = [{"t0": np.full((1, MIB // 4), i + 0.5, np.float32)} for i in range(5)]
+    checkpoint = Checkpoint(tmp_path / "c", every=2, identity={})
+    with pytest.raises(KilledError):
+        collect(chain(8), Killed(), threads=1, max_memory=104 * MIB, checkpoint=checkpoint)
+    # with another limit, and hence another division of what is left
+    done = collect(chain(8), data, threads=1, max_memory=107 * MIB, checkpoint=checkpoint)
+    assert to_bytes(done) == to_bytes(collect(chain(8), data))
+
+
+MEASURE = """
+import resource, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_passes import MIB, chain
+from trt_int8.calibration import collect
+data = [{"t0": np.ones((1, 4 * MIB), np.float32)}] * 4
+limit = None if sys.argv[2] == "none" else int(sys.argv[2]) * MIB
+collect(chain(40, 4 * MIB), data, threads=2, max_memory=limit)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_mib(limit) -> int:
+    from pathlib import Path
+
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_memory_stays_within_the_limit():
+    # 40 tensors of 16 MiB, two batches at a time.
+    assert peak_mib("none") > 700
+    assert peak_mib(500) < 500

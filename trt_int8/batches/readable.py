@@ -1,0 +1,84 @@
+"""Batches that can be read again, in part, and on another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_int8.batches.batching import Last, batched
+from trt_int8.batches.images import ImageSamples
+from trt_int8.batches.opening import ReadyBatches, batches_from
+from trt_int8.batches.prefetch import prefetched
+from trt_int8.batches.source import Samples
+
+
+@dataclass(frozen=True)
+class ReadableBatches:
+    """How to open and batch a source; iterating does it anew each time.
+
+    Attributes:
+        opener: opens the source; picklable where it is to be opened elsewhere.
+        batch_size, last, limit, shuffle: see `trt_int8.batches.batched`.
+        start, stop: the batches to read; None: to the end.
+    """
+
+    opener: Callable[[], Samples | ReadyBatches]
+    batch_size: int
+    last: Last = "keep"
+    limit: int | None = None
+    shuffle: int | None = None
+    start: int = 0
+    stop: int | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        source = self.opener()
+        if self.start == 0 and self.stop is None:
+            return batches_from(
+                source, self.batch_size, last=self.last, limit=self.limit, shuffle=self.shuffle
+            )
+        assert not isinstance(source, ReadyBatches)
+        part = _Part(source, self._order(source))
+        cut = batched(part, self.batch_size, last=self.last)
+        return prefetched(cut) if isinstance(source, ImageSamples) else cut
+
+    def part(self, start: int, stop: int) -> ReadableBatches:
+        """Batches ``start`` to ``stop`` - 1 of all; only their samples are read."""
+        return replace(self, start=start, stop=stop)
+
+    def count(self) -> int | None:
+        """The number of all batches; None where it shows only as they are read, and there are no parts."""
+        source = self.opener()
+        if isinstance(source, ReadyBatches) or getattr(source, "skip_bad", False):
+            return None
+        samples = min(len(source), self.limit or len(source))
+        return samples // self.batch_size if self.last == "drop" else -(-samples // self.batch_size)
+
+    def _order(self, source: Samples) -> npt.NDArray[np.int64]:
+        """Indices of the samples in this part."""
+        order = np.arange(len(source), dtype=np.int64)
+        if self.shuffle is not None:
+            order = np.random.default_rng(self.shuffle).permutation(order)
+        stop = None if self.stop is None else self.stop * self.batch_size
+        return order[: self.limit][self.start * self.batch_size : stop]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some samples of a source."""
+
+    samples: Samples
+    indices: npt.NDArray[np.int64]
+
+    @property
+    def place(self) -> str:
+        return self.samples.place
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def fetch(self, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+        return self.samples.fetch(self.indices[indices])

@@ -1,0 +1,152 @@
+"""Which tensors to count in which pass over the data, so that memory suffices."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+from trt_int8 import progress
+from trt_int8.batches.check import checked
+from trt_int8.batches.items import Batches
+from trt_int8.calibration.activations import Activations
+from trt_int8.calibration.compiled import kernels
+from trt_int8.calibration.counting import BINS
+from trt_int8.errors import CalibrationError, DataError
+from trt_int8.runtime import Session
+
+#: What a thread keeps for a tensor beside its values: counts in place, a histogram, and their sum.
+_COUNTS = 3 * 8 * (2 * BINS + 1)
+#: Later batches may be a little larger, and an allocator rounds up.
+_MARGIN = 1.1
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How to stay within memory.
+
+    Attributes:
+        parts: the tensors counted in each pass.
+        threads: batches in flight.
+        batches: the batches, none of them used up.
+    """
+
+    parts: list[tuple[str, ...]]
+    threads: int
+    batches: Batches
+
+
+def plan_passes(
+    model: onnx.ModelProto,
+    activations: Activations,
+    names: Sequence[str],
+    batches: Batches,
+    *,
+    max_memory: int,
+    threads: int,
+    place: str = "the data",
+) -> Passes:
+    """Divide ``names`` so that no pass takes this process beyond ``max_memory`` bytes.
+
+    The first batch is run once, asking for the size of each tensor instead of its values.
+
+    Args:
+        model: the float model.
+        activations: the same, ready to run.
+        names: counted tensors, in graph order.
+        batches: calibration data.
+        max_memory: bytes of resident memory.
+        threads: batches in flight, at most.
+        place: what to call the data in messages.
+
+    Raises:
+        CalibrationError: a single tensor does not fit (names it and what it takes).
+        DataError: several passes are needed over an iterator, which can be read once.
+    """
+    once = iter(batches) is batches
+    source = iter(batches)
+    raw = next(source, None)
+    first = next(checked([] if raw is None else [raw], activations.specs, place=place))
+    kernels()  # takes memory of its own
+    before = _resident()
+    sizes = _sizes(model, names, first, activations.element_sizes)
+    inference = max(0, _resident() - before)  # its weights too: a second session comes later
+    parts: list[tuple[str, ...]] = []
+    for count in range(threads, 0, -1):
+        room = int((max_memory - before - inference * (count + 1)) / count / _MARGIN)
+        if room >= max(sizes.values()) + _COUNTS:
+            parts = _parts(sizes, room)
+            break
+    else:
+        largest = max(sizes, key=sizes.__getitem__)
+        needed = before + 2 * inference + (sizes[largest] + _COUNTS) * _MARGIN
+        raise CalibrationError(
+            f"--max-memory {max_memory // _MIB} MiB is too little: with tensor {largest!r} alone "
+            f"({sizes[largest] // _MIB + 1} MiB a batch) calibration takes {int(needed) // _MIB + 1} MiB; "
+            "allow that much, or make the batches smaller"
+        )
+    if len(parts) > 1:
+        if once:
+            raise DataError(
+                f"{place}: {len(names)} tensors do not fit into {max_memory // _MIB} MiB and take "
+                f"{len(parts)} passes, but an iterator can be read only once; pass a list or another object "
+                "that can be read again, or allow more memory"
+            )
+        progress.note(
+            f"{len(names)} tensors do not fit into {max_memory // _MIB} MiB: {len(parts)} passes over the "
+            "data"
+        )
+    return Passes(parts, count, itertools.chain([raw], source) if once else batches)  # type: ignore[list-item]
+
+
+def _parts(sizes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:
+    """Names in order, as many in a part as there is room for."""
+    parts: list[list[str]] = [[]]
+    used = 0
+    for name, size in sizes.items():
+        if parts[-1] and used + size + _COUNTS > room:
+            parts.append([])
+            used = 0
+        parts[-1].append(name)
+        used += size + _COUNTS
+    return [tuple(part) for part in parts]
+
+
+def _sizes(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    batch: Mapping[str, npt.NDArray[np.generic]],
+    element_sizes: Mapping[str, int],
+) -> dict[str, int]:
+    """Bytes of each tensor for ``batch``."""
+    measured = onnx.ModelProto()
+    measured.CopyFrom(model)
+    computed = [name for name in names if name not in batch]
+    outputs = {name: f"{name}/trt_int8.size" for name in computed}
+    measured.graph.node.extend(helper.make_node("Size", [name], [outputs[name]]) for name in computed)
+    del measured.graph.output[:]
+    measured.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs.values())
+    found = Session(measured, threads=1, arena=False).run(
+        batch, list(outputs.values()), place="the first batch"
+    )
+    elements = {name: int(size) for name, size in zip(computed, found, strict=True)}
+    elements.update({name: array.size for name, array in batch.items()})
+    return {name: elements[name] * element_sizes[name] for name in names}
+
+
+def _resident() -> int:
+    """Bytes of memory this process holds now (its peak, where the system does not tell)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,178 @@
+"""Deal the batches out in shards, and merge the histograms that come back."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from trt_int8 import progress
+from trt_int8.batches.items import Batches
+from trt_int8.batches.readable import ReadableBatches
+from trt_int8.calibration.histograms import Histograms
+from trt_int8.dependencies import require
+from trt_int8.distributed.shard import count_shard
+from trt_int8.errors import CalibrationError, DataError
+from trt_int8.model.load import serialize
+
+#: Shards for each thread of the workers: the price of a lost one against that of dealing it out.
+_SHARDS_PER_THREAD = 4
+#: Batches in a shard where their number is not known, or more would have to wait in memory.
+_MOST = 16
+#: How often a shard may lose its worker before it is taken for the cause.
+_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A stretch of the batches: themselves, or how to read them.
+
+    Attributes:
+        start: number of the first batch.
+        count: how many there are.
+        batches: a list, or a part of `ReadableBatches`.
+    """
+
+    start: int
+    count: int
+    batches: Batches
+
+
+def collect_on(
+    client: Any,
+    model: onnx.ModelProto,
+    batches: Batches,
+    *,
+    tensors: Collection[str] | None = None,
+    max_memory: int | None = None,
+    place: str = "the data",
+) -> Histograms:
+    """`trt_int8.calibration.collect` on the workers of a Dask cluster, with the same result to the last bit.
+
+    The model travels to the cluster once. Batches of `ReadableBatches` are read by the workers, others are
+    sent to them. What a worker has counted comes back shard by shard, so that a worker that dies costs the
+    shards it is at, and others do those again.
+
+    Args:
+        client: `distributed.Client`.
+        model: the float model.
+        batches: calibration data.
+        tensors: count only these; None: all.
+        max_memory: bytes for a worker process.
+        place: what to call the data in messages.
+
+    Raises:
+        as `trt_int8.calibration.collect`; CalibrationError if workers keep dying over a shard.
+    """
+    distributed = require("distributed", purpose="calibration on Dask workers")
+    threads = max(1, sum(client.nthreads().values()))
+    total = batches.count() if isinstance(batches, ReadableBatches) else None
+    shards = _shards(batches, total, threads, place)
+    with warnings.catch_warnings():
+        # A task, unlike scattered data, is made again when the worker that holds it dies.
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        shared = client.submit(_itself, serialize(model), retries=_RETRIES)
+    merged = _Merge()
+    pending: dict[Any, _Shard] = {}
+    finished = distributed.as_completed(loop=client.loop)
+    try:
+        with progress.phase(_title(client), total=total, unit="batches") as phase:
+            for shard in itertools.chain(shards, [None]):
+                if shard is not None:
+                    future = client.submit(
+                        count_shard,
+                        shared,
+                        shard.batches,
+                        start=shard.start,
+                        tensors=tensors,
+                        max_memory=max_memory,
+                        place=place,
+                        pure=False,
+                        retries=_RETRIES,
+                    )
+                    pending[future] = shard
+                    finished.add(future)
+                # Two shards a thread: one to count, one to wait; at the end all.
+                while pending and (shard is None or len(pending) >= 2 * threads):
+                    done = next(finished)
+                    merged.add(_result(done, pending))
+                    phase.advance(pending.pop(done).count)
+    finally:
+        client.cancel(list(pending))
+    return merged.total(place)
+
+
+def _shards(batches: Batches, total: int | None, threads: int, place: str) -> Iterator[_Shard]:
+    if isinstance(batches, ReadableBatches) and total is not None:
+        size = max(1, min(_MOST, total // (threads * _SHARDS_PER_THREAD)))
+        for start in range(0, total, size):
+            stop = min(start + size, total)
+            yield _Shard(start, stop - start, batches.part(start, stop))
+        return
+    start, size = 0, 1
+    source = iter(batches)
+    while part := list(itertools.islice(source, size)):
+        yield _Shard(start, len(part), part)
+        start += len(part)
+        size = min(_MOST, size * 2)
+
+
+def _result(future: Any, pending: dict[Any, _Shard]) -> Histograms:
+    """The histograms of one shard, or its error.
+
+    If several shards fail, which one is told is the first in the order of the data among those finished.
+    """
+    distributed = require("distributed", purpose="calibration on Dask workers")
+    failed = [other for other in pending if other.status == "error"]
+    if failed:
+        future = min(failed, key=lambda other: pending[other].start)
+    try:
+        result: Histograms = future.result()
+    except distributed.KilledWorker as error:
+        shard = pending[future]
+        raise CalibrationError(
+            f"batches {shard.start} to {shard.start + shard.count - 1} lost their worker {_RETRIES + 1} "
+            f"times ({error}); if memory ran out there, use fewer workers or set --max-memory"
+        ) from error
+    return result
+
+
+def _itself(data: bytes) -> bytes:
+    return data
+
+
+def _title(client: Any) -> str:
+    workers = len(client.nthreads())
+    return f"calibrating on {workers} worker{'' if workers == 1 else 's'}"
+
+
+class _Merge:
+    """Merge in a tree: equals with equals, so that nothing large is copied for each small part."""
+
+    def __init__(self) -> None:
+        self._levels: list[Histograms | None] = []
+
+    def add(self, found: Histograms) -> None:
+        for level, other in enumerate(self._levels):
+            if other is None:
+                self._levels[level] = found
+                return
+            found = other.merge(found)
+            self._levels[level] = None
+        self._levels.append(found)
+
+    def total(self, place: str) -> Histograms:
+        parts = [part for part in self._levels if part is not None]
+        if not parts:
+            raise DataError(
+                f"{place}: holds no batches; if it is a generator it may have been used up already, "
+                "so pass a fresh one (or a list)"
+            )
+        result = parts[0]
+        for part in parts[1:]:
+            result = result.merge(part)
+        return result
