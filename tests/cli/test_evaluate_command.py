@@ -16,7 +16,7 @@ def run(tmp_path, monkeypatch, lenet_path, digits):
         result = CliRunner().invoke(main, [str(a) for a in arguments])
         assert isinstance(result.exception, SystemExit | type(None)), result.exception
         assert result.exit_code == code, result.output
-        return result.output
+        return result.stdout if code == 0 else result.output  # progress goes to stderr
 
     invoke("quantize", lenet_path, "--data", "d.npz", "-o", "q.onnx")
     return lambda *more, code=0: invoke("evaluate", lenet_path, *more, code=code)
