@@ -81,6 +81,11 @@ def test_every_node_of_the_form_is_found(make_model, rng, form):
     assert {n.output[0] for n in nodes} - behind <= found <= {n.output[0] for n in nodes}
 
 
+def test_a_constant_gate_is_none(make_model, rng):
+    nodes = [op("Sigmoid", "v", "g"), op("Mul", "a g", "r")]
+    assert fused_activations(index(make_model, rng, nodes, v=weight(rng, 1, C, 1, 1))) == {"g"}
+
+
 @pytest.mark.parametrize(
     "nodes",
     [

@@ -199,6 +199,27 @@ def test_dead_activation_leaves_float(tensorrt):
     assert "calibrated" in checked.left[0].mend
 
 
+def test_uint8_around_128_keeps_its_scale_bit_for_bit():
+    (scale,) = {
+        float(numpy_helper.to_array(t))
+        for t in fix_qdq(CASES["symmetric-int8"][0]()).model.graph.initializer
+        if t.name.startswith("s") and not t.dims
+    }
+    assert scale == np.float32(0.03)
+
+
+def test_of_two_convolutions_with_pairs_the_later_one_fuses():
+    nodes = [
+        *[*PAIR, *WEIGHT, conv("xd", "wd", "a"), q("a", "aq"), dq("aq", "ad")],
+        *[conv("xd", "wd", "b"), q("b", "bq"), dq("bq", "bd"), op("Add", "ad bd", "y")],
+    ]
+    found = [finding for finding in check_qdq(build(nodes)) if finding.rule == "broken-fusion"]
+    assert [finding.node for finding in found] == ["bd_node"]
+    mended = fix_qdq(build(nodes))
+    assert mended.left == ()
+    assert list(next(n for n in mended.model.graph.node if n.op_type == "Add").input) == ["ad", "b"]
+
+
 def test_a_relu_that_a_zero_point_implied_comes_back():
     # Quantizers drop Relu before codes that start at 0.
     nodes = [

@@ -125,6 +125,27 @@ def test_selection_narrows_further(lenet_path, real):
     assert next(row.why for row in result.rows if row.node == "conv1") == "excluded by --exclude 'conv1'"
 
 
+def test_the_scale_behind_a_max_pool_says_nothing_of_what_is_before_it(make_model, rng):
+    model = make_model(
+        [
+            op("Reshape", "x shape", "r", "reshape"),
+            op("MaxPool", "r", "p", "pool", kernel_shape=[2, 2]),
+            conv("r", "w", "y", "conv1"),
+            conv("p", "w", "z", "conv2"),
+        ],
+        inputs={"x": [4, 64]},
+        outputs=["y", "z"],
+        weights={"w": weight(rng, 4, 4, 3, 3), "shape": np.array([1, 4, 8, 8])},
+    )
+    result = migrate(model, CalibrationCache.parse("TRT-8601-EntropyCalibration2\np: 3c008912\n"))
+    assert result.quantized.nodes == ("conv2",)
+    assert result.missing == ("r",)
+    # … while a Reshape passes a scale on in both directions
+    result = migrate(model, CalibrationCache.parse("TRT-8601-EntropyCalibration2\nx: 3c008912\n"))
+    assert result.quantized.nodes == ("conv1", "conv2")
+    assert result.moved == {"r": "x", "p": "x"}
+
+
 def concat_model(make_model, rng):
     return make_model(
         [

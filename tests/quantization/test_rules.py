@@ -375,6 +375,16 @@ def weightless(make_model, rng, placement):
     assert not has_pair(model, "last")  # its output is float: INT8 input would only add a step
 
 
+def test_a_pool_that_is_also_an_output_stays_float(make_model, rng):
+    model = make_model(
+        [op("AveragePool", "x", "p", kernel_shape=[2, 2]), conv("p", "w", "y", "conv")],
+        inputs=X,
+        outputs=["y", "p"],
+        weights=conv_weights(rng, "w"),
+    )
+    assert quantized(model, PLACEMENTS["tensorrt"]).nodes == ("conv",)
+
+
 @rule("reuse")
 def reuse(make_model, rng, placement):
     model = quantized(residual(make_model, rng), placement).model

@@ -90,6 +90,15 @@ def test_folding_is_left_where_it_is_not_exact(make_model, rng, why):
     assert "BatchNormalization" in {n.op_type for n in result.model.graph.node}
 
 
+@pytest.mark.parametrize(("name", "value"), [("training_mode", 1), ("spatial", 0)])
+def test_batch_norm_in_another_mode_is_not_folded(make_model, rng, name, value):
+    model = norm_model(make_model, rng)
+    convolution = next(n for n in model.graph.node if n.name == "conv1")
+    assert foldable_norm(convolution, GraphIndex(model)).name == "bn"
+    next(n for n in model.graph.node if n.name == "bn").attribute.add(name=name, i=value, type=2)
+    assert foldable_norm(convolution, GraphIndex(model)) is None
+
+
 def test_weights_behind_rearranging_nodes(make_model, rng):
     w = weight(rng, 5, 4)
     model = make_model(
