@@ -25,14 +25,17 @@ from trt_int8.implicit.route import Mode, Route, choose_route
 from trt_int8.implicit.store import CacheStore
 from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
+from trt_int8.model.graph import label
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.model.shapes import Shapes, resolve_shapes
 from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.quantization.placement import Placement, placement_for
+from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.quantization.required import required_tensors
+from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
 from trt_int8.streamer.device import Device
@@ -85,6 +88,7 @@ def build_engine(
     shapes: Shapes | None = None,
     rename_dims: bool = False,
     implicit: ImplicitOptions | None = None,
+    plan: PrecisionPlan | None = None,
     cache: str | os.PathLike[str] | None = None,
     reuse_cache: bool = False,
     device: Device | None = None,
@@ -118,6 +122,8 @@ def build_engine(
         shapes: smallest, best and largest shape of each dynamic input (`trt_int8.parse_shapes`).
         rename_dims: give axes that share a symbolic name, and get different sizes, names of their own.
         implicit: what the builder may do on the implicit route.
+        plan: which nodes to keep in float. The explicit route inserts no pairs there; the implicit one
+            constrains those layers to FP16 where that is allowed, else to FP32.
         cache, reuse_cache, device: of the implicit route's calibrator, see
             `trt_int8.implicit.callbacks.CalibratorCallbacks`.
         placement: where Q/DQ pairs go on the explicit route, see `trt_int8.quantization.quantize`; None: what
@@ -144,6 +150,10 @@ def build_engine(
     _check_files(model, engine, log_path, cache, options)
     loaded = load_model(model)
     _check_sources(loaded, batches, ranges, options)
+    if plan is not None and has_qdq(loaded):
+        raise BuildError(
+            "the model holds Q/DQ nodes, which say what runs in INT8; leave out the precision plan"
+        )
     route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm, target=target)
     target = route.tensorrt.resolve_target(target)
     tell(f"route: {route.name} ({route.reason})")
@@ -160,6 +170,7 @@ def build_engine(
     if batches is not None:
         batches = within(shapes, batches, specs)
     if route.name == "implicit":
+        options = _with_plan(options, plan, loaded)
         options = replace(options, shapes=shapes, ranges=[*([ranges] if ranges else []), *options.ranges])
         calibrator = None
         if batches is None and (cache is not None or reuse_cache):
@@ -175,23 +186,24 @@ def build_engine(
         return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
     _refuse_implicit_only(route, cache, reuse_cache, replace(options, shapes=None, batch_size=None))
     rules = placement_for(route.tensorrt.flavor) if placement is None else placement
+    selection = Selection(plan=plan)
     calibration = None
     if batches is not None:
-        tensors = required_tensors(loaded, placement=rules)
+        tensors = required_tensors(loaded, placement=rules, selection=selection)
         calibration = calibrate(loaded, batches, algorithm=algorithm, tensors=tensors)
         ranges = calibration.ranges
-    quantized = None if ranges is None else quantize(loaded, ranges, placement=rules)
+    quantized = None if ranges is None else quantize(loaded, ranges, placement=rules, selection=selection)
     with BuildLog(log_path) as record:
-        plan = build_explicit(
+        built = build_explicit(
             loaded if quantized is None else quantized.model,
             tensorrt=route.tensorrt,
             log=record,
             target=target,
             shapes=shapes,
         )
-        atomic.write_bytes(engine, plan.data)
+        atomic.write_bytes(engine, built.data)
     report = PrecisionReport.from_log(log_path)
-    return BuildResult(engine, log_path, plan, route.name, route.reason, report, calibration, quantized)
+    return BuildResult(engine, log_path, built, route.name, route.reason, report, calibration, quantized)
 
 
 def _implicit(
@@ -229,6 +241,19 @@ def _check_files(
         # One that exists is read.
         (inputs if store.exists() else outputs).update(files)
     check_outputs(outputs, inputs=inputs)
+
+
+def _with_plan(
+    options: ImplicitOptions, plan: PrecisionPlan | None, model: onnx.ModelProto
+) -> ImplicitOptions:
+    """``options`` that keep the plan's float nodes out of INT8; layers are called what the nodes are."""
+    if plan is None:
+        return options
+    plan.check([label(node) for node in model.graph.node])
+    floats = [name for name, precision in plan.nodes.items() if precision == "float"]
+    if options.fp16:
+        return replace(options, keep_fp16=[*options.keep_fp16, *floats])
+    return replace(options, keep_fp32=[*options.keep_fp32, *floats])
 
 
 def _check_sources(model: onnx.ModelProto, batches: object, ranges: object, options: ImplicitOptions) -> None:

@@ -28,6 +28,7 @@ _COMMANDS = (
     "quantize",
     "ranges",
     "report",
+    "sensitivity",
 )
 
 

@@ -27,6 +27,13 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
     help="Rules for Q/DQ pairs on the explicit route [default: those of the TensorRT that builds].",
 )
 @click.option(
+    "--plan",
+    "plan_file",
+    metavar="FILE",
+    type=click.Path(),
+    help="A precision plan (see sensitivity): nodes it calls float are kept out of INT8.",
+)
+@click.option(
     "--mode",
     type=click.Choice(["auto", "implicit", "explicit"]),
     default="auto",
@@ -45,6 +52,7 @@ def build(
     target: str | None,
     algorithm: str,
     placement: str | None,
+    plan_file: str | None,
     mode: str,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
@@ -65,16 +73,20 @@ def build(
     from trt_int8.build import build_engine
     from trt_int8.engine.explicit import default_log
     from trt_int8.model import load_model
-    from trt_int8.quantization import has_qdq
+    from trt_int8.quantization import PrecisionPlan, has_qdq
+    from trt_int8.quantization.plan import deviations
     from trt_int8.ranges import CalibrationCache
 
     log = log or str(default_log(Path(output)))
-    options.check_outputs({"engine": output, "log": log}, model=model, data=data.data, cache=cache)
+    options.check_outputs(
+        {"engine": output, "log": log}, model=model, data=data.data, cache=cache, plan=plan_file
+    )
     loaded = load_model(model)
     if not has_qdq(loaded) and not (implicit.ranges and not data.given):
         options.require_one(data, cache)
     profile = shapes.parse()
     opened = data.open(loaded, profile) if data.given else None
+    precisions = None if plan_file is None else PrecisionPlan.read(plan_file)
     result = build_engine(
         model,
         output,
@@ -86,6 +98,7 @@ def build(
         log=log,
         batch_size=opened.batch_size if opened else data.batch_size,
         implicit=implicit.options(),
+        plan=precisions,
         cache=implicit.calibration_cache,
         reuse_cache=implicit.reuse_cache,
         placement=placement,
@@ -97,5 +110,8 @@ def build(
     if result.quantized is not None:
         options.report_skipped(result.quantized)
     click.echo(result.report.to_text(), nl=False)
+    if precisions is not None:
+        for line in deviations(precisions, {node.node: node.precision for node in result.report.last.nodes}):
+            click.echo(f"plan: {line}")
     click.echo(f"engine: {result.engine} ({len(plan.data):,} bytes, {plan.target}, {plan.tensorrt})")
     click.echo(f"log: {result.log}")

@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from trt_int8.cli import main
+from trt_int8.quantization import PrecisionPlan
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, digits):
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "d.npz", data=digits["evaluation"][:16], labels=digits["labels"][:16])
+
+    def invoke(*arguments: object, code: int = 0) -> str:
+        result = CliRunner().invoke(main, [str(a) for a in arguments])
+        assert isinstance(result.exception, SystemExit | type(None)), result.exception
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return invoke
+
+
+def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
+    """A budget that only some nodes fit; the engine then has exactly the planned nodes in INT8."""
+    command = ("sensitivity", lenet_path, "--data", "d.npz", "--placement", "rtx", "--state", "s.json")
+    out = run(*command)
+    assert "4 nodes: 9 models to run" in out
+    whole = float(out.split("all in INT8: SQNR ")[1].split()[0])
+    out = run(*command, "--min-sqnr", whole + 0.5, "-o", "plan.yaml")
+    plan = PrecisionPlan.read("plan.yaml")
+    assert set(plan.nodes) == {"conv1", "conv2", "ip1", "ip2"}
+    assert 0 < list(plan.nodes.values()).count("float") < 4
+    out = run("quantize", lenet_path, "--data", "d.npz", "--plan", "plan.yaml", "-o", "q.onnx")
+    assert f"{list(plan.nodes.values()).count('int8')} nodes quantized" in out
+    out = run(
+        "build",
+        lenet_path,
+        "--data",
+        "d.npz",
+        "--plan",
+        "plan.yaml",
+        "--mode",
+        "explicit",
+        "--target",
+        "sm89",
+        "-o",
+        "e.engine",
+    )
+    assert "plan: " not in out
+    report = json.loads(run("report", "e.log", "--format", "json"))
+    nodes = {n["node"]: n["precision"] for n in report["builds"][0]["nodes"] if n["node"] in plan.nodes}
+    assert {n: "int8" if p == "int8" else "float" for n, p in nodes.items()} == dict(plan.nodes)
+
+
+def test_json_and_labels(run, lenet_path):
+    out = run(
+        "sensitivity",
+        lenet_path,
+        "--data",
+        "d.npz",
+        "--labels",
+        "labels",
+        "--max-drop",
+        "0.2",
+        "-o",
+        "p.yaml",
+        "--format",
+        "json",
+        "--quiet",
+    )
+    document = json.loads(out[out.index("{") : out.rindex("}") + 1])
+    assert document["schema"] == 1
+    assert {n["node"] for n in document["nodes"]} == {"conv1", "conv2", "ip1", "ip2"}
+    assert document["floats"] == []
+    assert set(PrecisionPlan.read("p.yaml").nodes.values()) == {"int8"}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--max-drop", "0.1", "-o", "p"], 2, "--max-drop needs --labels (for top-1) or --metric"),
+        (["--min-sqnr", "20"], 2, "give both"),
+        (["-o", "p"], 2, "give both"),
+        (["--min-sqnr", "20", "-o", "d.npz"], 1, "the precision plan would overwrite the data"),
+        (["--state", "d.npz"], 1, "the state would overwrite the data"),
+        (["--state", "other"], 1, "other: not a state file of sensitivity"),
+        (["--metric", "gone.py:f"], 1, "gone.py: no such file"),
+        (["--scores", "logits"], 1, "output 'logits' is none of the model's: prob"),
+    ],
+)
+def test_mistakes(run, lenet_path, tmp_path, more, code, message):
+    (tmp_path / "other").write_text("precious")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    out = run("sensitivity", lenet_path, "--data", "d.npz", *more, code=code)
+    assert message in out
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_plan_is_refused_for_a_quantized_model(run, lenet_path, tmp_path):
+    run("quantize", lenet_path, "--data", "d.npz", "-o", "q.onnx")
+    (tmp_path / "p.yaml").write_text("schema: 1\nnodes: {conv1: float}\n")
+    out = run("build", "q.onnx", "--plan", "p.yaml", "-o", "e.engine", code=1)
+    assert "leave out the precision plan" in out
+    (tmp_path / "p.yaml").write_text("schema: 1\nnodes: {conv9: float}\n")
+    out = run("build", lenet_path, "--data", "d.npz", "--plan", "p.yaml", "-o", "e.engine", code=1)
+    assert "the model has no node 'conv9'; did you mean 'conv" in out
