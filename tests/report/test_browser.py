@@ -25,6 +25,8 @@ LAYERS = 5000
 
 def log():
     """5,000 layers in a chain; layer 7 has an evil name and is tuned, each tenth is in float."""
+    yield f"[W] [TRT] odd {EVIL}"
+    yield "[E] [TRT] bad things"
     yield "[V] =============== Computing costs for"
     yield "[V] *************** Autotuning format combination: Int8(64,64:4,8,1) -> Int8(64,64:4,8,1) ***************"
     yield f"[V] --------------- Timing Runner: {EVIL} (CaskConvolution)"
@@ -124,6 +126,14 @@ def test_an_evil_name_is_text_and_its_layer_opens(browser):
     assert "Fastest Tactic: 0x02 Time: 0.020" in detail.text
     assert browser.title.startswith("Precision report")
     assert browser.execute_script("return document.querySelectorAll('script').length") == 2
+
+
+def test_warnings_and_errors_are_listed(browser):
+    said = browser.find_element(By.ID, "complaints")
+    assert said.text == "2 warnings"
+    said.find_element(By.TAG_NAME, "summary").click()
+    lines = [line.text for line in said.find_elements(By.TAG_NAME, "li")]
+    assert lines == [f"warning: odd {EVIL} (line 1)", "error: bad things (line 2)"]
 
 
 def test_a_click_in_the_graph_opens_the_layer(browser):

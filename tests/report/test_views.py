@@ -1,4 +1,5 @@
 import csv
+import importlib.util
 import io
 import json
 import re
@@ -128,6 +129,8 @@ def test_warnings_and_errors_say_what_they_are():
         "error: bad things (line 2)",
     ]
     assert "- error: bad things (line 2)" in report.to_markdown()
+    if importlib.util.find_spec("jinja2"):
+        assert "error: bad things (line 2)" in report.to_html()
     (build,) = report.to_dict()["builds"]
     assert build["warnings"]["other"][1] == {"line": 2, "text": "bad things"}
 

@@ -9,7 +9,7 @@ from importlib import resources
 from trt_int8.dependencies import require
 from trt_int8.report.records import Build
 from trt_int8.report.schema import builds_to_dict
-from trt_int8.report.views.words import headline, remarks
+from trt_int8.report.views.words import complaints, headline, remarks
 
 
 def render(builds: Sequence[Build], *, source: str) -> str:
@@ -25,6 +25,7 @@ def render(builds: Sequence[Build], *, source: str) -> str:
     for entry, build in zip(document["builds"], builds, strict=True):
         entry["headline"] = headline(build)
         entry["remarks"] = remarks(build)
+        entry["complaints"] = complaints(build)
         for layer, record in zip(entry["layers"], build.layers, strict=True):
             layer["line"] = record.line
     page: str = environment.from_string(template).render(source=source, data=_embedded(document))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from trt_int8.report.records import Build
-from trt_int8.report.views.words import headline, printable, remarks, why
+from trt_int8.report.views.words import complaints, headline, printable, remarks, why
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#~])")
 
@@ -42,8 +42,5 @@ def _build(build: Build) -> list[str]:
             )
         lines.append("")
     lines += [f"- {escape(remark)}" for remark in remarks(build)]
-    lines += [
-        f"- {'error' if warning.error else 'warning'}: {escape(warning.text)} (line {warning.line})"
-        for warning in build.warnings.other[:20]
-    ]
+    lines += [f"- {escape(said)}" for said in complaints(build)[:20]]
     return [*lines, ""]

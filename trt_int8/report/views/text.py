@@ -13,7 +13,7 @@ from rich.text import Text
 
 from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS
 from trt_int8.report.records import Build, Node
-from trt_int8.report.views.words import headline, printable, remarks, why
+from trt_int8.report.views.words import complaints, headline, printable, remarks, why
 
 _STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold red"}
 _HEADINGS = ("node", "op", "precision", "kernels", "why not INT8")
@@ -59,7 +59,10 @@ class _Page:
     width: int | None
 
     def line(self, text: Text) -> None:
-        self.console.print(text, soft_wrap=True)
+        if self.console.is_terminal:
+            self.console.print(text, soft_wrap=True)
+        else:
+            self.console.file.write(text.plain + "\n")
 
     def sentence(self, text: str, *, style: str = "", first: str = "") -> None:
         """Wrapped at words; what follows the first line is indented."""
@@ -125,10 +128,10 @@ def _print(page: _Page, build: Build) -> None:
             page.sentence(f"… and {len(build.layers) - len(layers)} more layers", style="dim")
     for remark in remarks(build):
         page.sentence(remark)
-    for warning in build.warnings.other[:_MOST_WARNINGS]:
-        word = "error" if warning.error else "warning"
-        page.sentence(f"{word}: {_cut(warning.text, whole)} (line {warning.line})", style="yellow")
-    more = len(build.warnings.other) - _MOST_WARNINGS
+    said = complaints(build)
+    for each in said[:_MOST_WARNINGS]:
+        page.sentence(_cut(each, whole), style="yellow")
+    more = len(said) - _MOST_WARNINGS
     if more > 0:
         page.sentence(
             f"… and {more} more warnings (all of them with --format json)",

@@ -89,6 +89,14 @@ def remarks(build: Build) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def complaints(build: Build) -> list[str]:
+    """``warning: … (line 12)`` or ``error: … (line 13)`` for each, in the order of the log."""
+    return [
+        printable(f"{'error' if said.error else 'warning'}: {said.text} (line {said.line})")
+        for said in build.warnings.other
+    ]
+
+
 def _listed(noun: str, what: str, names: tuple[str, ...] | list[str]) -> str:
     few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     plural = noun + "s" * (len(names) > 1)
