@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trt_int8.report import PrecisionReport
+from trt_int8.report import Layer, PrecisionReport, Tensor
+from trt_int8.report.precision import precision
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -137,3 +138,28 @@ def test_a_normalization_is_no_matrix_product():
         ["[V] Parsing node: norm [LayerNormalization]", "[V] Layers:", line]
     ).last
     assert build.layers[0].precision == "int8_io"
+
+
+def typed(*dtypes):
+    return tuple(Tensor(f"t{index}", dtype, (1, 8, 16, 16)) for index, dtype in enumerate(dtypes))
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        # `Weights: {"Type": …}`, up to TensorRT 10
+        (Layer("c", "CaskConvolution", typed("int8"), weights="int8"), "int8"),
+        (Layer("c", "CaskConvolution", typed("int8"), weights="fp16"), "weight_dequantized"),
+        (Layer("c", "CaskConvolution", typed("fp16"), weights="fp16"), "fp16"),
+        # Attention multiplies all that it reads.
+        (Layer("_gemm_mha_v2_0", "mha", typed("int8", "int8", "int8")), "int8"),
+        (Layer("_gemm_mha_v2_0", "mha", typed("int8", "int8", "fp16")), "weight_dequantized"),
+        # An addition may read Int8 on its second side only; a constant says nothing about what is read.
+        (Layer("add", "ElementWise", typed("fp32", "int8")), "int8_io"),
+        (Layer("add", "ElementWise", typed("fp32"), constants=typed("int8")), "fp32"),
+        (Layer("c", "Constant", outputs=typed("fp16")), "fp16"),
+        (Layer("c", "CaskConvolution"), "unknown"),
+    ],
+)
+def test_precision_of_a_layer(layer, expected):
+    assert precision(layer, {}) == expected

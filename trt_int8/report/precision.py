@@ -26,7 +26,7 @@ def precision(layer: Layer, ops: dict[str, str]) -> str:
             return layer.outputs[0].dtype if layer.outputs else "unknown"
         if all(dtype == "int8" for dtype in read):
             return "weight_dequantized" if dequantizes_first(layer) else "int8"
-        if "int8" in read or any(tensor.dtype == "int8" for tensor in layer.inputs[:1]):
+        if "int8" in read:
             return "weight_dequantized"
         return read[0]
     if any(tensor.dtype == "int8" for tensor in layer.inputs):
