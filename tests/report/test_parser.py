@@ -4,11 +4,14 @@ import gzip
 from pathlib import Path
 
 import pytest
+from places import CORPUS, requires_corpus
 
 from trt_int8.errors import ReportError
 from trt_int8.report import PrecisionReport
 from trt_int8.report.kernel_names import kernel_type
+from trt_int8.report.parser import observe
 from trt_int8.report.prefixes import PREFIX, level
+from trt_int8.report.reading import read_lines
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -352,3 +355,28 @@ def test_rows_of_a_table_without_its_beginning_are_dropped():
         ["--------------- Timing Runner: a (Myelin)", row, *engine]
     ).last.layers
     assert layer.candidates == ()
+
+
+def test_the_parser_of_tensorrt_7_names_its_source_file():
+    lines = [
+        "[06/29/2021-17:18:40] [V] [TRT] ModelImporter.cpp:103: Parsing node: Conv_0 [Conv]",
+        "[06/29/2021-17:18:40] [V] [TRT] ModelImporter.cpp:119: Searching for input: x",
+        "[06/29/2021-17:18:40] [V] [TRT] ModelImporter.cpp:125: Conv_0 [Conv] inputs: [x -> (1, 3)], [w -> (4, 3)], ",
+        "[06/29/2021-17:18:40] [V] [TRT] ImporterContext.hpp:154: Registering layer: c for ONNX node: Conv_0",
+        "[06/29/2021-17:18:40] [W] [TRT] onnx2trt_utils.cpp:220: Your model has INT64 weights",
+        "Layer(CaskConvolution): c, Tactic: 1, x[Float(1,3)] -> y[Float(1,3)]",
+    ]
+    build = PrecisionReport.from_lines(lines).last
+    assert [(node.node, node.op) for node in build.nodes] == [("Conv_0", "Conv")]
+    assert build.unrecognized_lines == 0
+    # A warning keeps the place.
+    assert build.warnings.other[0].text == "onnx2trt_utils.cpp:220: Your model has INT64 weights"
+
+
+@requires_corpus
+def test_the_nodes_of_a_real_log_of_tensorrt_7():
+    (log,) = (CORPUS / "logs").glob("trt7202_*.log")
+    (seen,) = observe(read_lines(log))
+    # grep -c "Parsing node: "
+    assert len(seen.nodes) == 361
+    assert seen.nodes["Conv_68"].inputs == ("1030", "1541", "1542")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-_TENSOR = re.compile(rb"\[(.*?) -> \([^()]*\)\[\w+\]\]")
+_TENSOR = re.compile(rb"\[(.*?) -> \([^()]*\)(?:\[\w+\])?\]")
 
 #: A dequantized value stays dequantized through these.
 COMMUTING_OPS = frozenset(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from trt_int8.report.messages import Messages
 from trt_int8.report.observed import Observed
-from trt_int8.report.prefixes import PREFIX, level
+from trt_int8.report.prefixes import LOCATION, PREFIX, level
 
 #: Stands for "no prefix known": no line begins with it.
 _NONE = b"\0no prefix"
@@ -36,8 +36,9 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
                 if start:
                     reading.build.prefixed = True
             handler = find(line[key])
-            if handler is longer:
-                # trtexec's own "[V] " is the beginning of TensorRT's "[V] [TRT] ".
+            if handler is longer or (handler is None and not loud and LOCATION.match(line, start)):
+                # trtexec's own "[V] " is the beginning of TensorRT's "[V] [TRT] ", and that one of
+                # "[V] [TRT] ModelImporter.cpp:103: ".
                 prefix, start, reading.severity = _prefix(line)
                 key, loud = slice(start, start + 6), reading.severity in ("W", "E")
                 handler = find(line[key])
@@ -66,6 +67,9 @@ def _prefix(line: bytes) -> tuple[bytes, int, str]:
     found = PREFIX.match(line)
     if found is None:
         return _NONE, 0, ""  # a bare line carries no level, and the next one may have a prefix again
-    prefix = found.group()
+    prefix, said = found.group(), level(found)
+    place = LOCATION.match(line, len(prefix)) if said not in ("W", "E") else None
+    if place is not None:
+        prefix = line[: place.end()]
     # "[TRT]" at the end of an empty message lacks the blank that belongs to the prefix.
-    return prefix if prefix.endswith(b" ") else _NONE, len(prefix), level(found)
+    return prefix if prefix.endswith(b" ") else _NONE, len(prefix), said

@@ -19,6 +19,8 @@ PREFIX = re.compile(
     rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(?P<e>\w+)\] ?"
     rb")"
 )
+#: Up to TensorRT 7, the parser says where in its source it speaks; a part of what it warns of.
+LOCATION = re.compile(rb"[A-Za-z_]{1,40}\.[ch]pp:\d{1,5}: ")
 _LEVELS = {"V": "V", "I": "I", "W": "W", "E": "E", "F": "E", "X": "V", "S": "I"}
 
 
