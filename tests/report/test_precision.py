@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from trt_int8.report import Layer, PrecisionReport, Tensor
+from trt_int8.report.kernels import kind
 from trt_int8.report.precision import precision
 
 LOGS = Path(__file__).parent / "logs"
@@ -163,3 +164,18 @@ def typed(*dtypes):
 )
 def test_precision_of_a_layer(layer, expected):
     assert precision(layer, {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (Layer("a", "Reformat", typed("fp32"), outputs=typed("int8"), origin="QDQ"), "quantize"),
+        (Layer("a", "Reformat", typed("fp32"), outputs=typed("int8"), origin="REFORMAT"), "reformat"),
+        (Layer("x/QuantizeLinear", "Reformat", typed("fp32"), outputs=typed("int8")), "quantize"),
+        (Layer("x/QuantizeLinear", "Reformat", typed("fp16"), outputs=typed("fp32")), "reformat"),
+        (Layer("Reformatting CopyNode for x/QuantizeLinear", "Reformat", typed("fp32")), "reformat"),
+        (Layer("Slice_1", "Slice", typed("fp16")), "data"),
+    ],
+)
+def test_kind_of_a_layer(layer, expected):
+    assert kind(layer, {}) == expected

@@ -8,7 +8,9 @@ import pytest
 from onnx import helper, numpy_helper
 from places import CORPUS, requires_corpus
 
-from trt_int8.report import PrecisionReport
+from trt_int8.report import Layer, PrecisionReport, Tensor
+from trt_int8.report.explicit import explicit_reason
+from trt_int8.report.network import Network, NetworkNode
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -232,3 +234,71 @@ def test_live_build_on_tensorrt_rtx(detailed):
         assert "w comes from no DequantizeLinear" in node.reason.text
     else:
         assert {layer.reason.code for layer in build.compute_layers} == {"fused"}
+
+
+def tuned(formats, *tries):
+    """Runners with the time of each one's fastest tactic, for one format combination."""
+    yield f"[V] [TRT] *************** Autotuning format combination: {formats} ***************"
+    for runner, time in tries:
+        yield f"[V] [TRT] --------------- Timing Runner: conv1 ({runner})"
+        yield f"[V] [TRT] Tactic: 0x02 Time: {time}"
+        yield f"[V] [TRT] Fastest Tactic: 0x02 Time: {time}"
+
+
+INT8_TO_INT8 = "Int8(64,64:4,8,1) -> Int8(64,64:4,8,1)"
+
+
+def only_layer(tried):
+    (layer,) = PrecisionReport.from_lines(implicit(tried).splitlines()).last.layers
+    return layer
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_slower_names_the_best_of_several_int8_combinations(turn):
+    wide = tuned("Int8(64,64:32,8,1) -> Int8(64,64:32,8,1)", ("CaskConvolution", "0.030"))
+    narrow = tuned(INT8_TO_INT8, ("CaskConvolution", "0.020"))
+    tried = "\n".join(line for part in (wide, narrow)[::turn] for line in part)
+    assert "best 0.02 ms with CaskConvolution (Int8(64,64:4,8,1)" in only_layer(tried).reason.text
+
+
+@pytest.mark.parametrize("tries", [(("A", "0.030"), ("B", "0.020")), (("B", "0.020"), ("A", "0.030"))])
+def test_of_the_runners_of_one_combination_the_fastest_counts(tries):
+    layer = only_layer("\n".join(tuned(INT8_TO_INT8, *tries)))
+    assert "best 0.02 ms with B" in layer.reason.text
+    (int8,) = [candidate for candidate in layer.candidates if candidate.inputs == ("int8",)]
+    assert (int8.runner, int8.best_time_ms) == ("B", 0.02)
+
+
+@pytest.mark.parametrize("time", ["0", "inf", "nan", "1e38"])
+def test_a_time_that_is_no_measurement_is_none(time):
+    layer = only_layer("\n".join(tuned(INT8_TO_INT8, ("A", time))))
+    assert layer.reason.code == "no_int8_kernel"
+    (int8,) = [candidate for candidate in layer.candidates if candidate.inputs == ("int8",)]
+    assert (int8.best_time_ms, int8.outcome) == (None, "skipped")
+
+
+def test_a_measurement_counts_more_than_a_missing_scale():
+    assert only_layer(f"{MISSING}\n{SLOWER}").reason.code == "slower"
+
+
+def test_the_choice_is_the_runner_that_the_engine_holds():
+    other = "\n".join(tuned("Float(1,1,1,1) -> Float(1,1,1,1)", ("Other", "0.001")))
+    assert "chosen: 0.01 ms with CaskConvolution" in only_layer(f"{SLOWER}\n{other}").reason.text
+
+
+def test_copies_are_priced_for_any_tensor_where_none_was_timed_for_this_one():
+    log = implicit(SLOWER).replace("Reformat(x ->", "Reformat(other ->")
+    (layer,) = PrecisionReport.from_lines(log.splitlines()).last.layers
+    assert "about 0.008 ms in all" in layer.reason.text
+
+
+def test_each_output_must_be_quantized():
+    nodes = {
+        "dq": NetworkNode("dq", "DequantizeLinear"),
+        "t": NetworkNode("t", "TopK"),
+        "q": NetworkNode("q", "QuantizeLinear"),
+    }
+    for name, read, written in (("dq", ("xq",), ("x",)), ("t", ("x",), ("a", "b")), ("q", ("a",), ("aq",))):
+        nodes[name].__dict__.update(inputs=read, outputs=written)
+    layer = Layer("t", "TopK", (Tensor("x", "fp32"),), onnx_nodes=("t",))
+    assert "read unquantized" in explicit_reason(layer, Network(nodes)).text
