@@ -2,7 +2,7 @@ from pathlib import Path
 
 from places import CORPUS, requires_corpus
 
-from trt_int8.report import PrecisionReport
+from trt_int8.report import Build, Layer, PrecisionReport
 from trt_int8.report.diff import diff
 
 LOGS = Path(__file__).parent / "logs"
@@ -50,3 +50,19 @@ def test_times():
     times = {change.name: (change.old_ms, change.new_ms) for change in found.timed}
     # averageMs of "conv1.weight + QuantizeLinear_7 + Conv_9 (+ …)" in the two profiles
     assert times["Conv_9"] == (0.201728, 0.072704)
+
+
+def test_times_are_compared_in_proportion():
+    def build(*times):
+        layers = tuple(
+            Layer(f"l{index}", "X", precision="int8", time_ms=time) for index, time in enumerate(times)
+        )
+        return Build(layers=layers, status="complete")
+
+    # Half as slow again, though by a thousandth of a millisecond; and 4 % of ten milliseconds.
+    (change,) = diff(build(0.002, 10.0), build(0.003, 10.4)).timed
+    assert (change.name, change.old_ms, change.new_ms) == ("l0", 0.002, 0.003)
+    assert {each.name for each in diff(build(0.002, 10.0), build(0.003, 10.4), slower_by=0.01).timed} == {
+        "l0",
+        "l1",
+    }

@@ -47,6 +47,19 @@ def test_bytes_moved_by_datatype():
     assert (dict(moved), unknown) == ({"int8": 512, "fp32": 2048}, 0)
 
 
+def test_int32_between_int8_layers_is_no_float():
+    chain = [layer("one", "x", "a", out="int32"), layer("two", "a", "b", dtype="int32")]
+    assert findings(chain).float_between_int8 == ()
+
+
+def test_what_moves_nothing_is_not_counted():
+    none = Layer(
+        "n", "NoOp", (Tensor("x", "fp32", (4,)),), outputs=(Tensor("y", "fp32", (4,)),), kind="reformat"
+    )
+    data = Layer("c", "Constant", outputs=(Tensor("w", "fp32", (4,)),), kind="data")
+    assert bytes_moved([none, data]) == ({}, 0)
+
+
 def test_dynamic_dims_are_counted_apart():
     dynamic = Layer("a", "X", inputs=(Tensor("x", "fp32", (-1, 3)),), outputs=(Tensor("y", "fp32", (2, 3)),))
     moved, unknown = bytes_moved([dynamic])

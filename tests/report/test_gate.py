@@ -43,3 +43,10 @@ def test_reformats_are_counted_and_named():
     assert offences(build, max_reformats=1) == ()
     (offence,) = offences(build, max_reformats=0)
     assert offence == "1 reformat layers, 0 are allowed: __myl_Move_myl0_1"
+
+
+def test_a_build_in_which_nothing_computes_fails_the_share():
+    line = "Layer(Constant): c, Tactic: 0x01, -> w (Float[4])"
+    build = PrecisionReport.from_lines([line]).last
+    assert int8_share(build) is None
+    assert offences(build, min_int8=0.1) == ("nothing that multiplies was found, 10.0% are required",)

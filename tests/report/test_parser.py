@@ -357,6 +357,20 @@ def test_rows_of_a_table_without_its_beginning_are_dropped():
     assert layer.candidates == ()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Layer(CaskConvolution): d, Tactic: 0x01, y (Int8[1",
+        "Name: d, LayerType: kgen, Inputs: [ { Name: y, Dim",
+    ],
+)
+def test_a_build_that_ends_within_a_layer_is_incomplete(line):
+    whole = "Layer(CaskConvolution): c, Tactic: 0x01, x (Int8[1]) -> y (Int8[1])"
+    (build,) = PrecisionReport.from_lines(["Engine Layer Information:", whole, line]).builds
+    assert build.status == "incomplete"
+    assert [layer.name for layer in build.layers] == ["c"]
+
+
 def test_the_parser_of_tensorrt_7_names_its_source_file():
     lines = [
         "[06/29/2021-17:18:40] [V] [TRT] ModelImporter.cpp:103: Parsing node: Conv_0 [Conv]",
