@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: mnist test test-gpu lint bench clean
+.PHONY: mnist test test-gpu lint docs bench clean
 
 mnist: $(READY)
 	$(BIN)/python samples/mnist/main.py
@@ -22,6 +22,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Warnings are errors; `make test` builds the pages too, and runs every command in them.
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict
+
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
@@ -32,4 +36,4 @@ $(READY): setup.py pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) samples/mnist/out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) samples/mnist/out build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ extras = {
     "report": ["jinja2>=3.1"],
     "dask": ["distributed>=2024.1"],
     "train": ["torch>=2.2"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.26"],
     "lint": ["ruff>=0.6", "mypy>=1.11"],
 }
 extras["test"] = [
@@ -36,6 +37,7 @@ extras["test"] = [
     *extras["config"],
     *extras["report"],
     *extras["lint"],
+    *extras["docs"],
     "pytest>=8",
     "hypothesis>=6.100",
     "jsonschema>=4.20",

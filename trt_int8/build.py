@@ -101,11 +101,12 @@ def build_engine(
     ``ranges``. The engine file appears only after a successful build, whole, and its log with it; the log
     of a failed build is kept as ``….failed``.
 
-    >>> import numpy as np
-    >>> images = np.load("samples.npy")
-    >>> result = build_engine("model.onnx", "model.engine", batches=[i[None] for i in images], target="sm89")
-    >>> len(result.report.last.int8_layers)
-    4
+    Examples:
+        >>> import numpy as np
+        >>> images = np.load("samples.npy")
+        >>> result = build_engine("model.onnx", "model.engine", batches=[i[None] for i in images])
+        >>> len(result.report.last.int8_layers)
+        4
 
     Args:
         model: trained float model, or one with Q/DQ nodes.
@@ -124,8 +125,9 @@ def build_engine(
         implicit: what the builder may do on the implicit route.
         plan: which nodes to keep in float. The explicit route inserts no pairs there; the implicit one
             constrains those layers to FP16 where that is allowed, else to FP32.
-        cache, reuse_cache, device: of the implicit route's calibrator, see
-            `trt_int8.implicit.callbacks.CalibratorCallbacks`.
+        cache: calibration cache of the implicit route; it is used if it fits model and data, else written.
+        reuse_cache: use that cache whatever it was made from.
+        device: where the implicit route's calibrator puts batches, see `trt_int8.streamer.device`.
         placement: where Q/DQ pairs go on the explicit route, see `trt_int8.quantization.quantize`; None: what
             fits the TensorRT that builds.
         tell: gets lines for people while the build goes on.

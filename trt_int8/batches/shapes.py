@@ -31,7 +31,9 @@ def within(
         batch = as_batch(item, specs, place=f"the data, batch {number}")
         for name, wanted in shapes.items():
             sizes = shape_of(batch.get(name, ()))
-            if len(sizes) != len(wanted.best):
+            shape = specs[name].shape
+            fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
+            if len(sizes) != len(shape) or any(sizes[axis] != shape[axis] for axis in fixed):
                 continue  # reported with more detail when the batch is checked
             for axis, size in enumerate(sizes):
                 low = 1 if axis == 0 else wanted.smallest[axis]

@@ -76,13 +76,14 @@ def calibrate(
 ) -> Calibration:
     """Find the dynamic range of every float tensor of ``model`` on the CPU.
 
-    >>> import numpy as np
-    >>> images = np.load("samples.npy")  # float32 [20, 1, 28, 28]
-    >>> result = calibrate("model.onnx", [image[None] for image in images])
-    >>> result.samples, len(result.ranges)
-    (20, 10)
-    >>> round(result.ranges["prob"].amax, 2)
-    1.0
+    Examples:
+        >>> import numpy as np
+        >>> images = np.load("samples.npy")  # float32 [20, 1, 28, 28]
+        >>> result = calibrate("model.onnx", [image[None] for image in images])
+        >>> result.samples, len(result.ranges)
+        (20, 10)
+        >>> round(result.ranges["prob"].amax, 2)
+        1.0
 
     Args:
         model: the trained float model.
@@ -119,9 +120,7 @@ def calibrate(
         )
     if algorithm == AUTO:
         if checkpoint is not None or max_memory is not None or scheduler is not None or workers is not None:
-            raise ValueError(
-                "'auto' takes one process and one pass: leave checkpoint and max_memory out"
-            )
+            raise ValueError("'auto' takes one process and one pass: leave checkpoint and max_memory out")
         fitted, held_out = collect_held_out(loaded, batches, tensors=tensors, threads=threads)
         if not held_out.samples:
             raise CalibrationError(

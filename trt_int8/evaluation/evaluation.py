@@ -109,11 +109,12 @@ def evaluate(
 
     Either may be an engine (``.engine``, ``.plan``, ``.trt``), which runs on the GPU of this machine.
 
-    >>> import numpy as np
-    >>> images = np.load("samples.npy")
-    >>> result = evaluate("model.onnx", "model.qdq.onnx", [image[None] for image in images])
-    >>> result.outputs["prob"].sqnr_db > 20
-    True
+    Examples:
+        >>> import numpy as np
+        >>> images = np.load("samples.npy")
+        >>> result = evaluate("model.onnx", "model.qdq.onnx", [image[None] for image in images])
+        >>> result.outputs["prob"].sqnr_db > 20
+        True
 
     Args:
         reference: the float model.

@@ -58,10 +58,11 @@ def parse_shapes(texts: Iterable[str]) -> dict[str, ShapeRange]:
     One shape alone stands for all three. Several inputs come as several texts, or one after the other
     in one text, as trtexec's ``--shapes`` has them.
 
-    >>> str(parse_shapes(["x:1x3,8x3,32x3"])["x"])
-    '1x3,8x3,32x3'
-    >>> sorted(parse_shapes(["ids:1x128,mask:1x128"]))
-    ['ids', 'mask']
+    Examples:
+        >>> str(parse_shapes(["x:1x3,8x3,32x3"])["x"])
+        '1x3,8x3,32x3'
+        >>> sorted(parse_shapes(["ids:1x128,mask:1x128"]))
+        ['ids', 'mask']
 
     Raises:
         ShapeError: the text does not read like that, or names an input twice.
@@ -90,8 +91,9 @@ def combine_shapes(
     A text left out is taken from its neighbour: the smallest and the largest from the best one, the
     best one from the largest.
 
-    >>> str(combine_shapes(smallest="x:1x3", largest="x:8x3")["x"])
-    '1x3,8x3,8x3'
+    Examples:
+        >>> str(combine_shapes(smallest="x:1x3", largest="x:8x3")["x"])
+        '1x3,8x3,8x3'
 
     Raises:
         ShapeError: a text does not read like that, or an input is missing in one of them.
@@ -226,5 +228,5 @@ def _proposal(spec: InputSpec, batch_size: int | None, seen: Mapping[str, Shape]
         best = largest = smallest = sizes
     else:
         top = batch_size or max(sizes[0] if known else 8, 1)
-        smallest, best, largest = [1, *sizes[1:]], [top, *sizes[1:]], [max(top, 32), *sizes[1:]]
+        smallest, best, largest = [1, *sizes[1:]], [top, *sizes[1:]], [batch_size or max(top, 32), *sizes[1:]]
     return ShapeRange(tuple(smallest), tuple(best), tuple(largest))

@@ -62,12 +62,13 @@ def quantize(
     tensors between a convolution and a BatchNormalization folded into it. A node one of whose tensors has
     no usable range stays float as a whole.
 
-    >>> from trt_int8 import CalibrationCache
-    >>> result = quantize("model.onnx", CalibrationCache.read("model.cache").ranges())
-    >>> result.nodes
-    ('conv1', 'conv2', 'ip1', 'ip2')
-    >>> result.skipped
-    ()
+    Examples:
+        >>> from trt_int8 import CalibrationCache
+        >>> result = quantize("model.onnx", CalibrationCache.read("model.cache").ranges())
+        >>> result.nodes
+        ('conv1', 'conv2', 'ip1', 'ip2')
+        >>> result.skipped
+        ()
 
     Args:
         model: the trained float model; never changed.

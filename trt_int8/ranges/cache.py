@@ -44,9 +44,10 @@ class CalibrationCache:
         text: the file as it is or will be, byte for byte in UTF-8.
         source: what to call the cache in messages: the file it was read from.
 
-    >>> cache = CalibrationCache.parse("TRT-8601-EntropyCalibration2\ndata: 3c008912\n")
-    >>> round(cache.ranges()["data"].amax, 4)
-    0.9963
+    Examples:
+        >>> cache = CalibrationCache.parse("TRT-8601-EntropyCalibration2\ndata: 3c008912\n")
+        >>> round(cache.ranges()["data"].amax, 4)
+        0.9963
     """
 
     header: str
@@ -65,9 +66,10 @@ class CalibrationCache:
     def read(cls, path: str | os.PathLike[str]) -> CalibrationCache:
         """Read a cache file.
 
-        >>> cache = CalibrationCache.read("model.cache")
-        >>> cache.header
-        'TRT-8601-EntropyCalibration2'
+        Examples:
+            >>> cache = CalibrationCache.read("model.cache")
+            >>> cache.header
+            'TRT-8601-EntropyCalibration2'
 
         Raises:
             CacheError: no such file, or a line that is no part of a cache (named as file:line).

@@ -73,9 +73,10 @@ class PrecisionReport:
     ) -> PrecisionReport:
         """Read a verbose log of TensorRT 4 to 10 or TensorRT-RTX.
 
-        >>> build = PrecisionReport.from_log("model.log").last
-        >>> [node.node for node in build.nodes if node.precision == "int8"]
-        ['conv1', 'conv2', 'ip1', 'ip2']
+        Examples:
+            >>> build = PrecisionReport.from_log("model.log").last
+            >>> [node.node for node in build.nodes if node.precision == "int8"]
+            ['conv1', 'conv2', 'ip1', 'ip2']
 
         Raises:
             ReportError: the file cannot be read, or holds no line of TensorRT.

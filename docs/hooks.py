@@ -1,0 +1,35 @@
+"""MkDocs hooks: the command-line reference from ``--help``, and links that leave the docs folder."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./(?:\.\./)*(?!howto|reference|[\w-]+\.md)[^)]*\)")
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Fill in the reference; show links to files of the repository outside docs/ as plain text."""
+    if page.file.src_uri == "reference/cli.md":
+        return markdown + command_reference()
+    return _OUTSIDE.sub(r"\1", markdown)
+
+
+def command_reference() -> str:
+    """``--help`` of every command."""
+    from trt_int8.cli import _COMMANDS, _load, main
+
+    parts = [_section("trt-int8", main)]
+    for name in _COMMANDS:
+        command = _load(name)
+        parts.append(_section(f"trt-int8 {name}", command))
+        if isinstance(command, click.Group):
+            parts += [_section(f"trt-int8 {name} {inner}", c) for inner, c in command.commands.items()]
+    return "\n".join(parts)
+
+
+def _section(words: str, command: click.Command) -> str:
+    with click.Context(command, info_name=words, max_content_width=100) as context:
+        return f"\n## {words}\n\n```text\n{command.get_help(context)}\n```\n"
