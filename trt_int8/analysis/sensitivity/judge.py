@@ -62,7 +62,7 @@ class Judge:
     ) -> None:
         self._batches = list(checked(batches, input_specs(model)))
         session = Session(model, optimize=False)
-        self._names = session.float_outputs
+        self._names = tuple(session.float_outputs)
         if not self._names:
             raise ModelError("the model has no float output to compare")
         self._output = output or self._names[0]
