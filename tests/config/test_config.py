@@ -39,7 +39,7 @@ def some_value(parameter: click.Parameter, random: int = 0) -> object:
     if isinstance(kind, click.types.IntParamType | click.IntRange):
         return 7
     if isinstance(kind, click.types.FloatParamType | click.FloatRange):
-        return 0.25
+        return 0.25 + (getattr(kind, "min", None) or 0)
     return {"size": "28x14", "scale": 0.5, "mean": [0.25, 0.5], "std": [2, 4]}.get(
         parameter.name, f"é {parameter.name}: #1"
     )
