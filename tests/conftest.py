@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from places import SAMPLE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_python() -> Iterator[None]:
+    """Also where the tests run as a background job, whose shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -188,3 +188,8 @@ def test_data_on_the_device_is_not_read_for_a_hash_that_it_cannot_have():
         raise AssertionError("more than the first batch was read")
 
     assert Feed(only_one()).data_id() is None
+
+
+def test_data_that_moves_to_the_device_has_no_hash():
+    feed = Feed([{"x": np.zeros((2, 3), np.float32)}, {"x": OnDevice((2, 3))}])
+    assert feed.data_id() is None

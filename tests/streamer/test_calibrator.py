@@ -71,15 +71,6 @@ def test_an_error_in_the_reader_thread_comes_out_with_its_traceback(standin, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def _ctrl_c_reaches_python():
-    """Also where the tests run as a background job, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_ctrl_c_reaches_python")
 def test_ctrl_c_while_the_reader_thread_loads(standin):
     """Ctrl-C reaches the main thread, which waits for a batch in the middle of CUDA's affairs."""
     loaded = []
