@@ -36,6 +36,7 @@ def test_the_loss_is_found_where_it_begins_and_where_it_grows(make_model):
     # the same error on half the signal: 6 dB less
     assert c.sqnr_db == pytest.approx(20 - 20 * math.log10(2), abs=1e-3)
     assert c.drop_db == pytest.approx(20 * math.log10(2), abs=1e-3)
+    assert not c.begins
     assert a.to_dict()["sqnr_db"] is None
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8 import progress
+from trt_int8.analysis.sensitivity.judge import Judge
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.errors import QuantizationError
-from trt_int8.evaluation import evaluate
 from trt_int8.implicit.patterns import matching, nearest
 from trt_int8.quantization.placement import Placement
 from trt_int8.quantization.quantized import Quantized, quantize
@@ -70,27 +70,28 @@ def quantize_with_remedies(
         QuantizationError: a tensor named in full cannot be recentred, a glob fits none, or `quantize` fails.
     """
     plain = quantize(model, ranges, placement=placement, selection=selection)
-    first = best = evaluate(model, plain.model, batches).sqnr_db
-    chosen, offsets = plain, dict[str, float]()
+    judge = Judge(model, batches)
+    first = best = judge(plain.model).sqnr_db
+    chosen, base = plain, model
     current, lines = ranges, list[str]()
     candidates = _candidates(model, histograms, recentred, plain)
     for tensor, offset in progress.track(
         candidates.items(), "recentring", total=len(candidates), unit="tensors"
     ):
-        tried = {**offsets, tensor: offset.value}
+        tried = recentre(base, {tensor: offset.value})
         centred = {centred_name(tensor): TensorRange(127 * offset.scale, source=f"recentred {tensor}")}
         extended = Ranges({**current, **centred})
-        attempt = quantize(recentre(model, tried), extended, placement=placement, selection=selection)
-        sqnr = evaluate(model, attempt.model, batches).sqnr_db
+        attempt = quantize(tried, extended, placement=placement, selection=selection)
+        sqnr = judge(attempt.model).sqnr_db
         gain = sqnr - best
         kept = gain >= GAIN_DB
         verdict = "" if kept else ", so it stays as it was"
         lines.append(f"recentred {tensor} by {offset.value:g}: {gain:+.2f} dB{verdict}")
         if kept:
-            chosen, offsets, current, best = attempt, tried, extended, sqnr
+            chosen, base, current, best = attempt, tried, extended, sqnr
     if bias_correction:
         corrected = correct_bias(model, chosen.model, batches)
-        sqnr = evaluate(model, corrected, batches).sqnr_db
+        sqnr = judge(corrected).sqnr_db
         kept = sqnr - best > 0
         lines.append(
             f"bias correction: {sqnr - best:+.2f} dB{'' if kept else ', so biases stay as they were'}"
