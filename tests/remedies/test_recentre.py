@@ -11,7 +11,7 @@ from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.remedies import quantize_with_remedies, recentre
 from trt_int8.remedies.offsets import best_offset
-from trt_int8.remedies.recentre import refusal
+from trt_int8.remedies.recentre import recentrable, refusal
 from trt_int8.report import PrecisionReport
 from trt_int8.runtime import Session
 
@@ -130,6 +130,7 @@ def test_what_is_refused(make_model, rng):
     assert refusal(model, "z") is None
     assert "output of the model" in refusal(model, "q")
     assert "computes no such tensor" in refusal(model, "w")
+    assert recentrable(model) == ("z",)
     with pytest.raises(QuantizationError, match="'r' cannot be recentred: Add → z: Add reads it"):
         recentre(model, {"r": 1.0})
 

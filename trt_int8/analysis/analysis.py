@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from trt_int8.analysis.flags import remedy
 from trt_int8.analysis.tensor import TensorAnalysis, analyze_tensor
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import ALGORITHMS, require_algorithm
@@ -15,10 +17,22 @@ SCHEMA = 1
 
 @dataclass(frozen=True, eq=False)
 class RangeAnalysis:
-    """The result of `analyze`: tensors, the one that loses most by symmetry first."""
+    """The result of `analyze`.
+
+    Attributes:
+        tensors: the one that loses most by symmetry first.
+        samples: how many were run.
+        recentrable: names of tensors that can be recentred; None: nobody knows.
+    """
 
     tensors: tuple[TensorAnalysis, ...]
     samples: int
+    recentrable: frozenset[str] | None = None
+
+    def remedies(self, tensor: TensorAnalysis) -> list[tuple[str, str]]:
+        """Each flag of ``tensor`` with the command that helps."""
+        possible = self.recentrable is None or tensor.name in self.recentrable
+        return [(flag, remedy(flag, tensor.name, recentrable=possible)) for flag in tensor.flags]
 
     def to_dict(self) -> dict[str, Any]:
         """The document that docs/ranges.md describes."""
@@ -44,8 +58,15 @@ class RangeAnalysis:
         return render(self)
 
 
-def analyze(histograms: Histograms, *, method: str = "entropy") -> RangeAnalysis:
+def analyze(
+    histograms: Histograms, *, method: str = "entropy", recentrable: Iterable[str] | None = None
+) -> RangeAnalysis:
     """Analyze every tensor at the range ``method`` gives it.
+
+    Args:
+        histograms: of a model.
+        method: one of `ALGORITHMS`.
+        recentrable: from `trt_int8.remedies.recentre.recentrable`, for the remedies.
 
     Raises:
         ValueError: no such method.
@@ -56,7 +77,8 @@ def analyze(histograms: Histograms, *, method: str = "entropy") -> RangeAnalysis
         analyze_tensor(name, histogram, {key: ranges[key][name] for key in ALGORITHMS}, method=method)
         for name, histogram in histograms.tensors.items()
     ]
-    return RangeAnalysis(tuple(sorted(tensors, key=_cost)), histograms.samples)
+    possible = None if recentrable is None else frozenset(recentrable)
+    return RangeAnalysis(tuple(sorted(tensors, key=_cost)), histograms.samples, possible)
 
 
 def _cost(tensor: TensorAnalysis) -> float:

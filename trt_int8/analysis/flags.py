@@ -72,9 +72,18 @@ def _side(low: float, high: float, density: Density) -> str | None:
     return "offset" if abs(middle) > _OFF_CENTRE * half else None
 
 
-def remedy(flag: str, tensor: str) -> str:
-    """The command that helps a tensor with ``flag``; MODEL, DATA and CACHE stand for the user's files."""
+def remedy(flag: str, tensor: str, *, recentrable: bool = True) -> str:
+    """The command that helps a tensor with ``flag``; MODEL, DATA and CACHE stand for the user's files.
+
+    Args:
+        flag: of `FLAGS`.
+        tensor: its name.
+        recentrable: whether `trt_int8.remedies.recentre` takes it.
+    """
     name = shlex.quote(tensor)
+    if flag in ("offset", "one_sided") and not recentrable:
+        method = "trt-int8 calibrate MODEL --data DATA --method auto -o CACHE"
+        return f"{method}  # what reads it rules recentring out"
     return {
         "dead": "trt-int8 calibrate MODEL --data DATA -o CACHE  # DATA that makes this tensor other than 0",
         "tiny": f"trt-int8 cache set CACHE --unset {name} -o NEW_CACHE  # its readers stay float",

@@ -40,12 +40,14 @@ def calibrate(
     from trt_int8.calibration.storage import save_histograms
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
+    from trt_int8.remedies.recentre import recentrable
 
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
     options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
     loaded = load_model(model)
     result = calibration.run(loaded, data.open(loaded, shapes.parse()), algorithm=algorithm)
     if histograms is not None:
-        save_histograms(result.histograms, histograms, extra={"algorithm": algorithm})
+        extra = {"algorithm": algorithm, "recentrable": recentrable(loaded)}
+        save_histograms(result.histograms, histograms, extra=extra)
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

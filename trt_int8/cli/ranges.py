@@ -46,7 +46,12 @@ def analyze(histograms: str, form: str, output: str | None, method: str | None) 
         check_outputs({"analysis": output}, histograms=histograms)
     loaded, extra = load_histograms_and_extra(histograms)
     used = str(extra.get("algorithm"))
-    result = run(loaded, method=method or (used if used in ALGORITHMS else "entropy"))
+    known = extra.get("recentrable")
+    result = run(
+        loaded,
+        method=method or (used if used in ALGORITHMS else "entropy"),
+        recentrable=known if isinstance(known, list) else None,
+    )
     if form == "html":
         text = result.to_html()
     elif form == "json":

@@ -55,6 +55,22 @@ def recentre(model: onnx.ModelProto, offsets: Mapping[str, float]) -> onnx.Model
 def refusal(model: onnx.ModelProto, tensor: str) -> str | None:
     """Why ``tensor`` cannot be recentred; None if it can."""
     index = GraphIndex(model)
+    return _refusal(tensor, index, ConstantOperands(index, opset_version(model)), _shapes(model))
+
+
+def recentrable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The tensors that can be recentred, in graph order."""
+    index = GraphIndex(model)
+    constants, shapes = ConstantOperands(index, opset_version(model)), _shapes(model)
+    return tuple(name for name in index.order if _refusal(name, index, constants, shapes) is None)
+
+
+def _refusal(
+    tensor: str,
+    index: GraphIndex,
+    constants: ConstantOperands,
+    shapes: Mapping[str, tuple[int | None, ...]],
+) -> str | None:
     uses = index.consumers.get(tensor, [])
     if tensor not in index.order:
         return "the model computes no such tensor"
@@ -62,8 +78,6 @@ def refusal(model: onnx.ModelProto, tensor: str) -> str | None:
         return "it is an output of the model, or read inside If, Loop or Scan"
     if centred_name(tensor) in index.names:
         return f"the model has a tensor {centred_name(tensor)!r} already"
-    constants = ConstantOperands(index, opset_version(model))
-    shapes = _shapes(model)
     for use in uses:
         reason = _use_refusal(use, index, constants, shapes)
         if reason is not None:

@@ -20,7 +20,7 @@ from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, TensorRange
 from trt_int8.remedies.bias_correction import correct_bias
 from trt_int8.remedies.offsets import Offset, best_offset
-from trt_int8.remedies.recentre import centred_name, recentre, refusal
+from trt_int8.remedies.recentre import centred_name, recentrable, recentre, refusal
 
 #: Output SQNR a remedy must add, in dB: less is the noise of the measurement.
 GAIN_DB = 0.1
@@ -120,6 +120,7 @@ def _candidates(
 ) -> dict[str, Offset]:
     """Tensors to try, in graph order, with the offset to try."""
     found: dict[str, Offset] = {}
+    possible = recentrable(model) if globs else ()
     for glob in globs:
         names = matching(glob, histograms.tensors)
         if not names:
@@ -127,8 +128,10 @@ def _candidates(
                 f"--recentre {glob!r} fits no tensor; {nearest(glob, list(histograms.tensors))}"
             )
         for name in names:
-            reason = refusal(model, name) if glob == name or name in plain.scales else "it stays float"
-            offset = best_offset(histograms.tensors[name])
+            reason = None if name in possible else refusal(model, name) if glob == name else "it cannot be"
+            if name not in plain.scales and reason is None:
+                reason = "what reads it stays float"
+            offset = best_offset(histograms.tensors[name]) if reason is None else None
             if reason is None and offset is None:
                 reason = "all its values are equal"
             if reason is None and offset is not None:

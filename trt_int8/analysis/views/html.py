@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from trt_int8.analysis.flags import remedy
 from trt_int8.analysis.views.drawing import draw
 from trt_int8.dependencies import require
 
@@ -26,7 +25,7 @@ def render(analysis: RangeAnalysis) -> str:
         {
             "tensor": tensor,
             "drawing": draw(tensor),
-            "remedies": [(flag, remedy(flag, tensor.name)) for flag in tensor.flags],
+            "remedies": analysis.remedies(tensor),
         }
         for tensor in analysis.tensors
     ]

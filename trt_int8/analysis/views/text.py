@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trt_int8.analysis.flags import remedy
-
 if TYPE_CHECKING:
     from trt_int8.analysis.analysis import RangeAnalysis
     from trt_int8.analysis.tensor import TensorAnalysis
@@ -35,8 +33,8 @@ def render(analysis: RangeAnalysis) -> str:
     for row in rows:
         lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
     for tensor in analysis.tensors:
-        for flag in tensor.flags:
-            lines.append(f"{tensor.name}: {flag}: {remedy(flag, tensor.name)}")
+        for flag, command in analysis.remedies(tensor):
+            lines.append(f"{tensor.name}: {flag}: {command}")
     return "\n".join(lines) + "\n"
 
 
