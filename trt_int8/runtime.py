@@ -28,6 +28,7 @@ class Session:
             move the result of a Q/DQ model by up to 0.25 dB.
         threads: threads inside an operator; None leaves the choice to onnxruntime.
         arena: keep freed memory for later; off, it goes back at once, which is slower.
+        sizes_first: run Shape and Size nodes as soon as they can be, so that no tensor waits for them.
 
     Raises:
         ModelError: onnxruntime refuses the model.
@@ -41,11 +42,14 @@ class Session:
         optimize: bool = True,
         threads: int | None = None,
         arena: bool = True,
+        sizes_first: bool = False,
     ) -> None:
         ort = require("onnxruntime", purpose="running a model on the CPU")
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL
         options.enable_cpu_mem_arena = arena
+        if sizes_first:
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         if threads is not None:
             options.intra_op_num_threads = threads
         level = ort.GraphOptimizationLevel

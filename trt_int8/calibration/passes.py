@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +17,17 @@ from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.compiled import kernels
 from trt_int8.calibration.counting import BINS
+from trt_int8.calibration.memory import PeakMemory, resident, return_memory_at_once
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.runtime import Session
 
 #: What a thread keeps for a tensor beside its values: counts in place, a histogram, and their sum.
 _COUNTS = 3 * 8 * (2 * BINS + 1)
 #: Later batches may be a little larger, and an allocator rounds up.
-_MARGIN = 1.1
+_MARGIN = 1.2
 _MIB = 1 << 20
+#: For everything else that comes and goes: readers, hashing, checkpoints.
+_RESERVE = 32 * _MIB
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def plan_passes(
 ) -> Passes:
     """Divide ``names`` so that no pass takes this process beyond ``max_memory`` bytes.
 
-    The first batch is run once, asking for the size of each tensor instead of its values.
+    The first batch is run, asking for the size of each tensor instead of its values.
 
     Args:
         model: the float model.
@@ -77,18 +77,20 @@ def plan_passes(
     raw = next(source, None)
     first = next(checked([] if raw is None else [raw], activations.specs, place=place))
     kernels()  # takes memory of its own
-    before = _resident()
-    sizes = _sizes(model, names, first, activations.element_sizes)
-    inference = max(0, _resident() - before)  # its weights too: a second session comes later
+    return_memory_at_once()
+    before = resident() + _RESERVE
+    with PeakMemory() as peak:
+        sizes = _sizes(model, names, first, activations.element_sizes)
+    inference = max(0, peak.bytes + _RESERVE - before)
     parts: list[tuple[str, ...]] = []
     for count in range(threads, 0, -1):
-        room = int((max_memory - before - inference * (count + 1)) / count / _MARGIN)
+        room = int((max_memory - before - inference * count) / count / _MARGIN)
         if room >= max(sizes.values()) + _COUNTS:
             parts = _parts(sizes, room)
             break
     else:
         largest = max(sizes, key=sizes.__getitem__)
-        needed = before + 2 * inference + (sizes[largest] + _COUNTS) * _MARGIN
+        needed = before + inference + (sizes[largest] + _COUNTS) * _MARGIN
         raise CalibrationError(
             f"--max-memory {max_memory // _MIB} MiB is too little: with tensor {largest!r} alone "
             f"({sizes[largest] // _MIB + 1} MiB a batch) calibration takes {int(needed) // _MIB + 1} MiB; "
@@ -135,18 +137,9 @@ def _sizes(
     measured.graph.node.extend(helper.make_node("Size", [name], [outputs[name]]) for name in computed)
     del measured.graph.output[:]
     measured.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs.values())
-    found = Session(measured, threads=1, arena=False).run(
-        batch, list(outputs.values()), place="the first batch"
-    )
+    session = Session(measured, threads=1, arena=False, sizes_first=True)
+    for _ in range(2):  # onnxruntime plans the memory of later runs in the first one
+        found = session.run(batch, list(outputs.values()), place="the first batch")
     elements = {name: int(size) for name, size in zip(computed, found, strict=True)}
     elements.update({name: array.size for name, array in batch.items()})
     return {name: elements[name] * element_sizes[name] for name in names}
-
-
-def _resident() -> int:
-    """Bytes of memory this process holds now (its peak, where the system does not tell)."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

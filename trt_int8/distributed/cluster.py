@@ -52,7 +52,7 @@ def cluster(*, scheduler: str | None = None, workers: int | None = None) -> Iter
             local = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=max(1, cores() // (workers or 1)),
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 # One worker needs room for what calibration in one process would take.
                 memory_limit=0,
             )
