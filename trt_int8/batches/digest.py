@@ -24,7 +24,7 @@ class DataDigest:
             for name, array in counted.items():
                 if index < len(array):
                     sample.update(f"{name} {array.dtype.str} {array.shape[1:]} ".encode())
-                    sample.update(np.ascontiguousarray(array[index]).reshape(-1).view(np.uint8))
+                    sample.update(np.ascontiguousarray(array[index]).reshape(-1).view(np.uint8).data)
             self._sum = (self._sum + int.from_bytes(sample.digest(), "big")) % 2**256
 
     def hexdigest(self) -> str:

@@ -1,0 +1,164 @@
+"""Calibration against plain inference (T0), inference with every activation fetched (T1), and peers.
+
+    python benchmarks/calibrate.py [--images 16,64] [--models det,cls,lenet] [--methods T0,T1,ours]
+
+Every method runs in a process of its own, start included, and the methods take turns within each round, so
+that a slow minute of the machine hits all. Models and peers come from PyPI, into a virtual environment that
+this script makes under ``benchmarks/.cache``. Prints a table and writes it as JSON (``--json``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+CACHE = HERE / ".cache"
+sys.path.insert(0, str(HERE / "calibration"))
+
+from process import Measured, measure  # noqa: E402
+
+WHEEL = "rapidocr-onnxruntime==1.4.4"
+#: Name → file in the wheel, shape of an image.
+MODELS = {
+    "det": ("rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", (3, 320, 320)),
+    "cls": ("rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", (3, 48, 192)),
+}
+#: modelopt's own requirements name GPU packages, so that it goes without, with what it needs on a CPU.
+PEERS = ["onnxruntime", "onnx", "numpy", "sympy"]
+MODELOPT = ["nvidia-modelopt"]
+MODELOPT_NEEDS = [
+    "onnx-graphsurgeon", "onnxconverter-common", "onnxslim", "onnxscript", "torch", "tqdm", "pydantic",
+    "rich", "ninja", "packaging", "scipy", "safetensors", "polygraphy", "ml_dtypes", "requests",
+    "cppimport", "lief",
+]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--images", default="16,64")
+    parser.add_argument("--models", default="lenet,cls,det")
+    parser.add_argument("--methods", default="T0,T1,ours,onnxruntime min-max")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", default=str(CACHE / "calibrate.json"))
+    options = parser.parse_args()
+    CACHE.mkdir(exist_ok=True)
+    results = []
+    for model in options.models.split(","):
+        path, images = prepared(model)
+        for count in map(int, options.images.split(",")):
+            runs = measured(path, images, count, options.methods.split(","), options.rounds)
+            results += [row(model, count, method, runs) for method in runs]
+            print_table([entry for entry in results if entry["model"] == model and entry["images"] == count])
+    versions = {name: metadata.version(name) for name in ("numpy", "onnx", "onnxruntime", "numba")}
+    machine = {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }
+    report = {"machine": machine, "versions": versions, "rounds": options.rounds, "results": results}
+    Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def measured(
+    model: Path, images: Path, count: int, methods: list[str], rounds: int
+) -> dict[str, list[Measured]]:
+    runs: dict[str, list[Measured]] = {method: [] for method in methods}
+    root = str(HERE.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    for number in range(rounds + 1):
+        for method in methods:
+            command = [interpreter(method), str(HERE / "calibration" / "methods.py"), method]
+            arguments = [str(model), str(images), str(count if number else 1), str(CACHE / "out")]
+            result = measure([*command, *arguments], environment=environment)
+            if number:  # the first round fills the caches of disk and compiler
+                runs[method].append(result)
+    return runs
+
+
+def row(model: str, count: int, method: str, runs: dict[str, list[Measured]]) -> dict:
+    def median(name: str, field: str) -> float:
+        return statistics.median(getattr(run, field) for run in runs[name])
+
+    base = "T1" if "T1" in runs else next(iter(runs))
+    ratios = [a.wall / b.wall for a, b in zip(runs[method], runs[base], strict=True)]
+    return {
+        "model": model,
+        "images": count,
+        "method": method,
+        "wall_s": round(median(method, "wall"), 2),
+        "cpu_s": round(median(method, "cpu"), 2),
+        "rss_anon_mb": round(median(method, "rss_anon")),
+        "base": base,
+        "wall_ratio": round(statistics.median(ratios), 2),
+        "cpu_ratio": round(median(method, "cpu") / median(base, "cpu"), 2),
+    }
+
+
+def print_table(rows: list[dict]) -> None:
+    print(f"\n{rows[0]['model']}, {rows[0]['images']} images")
+    print(f"| method | wall / {rows[0]['base']} | CPU / {rows[0]['base']} | wall s | CPU s | RssAnon MB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for entry in rows:
+        fields = ("method", "wall_ratio", "cpu_ratio", "wall_s", "cpu_s", "rss_anon_mb")
+        print("| " + " | ".join(str(entry[field]) for field in fields) + " |", flush=True)
+
+
+def prepared(model: str) -> tuple[Path, Path]:
+    """The model's file, and a file of images for it: digits, or smooth noise."""
+    if model == "lenet":
+        with np.load(HERE.parent / "samples" / "mnist" / "digits.npz") as data:
+            images = data["calibration_images"][:64, None] / np.float32(256)
+        path = HERE.parent / "samples" / "mnist" / "lenet.onnx"
+    else:
+        name, shape = MODELS[model]
+        path = CACHE / Path(name).name
+        if not path.exists():
+            download = ["download", "--quiet", "--no-deps", "--dest", str(CACHE), WHEEL]
+            subprocess.run([sys.executable, "-m", "pip", *download], check=True)
+            with zipfile.ZipFile(next(CACHE.glob("rapidocr*.whl"))) as archive:
+                path.write_bytes(archive.read(name))
+        coarse = np.random.default_rng(0).normal(size=(8, shape[0], shape[1] // 8, shape[2] // 8))
+        images = np.clip(np.kron(coarse, np.ones((1, 1, 8, 8))), -1, 1).astype(np.float32)
+    np.save(CACHE / f"{model}.npy", images)
+    return path, CACHE / f"{model}.npy"
+
+
+def interpreter(method: str) -> str:
+    """The Python that runs a method: peers have a virtual environment of their own."""
+    if not method.startswith(("onnxruntime", "modelopt")):
+        return sys.executable
+    folder = CACHE / ("modelopt" if method.startswith("modelopt") else "onnxruntime")
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        venv.create(folder, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, *PEERS], check=True)
+        if folder.name == "modelopt":
+            subprocess.run([*install, "--no-deps", *MODELOPT], check=True)
+            subprocess.run([*install, *MODELOPT_NEEDS], check=True)
+        (folder / "ready").touch()
+    return str(python)
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
