@@ -15,7 +15,7 @@ extras = {
     "trt11": ["tensorrt-cu12>=11,<12"],
     # A timing cache that builds share; dynamic ranges in YAML.
     "implicit": ["filelock>=3.12", "pyyaml>=6"],
-    # Calibration three times as fast.
+    # Calibration several times as fast.
     "fast": ["numba>=0.59"],
     # Precision plans.
     "plan": ["pyyaml>=6"],
@@ -32,6 +32,7 @@ extras["test"] = [
     *extras["rtx"],
     *extras["implicit"],
     *extras["fast"],
+    *extras["dask"],
     *extras["images"],
     *extras["plan"],
     *extras["config"],

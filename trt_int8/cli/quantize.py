@@ -84,7 +84,8 @@ def quantize(
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
     else:
-        tensors = required_tensors(loaded, placement=rules, selection=selection)
+        remedies = recentre or bias_correction  # they look at other tensors too
+        tensors = None if remedies else required_tensors(loaded, placement=rules, selection=selection)
         opened = data.open(loaded, profile)
         calibrated = calibration.run(loaded, opened, algorithm=algorithm, tensors=tensors)
         ranges = calibrated.ranges
