@@ -8,7 +8,7 @@ import pytest
 
 import trt_int8
 
-HEAVY = "onnxruntime tensorrt tensorrt_rtx tensorrt_bindings pycuda torch PIL jinja2"
+HEAVY = "numba distributed onnxruntime tensorrt tensorrt_rtx tensorrt_bindings pycuda torch PIL jinja2"
 
 CHECK = """
 import sys
@@ -56,6 +56,16 @@ def test_the_check_can_fail():
 def test_import_alone_does_not_load_numpy_or_onnx():
     code = "import sys, trt_int8; sys.exit(any(m in sys.modules for m in ('numpy', 'onnx', 'click', 'rich')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_loads_neither_numpy_nor_what_commands_use():
+    code = f"""
+import sys
+{call("--help")}
+sys.exit(" ".join(m for m in sys.modules if m in ("numpy", "onnx", "rich", "distributed", "numba") or m.startswith(("trt_int8.report", "trt_int8.calibration"))))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr == "\n" or result.stderr == ""
 
 
 def test_public_names():

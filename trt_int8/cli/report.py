@@ -7,13 +7,12 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8 import atomic
-from trt_int8.report import PrecisionReport
-from trt_int8.report.diff import diff
-from trt_int8.report.gate import offences
+if TYPE_CHECKING:
+    from trt_int8.report import PrecisionReport
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -65,6 +64,10 @@ def report(
       trt-int8 report build.log --require 'conv*' --min-int8 0.9
       trt-int8 report --diff old.log new.log
     """
+    from trt_int8.report import PrecisionReport
+    from trt_int8.report.diff import diff
+    from trt_int8.report.gate import offences
+
     if pair:
         if log is not None:
             raise click.UsageError("--diff takes two files and no LOG besides")
@@ -102,6 +105,8 @@ def _view(result: PrecisionReport, form: str, *, terminal: bool) -> str:
 
 
 def _write(text: str, output: Path | None) -> None:
+    from trt_int8 import atomic
+
     if output is None:
         click.echo(text, nl=False)
     else:
