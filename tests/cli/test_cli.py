@@ -365,3 +365,46 @@ def test_python_dash_m(lenet_path):
         [sys.executable, "-m", "trt_int8", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("trt-int8, version 0.")
+
+
+class TestCalibrationOptions:
+    @pytest.fixture
+    def arguments(self, lenet_path, digits, tmp_path):
+        np.savez(tmp_path / "data.npz", data=digits["calibration"][:20])
+        return [
+            "calibrate",
+            str(lenet_path),
+            "--data",
+            str(tmp_path / "data.npz"),
+            "-o",
+            str(tmp_path / "c.cache"),
+        ]
+
+    def test_checkpoint_memory_and_workers_give_the_same_bytes(self, arguments, tmp_path):
+        pytest.importorskip("distributed")
+        found = set()
+        for more in (
+            [],
+            ["--checkpoint", str(tmp_path / "c"), "--checkpoint-every", "3"],
+            ["--max-memory", "4G"],
+            ["--workers", "2"],
+        ):
+            result = CliRunner().invoke(main, [*arguments, *more])
+            assert result.exit_code == 0, result.output
+            found.add((tmp_path / "c.cache").read_bytes())
+        assert len(found) == 1
+        assert (tmp_path / "c").exists()
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["--dask", "tcp://h:1", "--workers", "2"], "give either --dask"),
+            (["--workers", "2", "--checkpoint", "c"], "--checkpoint is for calibration in one process"),
+            (["--max-memory", "lots"], "'lots' is no amount of memory; write 800M or 2G"),
+            (["--max-memory", "1M"], "--max-memory 1 MiB is too little"),
+        ],
+    )
+    def test_what_does_not_go(self, arguments, more, message):
+        result = CliRunner().invoke(main, [*arguments, *more])
+        assert result.exit_code in (1, 2)
+        assert message in result.output
