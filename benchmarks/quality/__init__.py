@@ -1,0 +1,1 @@
+"""The parts of ``explicit_quality.py``: models, data, quantizers, engines, the table."""
