@@ -138,6 +138,8 @@ def main():
     labels = torch.from_numpy(digits["calibration_labels"].astype(np.int64))
     torch.set_num_threads(1)
     for name, kind in (("branches", Branches), ("attention", Attention)):
+        if (folder / f"{name}.onnx").exists():
+            continue
         torch.manual_seed(0)
         network = train(kind(), images, labels)
         torch.onnx.export(
