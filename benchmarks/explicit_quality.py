@@ -25,7 +25,7 @@ from quality.quantizers import QUANTIZERS
 
 HERE = Path(__file__).resolve().parent
 #: Seconds after which one quantizer or one build counts as failed.
-LIMIT = 600
+LIMIT = 300
 #: Share of the images that --quick takes.
 QUICK = 8
 
@@ -115,6 +115,7 @@ def main():
         for row in compare(case, chosen, environment, wheels, options.work, options.quick):
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
+            (options.work / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
     result = {
         "schema": 1,
         "rows": rows,

@@ -14,6 +14,7 @@ from trt_int8 import atomic
 from trt_int8.batches.items import Batches
 from trt_int8.batches.shapes import first_shapes, within
 from trt_int8.calibration.calibration import Calibration, calibrate
+from trt_int8.calibration.thresholds import EXPLICIT
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
 from trt_int8.engine.log import BuildLog
 from trt_int8.errors import BuildError
@@ -80,7 +81,7 @@ def build_engine(
     *,
     batches: Batches | None = None,
     ranges: Ranges | None = None,
-    algorithm: str = "entropy",
+    algorithm: str | None = None,
     mode: Mode = "auto",
     target: str | None = None,
     log: str | os.PathLike[str] | None = None,
@@ -114,7 +115,7 @@ def build_engine(
         batches: calibration data, any iterable of ``{input name: array}``, tuples or arrays (see
             `trt_int8.batches.items.as_batch`).
         ranges: dynamic ranges instead of data (`CalibrationCache.read(…).ranges()`).
-        algorithm: calibration algorithm.
+        algorithm: calibration algorithm; None: ``mse`` for Q/DQ nodes, ``entropy`` for TensorRT to calibrate.
         mode: ``explicit`` (Q/DQ nodes), ``implicit`` (TensorRT's calibrators, up to TensorRT 10), or
             ``auto``: see `trt_int8.implicit.route`.
         target: ``sm75`` …, or ``current`` for the GPU in this machine; None: `TensorRT.default_target`.
@@ -156,7 +157,7 @@ def build_engine(
         raise BuildError(
             "the model holds Q/DQ nodes, which say what runs in INT8; leave out the precision plan"
         )
-    route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm, target=target)
+    route = choose_route(mode, has_qdq=has_qdq(loaded), algorithm=algorithm or "entropy", target=target)
     target = route.tensorrt.resolve_target(target)
     tell(f"route: {route.name} ({route.reason})")
     specs = input_specs(loaded)
@@ -192,7 +193,7 @@ def build_engine(
     calibration = None
     if batches is not None:
         tensors = required_tensors(loaded, placement=rules, selection=selection)
-        calibration = calibrate(loaded, batches, algorithm=algorithm, tensors=tensors)
+        calibration = calibrate(loaded, batches, algorithm=algorithm or EXPLICIT, tensors=tensors)
         ranges = calibration.ranges
     quantized = None if ranges is None else quantize(loaded, ranges, placement=rules, selection=selection)
     with BuildLog(log_path) as record:

@@ -62,19 +62,16 @@ def ours(model, images, output, *, placement):
     import onnx
 
     import trt_int8
+    from trt_int8.calibration.thresholds import EXPLICIT
 
     # What `trt-int8 build` does on the explicit route.
     def run():
         (name,) = inputs_of(model)
-        calibration = trt_int8.calibrate(model, [{name: image[None]} for image in images], **defaults())
+        batches = [{name: image[None]} for image in images]
+        calibration = trt_int8.calibrate(model, batches, algorithm=EXPLICIT)
         onnx.save(trt_int8.quantize(model, calibration.ranges, placement=placement).model, output)
 
     return run
-
-
-def defaults():
-    """No option: the algorithm that the explicit route takes by itself."""
-    return {}
 
 
 def onnxruntime(model, images, output, *, extra=None, inputs=None, method="MinMax"):

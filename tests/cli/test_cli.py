@@ -55,7 +55,8 @@ def test_the_whole_chain(run, data, lenet_path, tmp_path):
 
 def test_step_by_step_gives_the_same_scales(run, data, lenet_path, tmp_path):
     run("calibrate", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "lenet.cache")
-    run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "a.onnx")
+    sources = ["--data", data / "calibration.npz", "--algorithm", "entropy"]
+    run("quantize", lenet_path, *sources, "-o", tmp_path / "a.onnx")
     out = run("quantize", lenet_path, "--cache", tmp_path / "lenet.cache", "-o", tmp_path / "b.onnx")
     assert "4 nodes quantized, 0 left in float" in out
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
@@ -95,6 +96,30 @@ def test_options_reach_the_work(run, data, lenet_path, tmp_path):
     )
     assert "10 tensors from 7 samples (minmax)" in out
     assert trt_int8.CalibrationCache.read(tmp_path / "c").header == "TRT-8601-MinMaxCalibration"
+
+
+def test_qdq_nodes_get_the_ranges_with_the_least_squared_error(run, data, lenet_path, tmp_path):
+    scales = {}
+    for algorithm in (None, "mse", "entropy"):
+        path = tmp_path / f"{algorithm}.onnx"
+        chosen = [] if algorithm is None else ["--algorithm", algorithm]
+        run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", path, *chosen)
+        scales[algorithm] = {
+            tensor.name: onnx.numpy_helper.to_array(tensor).tolist()
+            for tensor in onnx.load(path).graph.initializer
+            if "scale" in tensor.name
+        }
+    assert scales[None] == scales["mse"]
+    assert scales[None] != scales["entropy"]
+    # build inserts the same ones
+    images = np.load(data / "calibration.npz")["data"]
+    built = trt_int8.build_engine(
+        lenet_path, tmp_path / "e.engine", batches=[{"data": image[None]} for image in images]
+    )
+    again = trt_int8.quantize(
+        lenet_path, built.calibration.histograms.ranges(algorithm="mse"), placement="rtx"
+    )
+    assert built.quantized.scales == again.scales
 
 
 def test_the_algorithm_reaches_quantize_and_build(run, data, lenet_path, tmp_path):

@@ -20,7 +20,7 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
     metavar="SM",
     help="GPU to build for: sm75, sm80, sm86, sm89, …, or current [default: sm89 without a GPU].",
 )
-@options.algorithm
+@options.algorithm_of_route
 @click.option(
     "--placement",
     type=click.Choice(["tensorrt", "rtx"]),
@@ -50,7 +50,7 @@ def build(
     cache: str | None,
     log: str | None,
     target: str | None,
-    algorithm: str,
+    algorithm: str | None,
     placement: str | None,
     plan_file: str | None,
     mode: str,

@@ -14,22 +14,41 @@ from trt_int8.cli.shape_options import ShapeOptions, shapes
 if TYPE_CHECKING:
     from trt_int8.quantization import Quantized
 
-__all__ = ["Data", "DataOptions", "ShapeOptions", "algorithm", "cache", "data", "model", "output", "shapes"]
+__all__ = [
+    "Data",
+    "DataOptions",
+    "ShapeOptions",
+    "algorithm",
+    "algorithm_of_route",
+    "cache",
+    "data",
+    "model",
+    "output",
+    "shapes",
+]
 
 model = click.argument("model", type=click.Path())
 cache = click.option(
     "--cache", metavar="FILE", type=click.Path(), help="Calibration cache to take ranges from."
 )
-algorithm = click.option(
-    "--algorithm",
-    "--method",
-    "algorithm",
-    type=click.Choice(["entropy", "minmax", "percentile", "mse", "auto"]),
-    default="entropy",
-    show_default=True,
-    help="How a range is chosen from what calibration saw. auto: for each tensor the best on held-out "
-    "batches.",
-)
+
+
+def _algorithm(default: str | None, shown: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--algorithm",
+        "--method",
+        "algorithm",
+        type=click.Choice(["entropy", "minmax", "percentile", "mse", "auto"]),
+        default=default,
+        show_default=shown,
+        help="How a range is chosen from what calibration saw. auto: for each tensor the best on held-out "
+        "batches.",
+    )
+
+
+algorithm = _algorithm("entropy", "entropy")
+#: For commands that may quantize by themselves: `trt_int8.calibration.thresholds.EXPLICIT` there.
+algorithm_of_route = _algorithm(None, "mse for Q/DQ nodes, entropy for TensorRT's calibrators")
 
 
 def output(what: str) -> Callable[[Command], Command]:

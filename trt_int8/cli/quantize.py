@@ -38,7 +38,7 @@ from trt_int8.cli import calibration_options, options, placement
     is_flag=True,
     help="Take what quantization shifts the means by out of the biases, if that raises the output's SQNR.",
 )
-@options.algorithm
+@options.algorithm_of_route
 @options.shapes
 @calibration_options.calibration
 @options.data(required=False)
@@ -51,7 +51,7 @@ def quantize(
     scale_type: str,
     recentre: tuple[str, ...],
     bias_correction: bool,
-    algorithm: str,
+    algorithm: str | None,
     shapes: options.ShapeOptions,
     calibration: calibration_options.CalibrationOptions,
     data: options.DataOptions,
@@ -64,6 +64,7 @@ def quantize(
       trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx --exclude 'head*'
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --recentre '*' --bias-correction
     """
+    from trt_int8.calibration.thresholds import EXPLICIT
     from trt_int8.model import load_model
     from trt_int8.model.dims import rename_unequal_dims
     from trt_int8.quantization import quantize as run
@@ -87,7 +88,7 @@ def quantize(
         remedies = recentre or bias_correction  # they look at other tensors too
         tensors = None if remedies else required_tensors(loaded, placement=rules, selection=selection)
         opened = data.open(loaded, profile)
-        calibrated = calibration.run(loaded, opened, algorithm=algorithm, tensors=tensors)
+        calibrated = calibration.run(loaded, opened, algorithm=algorithm or EXPLICIT, tensors=tensors)
         ranges = calibrated.ranges
     if shapes.rename_dims:
         loaded = rename_unequal_dims(loaded, profile)

@@ -24,8 +24,13 @@ ALGORITHMS: dict[str, Callable[[Histogram], float]] = {
 #: What one entropy search with numpy takes, in values counted meanwhile.
 _SEARCH_WORK = 1 << 20
 
+#: What the explicit route takes by itself. TensorRT's calibrators take entropy, and so do caches for them;
+#: for Q/DQ nodes the squared error is the safer choice (docs/explicit-quality.md has the figures).
+EXPLICIT = "mse"
+
 __all__ = [
     "ALGORITHMS",
+    "EXPLICIT",
     "entropy_amax",
     "minmax_amax",
     "mse_amax",
