@@ -101,7 +101,11 @@ def main():
     parser.add_argument("--work", type=Path, default=HERE.parent / "build/explicit-quality")
     parser.add_argument("--models", help="only models whose name contains this")
     parser.add_argument("--quantizers", help="only quantizers whose name contains this")
+    parser.add_argument("--print", action="store_true", help="only print the table of the last run again")
     options = parser.parse_args()
+    if options.print:
+        print(table.markdown(json.loads((options.work / "result.json").read_text())))
+        return
     start = time.perf_counter()
     options.work.mkdir(parents=True, exist_ok=True)
     wheels = fetch_wheels(options.work / "wheels")

@@ -106,6 +106,7 @@ def onnxruntime(model, images, output, *, extra=None, inputs=None, method="MinMa
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=inputs,
+            nodes_to_exclude=constant_addends(prepared),
             per_channel=symmetric,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -114,6 +115,16 @@ def onnxruntime(model, images, output, *, extra=None, inputs=None, method="MinMa
         )
 
     return run
+
+
+def constant_addends(path):
+    """Names of the Adds with a constant operand: TensorRT refuses quantized scalars."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return [node.name for node in graph.node if node.op_type == "Add" and constants & set(node.input)]
 
 
 def modelopt(model, images, output, *, method):

@@ -1,0 +1,103 @@
+"""The core of benchmarks/explicit_quality.py on the sample's LeNet, so that it cannot rot."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+class ThisInterpreter:
+    """In place of the environment of the peers: only quantizers that run in this one are compared."""
+
+    def python(self, tool):
+        return sys.executable
+
+
+@pytest.fixture(scope="module")
+def benchmark_modules():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import explicit_quality
+        from quality import data, models, quantizers, table
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return explicit_quality, data, models, quantizers, table
+
+
+@pytest.fixture(scope="module")
+def rows(benchmark_modules, lenet_path, tmp_path_factory):
+    explicit_quality, data, models, quantizers, _ = benchmark_modules
+    case = models.Case(
+        "LeNet",
+        ("trained", lenet_path.name),
+        (1, 1, 28, 28),
+        lambda renderer, part, count: data.digits(models.DIGITS, part, count),
+        (64, 400),
+        "top1",
+    )
+    work = tmp_path_factory.mktemp("work")
+    (work / "trained").mkdir()
+    (work / "trained" / lenet_path.name).write_bytes(lenet_path.read_bytes())
+    wanted = ("ours", "onnxruntime, QInt8 symmetric", "onnxruntime, inputs only")
+    chosen = [entry for entry in quantizers.QUANTIZERS if entry.name in wanted]
+    data.Renderer.__init__, original = (lambda self, part, wheels: None), data.Renderer.__init__
+    try:
+        found = list(explicit_quality.compare(case, chosen, ThisInterpreter(), {}, work, quick=True))
+    finally:
+        data.Renderer.__init__ = original
+    return {row["quantizer"]: row for row in found}
+
+
+def test_ours_multiplies_all_of_lenet_in_int8(rows):
+    ours = rows["ours"]
+    assert (ours["int8"], ours["multiplying"], ours["target"]) == (4, 4, "sm89")
+    assert ours["sqnr_db"] > 20
+    assert ours["metric"] >= 94
+    assert 20 < ours["peak_mib"] < 4000
+
+
+def test_the_float_model_has_no_int8(rows):
+    float_row = rows["float model"]
+    assert float_row["int8"] == 0
+    assert float_row["kernels"] < rows["ours"]["kernels"]
+    assert float_row["metric"] >= 94
+
+
+def test_a_peer_that_builds_is_measured_the_same_way(rows):
+    peer = rows["onnxruntime, inputs only"]
+    assert (peer["int8"], peer["multiplying"]) == (4, 4)
+    assert 10 < peer["sqnr_db"] < 60
+
+
+def test_a_peer_that_does_not_build_says_why(rows):
+    refused = rows["onnxruntime, QInt8 symmetric"]
+    assert "int8" not in refused
+    assert "Int32" in refused["error"]
+
+
+def test_the_table_says_who_is_ahead(benchmark_modules):
+    table = benchmark_modules[-1]
+    launched = {"int8": 8, "kernels": 90, "layers": 140, "sqnr_db": 10.0}
+    assert table.ahead({"int8": 10, "kernels": 100, "layers": 120, "sqnr_db": 20.0}, launched) == [
+        "10 fewer compute kernels and 20 more kernels in total"
+    ]
+    ours = {"int8": 10, "kernels": 100, "sqnr_db": 20.0}
+    assert table.ahead(ours, {"int8": 10, "kernels": 99, "sqnr_db": 20.2}) == []
+    assert table.ahead(ours, {"int8": 8, "kernels": 99, "sqnr_db": 20.3}) == [
+        "0.3 dB more SQNR with 2 fewer nodes in INT8"
+    ]
+    assert table.ahead(ours, {"int8": 11, "kernels": 90, "sqnr_db": 10.0}) == [
+        "1 more nodes in INT8",
+        "10 fewer compute kernels",
+    ]
+
+
+def test_a_row_without_an_engine_is_printed_with_its_reason(benchmark_modules, rows):
+    table = benchmark_modules[-1]
+    result = {"rows": list(rows.values()), "versions": {"onnx": "1"}, "minutes": 0.1}
+    text = table.markdown(result)
+    assert "| ours (" in text
+    assert "Does not build:\n\n- onnxruntime, QInt8 symmetric: `" in text
+    assert text.count("4 of 4") == 2
