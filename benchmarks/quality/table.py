@@ -9,7 +9,10 @@ SQNR_MARGIN, KERNEL_MARGIN = 0.2, 0.02
 #: Characters of TensorRT's line about a model that does not build; the JSON has all.
 LONGEST = 220
 
-COLUMNS = "quantizer | builds | INT8 | compute kernels | all kernels | float KB between INT8 | SQNR dB | task % | seconds | peak MiB"
+COLUMNS = (
+    "quantizer | builds | INT8 | compute kernels | all kernels | float KB between INT8 | SQNR dB | task % | "
+    "seconds | peak MiB"
+)
 
 
 def markdown(result):
