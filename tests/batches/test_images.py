@@ -91,6 +91,9 @@ class TestResizing:
         image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8))
         expected = image.resize((384, 256), Image.Resampling.BILINEAR).crop((80, 16, 304, 240))
         assert resized(image, 224, 224, "crop").tobytes() == expected.tobytes()
+        upright = image.transpose(Image.Transpose.ROTATE_90)  # 200×300: to 256×384, from (16, 80)
+        expected = upright.resize((256, 384), Image.Resampling.BILINEAR).crop((16, 80, 240, 304))
+        assert resized(upright, 224, 224, "crop").tobytes() == expected.tobytes()
         # the shorter side is 256 for every width, whatever the rounding of a ratio would give
         for width in range(1, 400, 7):
             assert resized(Image.new("RGB", (width, 400)), 224, 224, "crop").size == (224, 224)

@@ -121,6 +121,12 @@ def test_spellings_and_lists(write):
     assert found == {"min_shapes": "x:1x3", "batch_size": 4, "mean": "0.5,0.25,1", "shapes": ["x:1"]}
 
 
+def test_no_is_a_value_and_nothing_is_none(write):
+    path = write("tf32: no\nlimit: null\nrename-dims: false\n")
+    found = default_map(read_settings(path), LEAVES["build"].params, place="job.yaml")
+    assert found == {"tf32": False, "rename_dims": False}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
