@@ -102,9 +102,10 @@ def test_a_killed_worker_costs_its_shard_only(model, source, expected, tmp_path)
     assert not (tmp_path / "deadly").exists()
     assert to_bytes(found) == expected
     times = [[i for i, _ in reads(source, tmp_path)].count(i) for i in range(60)]
-    # Once each; what the killed one had read of its shard (7 batches: 60 over 2 workers, 4 shards each) twice.
-    assert sum(times) - 60 <= 7 - 1
-    assert {i for i, n in enumerate(times) if n > 1} <= set(range(21, 28))
+    # Once each, but for the shard of 7 batches (60 over 2 workers, 4 shards each) that was under way, and one
+    # that the killed worker may have had no time to hand over.
+    assert max(times) <= 2
+    assert {i // 7 for i, n in enumerate(times) if n > 1} - {23 // 7} in [set()] + [{i} for i in range(9)]
 
 
 def test_only_some_tensors(client, model, source, images):

@@ -55,7 +55,7 @@ def collect_on(
 
     The model travels to the cluster once. Batches of `ReadableBatches` are read by the workers, others are
     sent to them. What a worker has counted comes back shard by shard, so that a worker that dies costs the
-    shards it is at, and others do those again.
+    shards it is at (and what it had no time to hand over); others do those again.
 
     Args:
         client: `distributed.Client`.
@@ -78,7 +78,8 @@ def collect_on(
         shared = client.submit(_itself, serialize(model), retries=_RETRIES)
     merged = _Merge()
     pending: dict[Any, _Shard] = {}
-    finished = distributed.as_completed(loop=client.loop)
+    # Results are fetched as soon as they are there: what a worker holds dies with it.
+    finished = distributed.as_completed(loop=client.loop, with_results=True, raise_errors=False)
     try:
         with progress.phase(_title(client), total=total, unit="batches") as phase:
             for shard in itertools.chain(shards, [None]):
@@ -98,8 +99,9 @@ def collect_on(
                     finished.add(future)
                 # Two shards a thread: one to count, one to wait; at the end all.
                 while pending and (shard is None or len(pending) >= 2 * threads):
-                    done = next(finished)
-                    merged.add(_result(done, pending))
+                    done, found = next(finished)
+                    _raise_failure(done, pending)
+                    merged.add(found)
                     phase.advance(pending.pop(done).count)
     finally:
         client.cancel(list(pending))
@@ -121,24 +123,21 @@ def _shards(batches: Batches, total: int | None, threads: int, place: str) -> It
         size = min(_MOST, size * 2)
 
 
-def _result(future: Any, pending: dict[Any, _Shard]) -> Histograms:
-    """The histograms of one shard, or its error.
-
-    If several shards fail, which one is told is the first in the order of the data among those finished.
-    """
+def _raise_failure(finished: Any, pending: dict[Any, _Shard]) -> None:
+    """Raise the error of a failed shard; of several known ones, the first in the order of the data."""
     distributed = require("distributed", purpose="calibration on Dask workers")
-    failed = [other for other in pending if other.status == "error"]
-    if failed:
-        future = min(failed, key=lambda other: pending[other].start)
+    failed = [future for future in (finished, *pending) if future.status == "error"]
+    if not failed:
+        return
+    future = min(failed, key=lambda other: pending[other].start)
     try:
-        result: Histograms = future.result()
+        future.result()
     except distributed.KilledWorker as error:
         shard = pending[future]
         raise CalibrationError(
             f"batches {shard.start} to {shard.start + shard.count - 1} lost their worker {_RETRIES + 1} "
             f"times ({error}); if memory ran out there, use fewer workers or set --max-memory"
         ) from error
-    return result
 
 
 def _itself(data: bytes) -> bytes:
