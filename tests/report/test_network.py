@@ -29,6 +29,7 @@ def test_a_dequantized_value_is_seen_through_operators_that_move_data():
     assert network.is_dequantized("xr")
     assert not network.is_dequantized("r")  # Relu computes
     assert not network.is_dequantized("x")
+    assert not network.is_dequantized("xq")  # quantized is not dequantized
     assert not network.is_dequantized("s")
     assert network.is_quantized_next("r")
     assert not network.is_quantized_next("xr")

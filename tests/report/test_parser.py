@@ -394,3 +394,23 @@ def test_the_nodes_of_a_real_log_of_tensorrt_7():
     # grep -c "Parsing node: "
     assert len(seen.nodes) == 361
     assert seen.nodes["Conv_68"].inputs == ("1030", "1541", "1542")
+
+
+def test_warnings_are_kept_once_each_and_a_thousand_at_most():
+    lines = [f"[W] [TRT] warning {index % 1500}" for index in range(3000)]
+    (build,) = PrecisionReport.from_lines(lines).builds
+    assert [(said.line, said.text) for said in build.warnings.other] == [
+        (index + 1, f"warning {index}") for index in range(1000)
+    ]
+
+
+def test_a_second_section_replaces_the_first_only_if_it_is_no_shorter():
+    def layer(name, tactic):
+        return f"Layer(CaskConvolution): {name}, Tactic: {tactic}, x (Int8[1]) -> y (Int8[1])"
+
+    header = "Engine Layer Information:"
+    first, again = [header, layer("a", "0x01"), layer("b", "0x01")], [header, layer("a", "0x02")]
+    (build,) = PrecisionReport.from_lines([*first, *again]).builds
+    assert [each.tactic for each in build.layers] == ["0x01", "0x01"]
+    (build,) = PrecisionReport.from_lines([*first, *again, layer("b", "0x02")]).builds
+    assert [each.tactic for each in build.layers] == ["0x02", "0x02"]

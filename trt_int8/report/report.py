@@ -191,18 +191,12 @@ class PrecisionReport:
 
 def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:
     """What each build of a log said; an error where nothing in the file is TensorRT's."""
-    unknown: list[Observed] | None = []
-    for seen in observe(read_lines(path)):
-        if unknown is not None:
-            unknown.append(seen)
-            if not seen.is_a_log:
-                continue
-            yield from unknown
-            unknown = None
-        else:
-            yield seen
-    if unknown is not None:
+    builds = observe(read_lines(path))
+    first = next(builds, None)  # a build is only followed by another where it was recognized
+    if first is None or not first.is_a_log:
         raise ReportError(no_log(path))
+    yield first
+    yield from builds
 
 
 def _is_json(path: str | os.PathLike[str]) -> bool:
