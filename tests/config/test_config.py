@@ -39,8 +39,8 @@ def some_value(parameter: click.Parameter, random: int = 0) -> object:
     if isinstance(kind, click.types.IntParamType | click.IntRange):
         return 7
     if isinstance(kind, click.types.FloatParamType | click.FloatRange):
-        return 0.25 + (getattr(kind, "min", None) or 0)
-    return {"size": "28x14", "scale": 0.5, "mean": [0.25, 0.5], "std": [2, 4]}.get(
+        return (getattr(kind, "min", None) or 0) + 0.25
+    return {"size": "28x14", "scale": 0.5, "mean": [0.25, 0.5], "std": [2, 4], "max_memory": "2G"}.get(
         parameter.name, f"é {parameter.name}: #1"
     )
 
@@ -77,6 +77,7 @@ def test_what_is_printed_gives_the_same_again(words, tmp_path):
     assert first.exit_code == 0, first.output
     printed = yaml.safe_load(first.output) or {}
     assert set(printed) == {key(parameter) for parameter in own(command)}
+    assert first.output.count("\n") >= len(printed)  # an option a line
     (tmp_path / "job.yaml").write_text(first.output, encoding="utf-8")
     second = CliRunner().invoke(
         main, [*words.split(), "--config", str(tmp_path / "job.yaml"), "--print-config"]

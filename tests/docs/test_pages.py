@@ -10,13 +10,15 @@ import pytest
 from blocks import RUN, blocks, matches, run_page
 from places import ROOT, SAMPLE
 
+import trt_int8
+
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md"))
 
 
 @pytest.fixture
 def folder(tmp_path, digits):
-    """samples/mnist as ``make mnist`` leaves it, with fewer digits; and a build.log for the report's pages."""
+    """samples/mnist as ``make mnist`` leaves it, with fewer digits; and files of the names that pages use."""
     shutil.copy(ROOT / "tests" / "report" / "logs" / "rtx_lenet_qdq.log", tmp_path / "build.log")
     shutil.copy(SAMPLE / "lenet.onnx", tmp_path)
     (tmp_path / "out").mkdir()
@@ -24,6 +26,12 @@ def folder(tmp_path, digits):
     np.savez(
         tmp_path / "out" / "evaluation.npz", data=digits["evaluation"][:200], labels=digits["labels"][:200]
     )
+    shutil.copy(tmp_path / "lenet.onnx", tmp_path / "model.onnx")
+    shutil.copy(tmp_path / "out" / "calibration.npz", tmp_path / "samples.npz")
+    shutil.copy(tmp_path / "out" / "evaluation.npz", tmp_path / "test.npz")
+    calibration = trt_int8.calibrate(tmp_path / "model.onnx", [i[None] for i in digits["calibration"][:20]])
+    for name in ("model", "old", "new", "day", "night"):
+        trt_int8.CalibrationCache.from_ranges(calibration.ranges).write(tmp_path / f"{name}.cache")
     return tmp_path
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-_PRINT, _QUIET = "trt_int8.print_config", "trt_int8.quiet"
+_PRINT, _QUIET, _GIVEN = "trt_int8.print_config", "trt_int8.quiet", "trt_int8.given"
 
 
 def equip(command: click.Command) -> click.Command:
@@ -18,6 +19,8 @@ def equip(command: click.Command) -> click.Command:
             equip(inner)
         return command
     command.params.extend(_options())
+    for parameter in command.params:
+        _remember_given(parameter)
     callback = command.callback
     assert callback is not None
 
@@ -30,7 +33,7 @@ def equip(command: click.Command) -> click.Command:
         if context.meta.get(_PRINT):
             from trt_int8.config import to_yaml
 
-            click.echo(to_yaml(command.params, context.params), nl=False)
+            click.echo(to_yaml(command.params, context.params, context.meta[_GIVEN]), nl=False)
             return None
         with progress.show(choose(sys.stderr, quiet=bool(context.meta.get(_QUIET)))) as display:
             try:
@@ -84,6 +87,20 @@ def _options() -> list[click.Option]:
             help="Show no progress.",
         ),
     ]
+
+
+def _remember_given(parameter: click.Parameter) -> None:
+    """Keep what was given for ``parameter``, before it is converted, for ``--print-config``."""
+    consume = parameter.consume_value
+
+    def consume_value(
+        context: click.Context, options: Mapping[str, Any]
+    ) -> tuple[Any, click.core.ParameterSource]:
+        value, source = consume(context, options)
+        context.meta.setdefault(_GIVEN, {})[parameter.name] = value
+        return value, source
+
+    parameter.consume_value = consume_value  # type: ignore[method-assign, assignment]
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:

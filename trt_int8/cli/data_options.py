@@ -163,20 +163,13 @@ class Data:
         return -(-min(samples, self.options.limit or samples) // self.batch_size)
 
 
-class _Size(tuple[int, int]):
-    """Height and width."""
-
-    def __str__(self) -> str:
-        return "x".join(map(str, self))
-
-
-def _size(_: click.Context, __: click.Parameter, text: str | None) -> _Size | None:
+def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
     parts = (text or "").lower().split("x")
     if text is None:
         return None
     if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
         raise click.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH, as in 224x224")
-    return _Size((int(parts[0]), int(parts[1])))
+    return int(parts[0]), int(parts[1])
 
 
 def _number(text: str) -> float:

@@ -46,21 +46,30 @@ def default_map(
     return found
 
 
-def to_yaml(parameters: Iterable[click.Parameter], values: Mapping[str, Any]) -> str:
+def to_yaml(
+    parameters: Iterable[click.Parameter],
+    values: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> str:
     """``values`` by parameter name as a file that gives them back; what was left out stays out.
+
+    Args:
+        parameters: of the command.
+        values: what click made of the command line.
+        given: the same before conversion: what a callback turned into something else is written as it was.
 
     Raises:
         MissingDependencyError: PyYAML is not installed.
     """
     yaml = require("yaml", purpose="printing the configuration")
     written = {
-        key(parameter): _for_yaml(values[parameter.name])
+        key(parameter): _for_yaml(
+            (given or values).get(parameter.name) if parameter.callback else values[parameter.name]
+        )
         for parameter in _settable(parameters)
         if parameter.name in values and values[parameter.name] not in (None, ())
     }
-    return str(
-        yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=None)
-    )
+    return str(yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=1000))
 
 
 def _settable(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:
