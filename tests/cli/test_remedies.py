@@ -24,8 +24,17 @@ def run(tmp_path, monkeypatch, digits):
 
 def test_recentring_and_bias_correction_are_listed(run, lenet_path):
     out = run(
-        "quantize", lenet_path, "--data", "d.npz", "-o", "q.onnx", "--recentre", "*", "--bias-correction",
-        "--algorithm", "entropy",
+        "quantize",
+        lenet_path,
+        "--data",
+        "d.npz",
+        "-o",
+        "q.onnx",
+        "--recentre",
+        "*",
+        "--bias-correction",
+        "--algorithm",
+        "entropy",
     )
     assert "recentred pool1 by" in out
     assert "bias correction: " in out
