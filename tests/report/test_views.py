@@ -116,6 +116,14 @@ def test_text_without_a_width_is_one_line_for_each_node():
         assert text[2 + index].endswith(f"{long}{index}")
 
 
+def test_names_without_end_are_cut_on_a_terminal_and_nowhere_else():
+    name = "n" * 100_000
+    line = f"Layer(CaskConvolution): {name}, Tactic: 0x01, x{name} (Float[1]) -> y (Float[1])"
+    report = PrecisionReport.from_lines(["[V] Engine Layer Information:", line])
+    assert len(report.to_text(width=80)) < 5_000
+    assert name in report.to_text(width=None)
+
+
 def test_warnings_and_errors_say_what_they_are():
     lines = [
         "[W] [TRT] odd weights",

@@ -21,7 +21,7 @@ _HEADINGS = ("node", "op", "precision", "kernels", "why not INT8")
 _MOST_NODES = 60
 _MOST_WARNINGS = 10
 #: What is longer is cut on a terminal: names of some fused layers go on for pages.
-_LONGEST = 400
+_LONGEST, _LONGEST_SENTENCE = 400, 2000
 #: A cell that is longer pushes its own row to the right, and no other.
 _WIDEST = 48
 _INDENT = " " * 4
@@ -66,7 +66,7 @@ class _Page:
 
     def sentence(self, text: str, *, style: str = "", first: str = "") -> None:
         """Wrapped at words; what follows the first line is indented."""
-        text = first + _flat(text)
+        text = first + _flat(_cut(text, self.width is None, _LONGEST_SENTENCE))
         lines = (
             [text]
             if self.width is None
@@ -77,7 +77,8 @@ class _Page:
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns; the last one, a sentence, goes below its row where it does not fit beside it."""
-        rows = [[_flat(cell) for cell in row] for row in rows]
+        whole = self.width is None
+        rows = [[*(_flat(_cut(cell, whole)) for cell in row[:-1]), _flat(row[-1])] for row in rows]
         widths = [
             min(_WIDEST, max(len(row[column]) for row in (headings, *rows)))
             for column in range(len(headings) - 1)
@@ -100,11 +101,11 @@ class _Page:
         if self.width is None or len(line) <= self.width:
             self.line(line)
             return
-        self.line(line[: self.width])
-        rest = line[self.width :]
         step = max(20, self.width - len(_INDENT))
-        for start in range(0, len(rest), step):
-            self.line(Text(_INDENT) + rest[start : start + step])
+        first, *rest = line.divide(range(self.width, len(line), step))
+        self.line(first)
+        for piece in rest:
+            self.line(Text(_INDENT) + piece)
 
 
 def _print(page: _Page, build: Build) -> None:
@@ -122,7 +123,7 @@ def _print(page: _Page, build: Build) -> None:
         layers = build.layers if whole else build.layers[:_MOST_NODES]
         page.table(
             ("layer", "runner", "why not INT8"),
-            [(_cut(layer.name, whole), layer.type, why(layer)) for layer in layers],
+            [(layer.name, layer.type, why(layer)) for layer in layers],
         )
         if len(layers) < len(build.layers):
             page.sentence(f"… and {len(build.layers) - len(layers)} more layers", style="dim")
@@ -158,12 +159,12 @@ def _rows(nodes: Sequence[Node], *, whole: bool) -> list[tuple[str, ...]]:
         first = told[node.layers, reason]
         if node.reason is not None and first is not node and not whole:
             reason = f"{node.reason.code}: as for {first.node}"
-        rows.append((node.node, node.op or "", node.precision, _cut(", ".join(node.layers), whole), reason))
+        rows.append((node.node, node.op or "", node.precision, ", ".join(node.layers), reason))
     return rows
 
 
-def _cut(text: str, whole: bool) -> str:
-    return text if whole or len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _cut(text: str, whole: bool, longest: int = _LONGEST) -> str:
+    return text if whole or len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _flat(text: str) -> str:
