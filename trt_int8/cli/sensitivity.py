@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     help="Rules for Q/DQ pairs, as for quantize.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@options.algorithm
+@options.algorithm_of_route
 @options.shapes
 @options.data(required=True)
 def sensitivity(
@@ -63,7 +63,7 @@ def sensitivity(
     state: str | None,
     placement: str,
     form: str,
-    algorithm: str,
+    algorithm: str | None,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
 ) -> None:
@@ -84,6 +84,7 @@ def sensitivity(
     from trt_int8.analysis.sensitivity.ranking import evaluations_of_ranking
     from trt_int8.batches.arrays import read_labels
     from trt_int8.calibration import calibrate
+    from trt_int8.calibration.thresholds import EXPLICIT
     from trt_int8.evaluation.custom import load_metric
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
@@ -108,7 +109,7 @@ def sensitivity(
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
     else:
-        ranges = calibrate(loaded, opened.batches(), algorithm=algorithm).ranges
+        ranges = calibrate(loaded, opened.batches(), algorithm=algorithm or EXPLICIT).ranges
     judge = Judge(loaded, opened.batches("reading"), labels=right, metric=figure, output=scores)
     measurements = Measurements(loaded, ranges, judge, placement=placement, state=state)
     count = len(measurements.nodes)
