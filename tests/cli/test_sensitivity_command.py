@@ -24,7 +24,8 @@ def run(tmp_path, monkeypatch, digits):
 
 def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     """A budget that only some nodes fit; the engine then has exactly the planned nodes in INT8."""
-    command = ("sensitivity", lenet_path, "--data", "d.npz", "--placement", "rtx", "--state", "s.json")
+    common = ("--placement", "rtx", "--algorithm", "entropy", "--state", "s.json")
+    command = ("sensitivity", lenet_path, "--data", "d.npz", *common)
     out = run(*command)
     assert "4 nodes: 9 models to run" in out
     whole = float(out.split("all in INT8: SQNR ")[1].split()[0])
