@@ -433,3 +433,13 @@ class TestCalibrationOptions:
         result = CliRunner().invoke(main, [*arguments, *more])
         assert result.exit_code in (1, 2)
         assert message in result.output
+
+
+def test_migration_and_mending_overwrite_nothing_they_read(run, data, lenet_path, tmp_path):
+    model, cache = copy(lenet_path, tmp_path), tmp_path / "c.cache"
+    run("calibrate", lenet_path, "--data", data / "calibration.npz", "-o", cache)
+    before = {path: path.read_bytes() for path in (model, cache)}
+    assert "would overwrite the model" in run("migrate", model, cache, "-o", model, code=1)
+    assert "would overwrite the cache" in run("migrate", model, cache, "-o", cache, code=1)
+    assert "would overwrite the model" in run("check-qdq", model, "--fix", "-o", model, code=1)
+    assert {path: path.read_bytes() for path in before} == before

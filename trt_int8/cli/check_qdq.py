@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from trt_int8.cli import options
+
 
 @click.command("check-qdq")
 @click.argument("model", type=click.Path())
@@ -30,6 +32,7 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
     if fix != (output is not None):
         raise click.UsageError("--fix and -o FILE go together: the model given is never changed")
     if fix and output is not None:
+        options.check_outputs({"mended model": output}, model=model)
         checked = fix_qdq(model)
         fixed, left = list(checked.fixed), list(checked.left)
         save_like(checked.model, output, source=model)

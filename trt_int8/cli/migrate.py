@@ -32,6 +32,7 @@ def migrate(model: str, cache: str, output: str, log: str | None, choice: placem
     from trt_int8.ranges import CalibrationCache
     from trt_int8.report import PrecisionReport
 
+    options.check_outputs({"Q/DQ model": output}, model=model, cache=cache, log=log)
     result = run(
         load_model(model),
         CalibrationCache.read(cache),
