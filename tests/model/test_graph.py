@@ -3,6 +3,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from trt_int8.model import GraphIndex
+from trt_int8.model.graph import reads
 
 
 def constant(output, **attribute):
@@ -55,3 +56,10 @@ def test_who_makes_and_who_reads(make_model):
     assert [(use.node.name, use.slot) for use in index.consumers["a"]] == [("add", 0), ("add", 1)]
     assert index.outputs == {"y", "a"}
     assert index.constant("a") is None
+
+
+def test_a_node_reads_what_its_bodies_read():
+    body = helper.make_graph([helper.make_node("Identity", ["captured"], ["inner"])], "b", [], [])
+    node = helper.make_node("If", ["condition"], ["y"], then_branch=body, else_branch=body)
+    assert reads(node) == {"condition", "captured"}
+    assert reads(helper.make_node("Add", ["a", "b"], ["c"])) == {"a", "b"}

@@ -125,6 +125,12 @@ def label(node: onnx.NodeProto) -> str:
     return node.name or f"{node.op_type} → {node.output[0] if node.output else '?'}"
 
 
+def reads(node: onnx.NodeProto) -> frozenset[str]:
+    """Tensors that ``node`` or a body of it reads, the body's own among them."""
+    inner = (name for body in _bodies(node) for n in _all_nodes(body) for name in n.input)
+    return frozenset([*node.input, *inner])
+
+
 def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     for attribute_ in node.attribute:
         if attribute_.HasField("g"):

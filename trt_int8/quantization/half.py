@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import GraphIndex
+from trt_int8.model.graph import GraphIndex, reads
 from trt_int8.quantization.opset import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.scales import SMALLEST_FLOAT16
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
@@ -115,8 +115,8 @@ def _sort(model: onnx.ModelProto) -> None:
     while waiting:
         later = []
         for node in waiting:
-            # What no node makes comes from outside: a body reads it.
-            if all(name in known or name not in made for name in node.input):
+            # What no node makes here is made in a body.
+            if all(name in known or name not in made for name in reads(node)):
                 known.update(node.output)
                 copy = onnx.NodeProto()
                 copy.CopyFrom(node)
