@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trt_int8.batches import ArraySamples, batches_from, open_data
-from trt_int8.batches.entry import is_entry
+from trt_int8.batches.entry import call_entry, is_entry
 from trt_int8.errors import DataError
 from trt_int8.model import InputSpec
 
@@ -105,3 +105,9 @@ def test_what_is_taken_for_a_function(tmp_path):
     assert not is_entry("C:/x.npz")
     (tmp_path / "a.py:f").write_text("")
     assert not is_entry(str(tmp_path / "a.py:f"))
+
+
+def test_an_exit_is_an_error(tmp_path):
+    (tmp_path / "quits.py").write_text("import sys\n\ndef batches():\n    sys.exit(0)\n")
+    with pytest.raises(DataError, match=r"quits\.py:batches: calls sys\.exit\(0\); let it return instead"):
+        call_entry(f"{tmp_path / 'quits.py'}:batches")

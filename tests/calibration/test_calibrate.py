@@ -110,6 +110,15 @@ def test_an_error_of_the_loader_comes_out_as_it_is(lenet_path, digits):
         calibrate(lenet_path, loader(), threads=2)
 
 
+def test_a_loader_that_exits_is_an_error(lenet_path, digits):
+    def loader():
+        yield {"data": digits["calibration"][:1]}
+        sys.exit(0)
+
+    with pytest.raises(DataError, match=r"the data source called sys\.exit\(0\); let it return instead"):
+        calibrate(lenet_path, loader())
+
+
 def test_max_pool_and_reshape_take_their_inputs_range(lenet_calibration):
     ranges = lenet_calibration.ranges
     assert ranges["pool1"].amax == ranges["conv1"].amax

@@ -105,6 +105,8 @@ def _guarded(source: str, action: Callable[[], Any]) -> Any:
         return action()
     except DataError:
         raise
+    except SystemExit as error:  # would end the program as if all had gone well
+        raise DataError(f"{source}: calls sys.exit({error.code!r}); let it return instead") from error
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
         own = [f for f in frames if not f.filename.startswith("<frozen")]

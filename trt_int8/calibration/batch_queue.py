@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.batches.digest import DataDigest
+from trt_int8.errors import DataError
 
 Batch = dict[str, npt.NDArray[np.generic]]
 
@@ -51,6 +52,11 @@ class BatchQueue:
                 batch = next(self._batches, None)
                 if batch is not None and self._digest is not None:
                     self._digest.add(batch)
+            except SystemExit as error:  # would end the program as if all had gone well
+                stopped = DataError(f"the data source called sys.exit({error.code!r}); let it return instead")
+                stopped.__cause__ = error
+                self._errors.append((self._first + self.taken, stopped))
+                batch = None
             except BaseException as error:  # the loader's, raised to the caller by `raise_first`
                 self._errors.append((self._first + self.taken, error))
                 batch = None
