@@ -41,6 +41,9 @@ def weight(*shape):
 
 K3 = {f"w{i}": weight(C, C, 3, 3) for i in range(4)}
 HALF = {"half": np.float32(0.5), "one": np.float32(1), "c": np.float32(0.0447), "k": np.float32(0.798)}
+#: Heads of attention, tokens.
+HEADS, TOKENS = 4, 32
+INDICES = {f"{name}{i}": np.array([i + (name == "b")]) for i in range(3) for name in "ab"}
 VECTORS = {name: RNG.uniform(0.5, 1.5, C).astype(np.float32) for name in "ghmv"}
 BASIC = [conv("x", "w0", "a0"), relu("a0", "r0"), conv("r0", "w1", "a1")]
 GELU = [
@@ -164,6 +167,37 @@ CASES = {
         IMAGE,
         "y",
         {**K3, **VECTORS},
+    ),
+    "attention, one product for query, key and value": (
+        "parts-before-transpose",
+        [
+            op("MatMul", "x m", "product"),
+            op("Reshape", "product sizes", "heads"),
+            op("Transpose", "heads", "turned", perm=[2, 0, 3, 1, 4]),
+            *(op("Slice", f"turned a{i} b{i} a0", f"{name}1") for i, name in enumerate("qkv")),
+            *(op("Squeeze", f"{name}1 a0", name) for name in "qkv"),
+            op("Transpose", "k", "kt", perm=[0, 1, 3, 2]),
+            op("MatMul", "q kt", "s"),
+            op("Softmax", "s", "p", axis=-1),
+            op("MatMul", "p v", "y"),
+        ],
+        {"x": [1, TOKENS, C]},
+        "y",
+        {"m": weight(C, 3 * C), "sizes": np.array([1, TOKENS, 3, HEADS, C // HEADS]), **INDICES},
+    ),
+    "attention, scores divided by a power of constants": (
+        "fold-small-constants",
+        [
+            op("MatMul", "q k", "s"),
+            op("Pow", "width half", "root"),
+            op("Div", "s root", "d"),
+            op("Softmax", "d", "p", axis=-1),
+            op("MatMul", "p v", "o"),
+            op("MatMul", "o m", "y"),
+        ],
+        {"q": [1, 4, TOKENS, C], "k": [1, 4, C, TOKENS], "v": [1, 4, TOKENS, C]},
+        "y",
+        {"m": weight(C, C), "width": np.float32(C), "half": np.float32(0.5)},
     ),
     "GELU written out, its input quantized too": (
         "fused-activations",

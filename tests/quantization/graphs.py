@@ -46,3 +46,44 @@ def op(op_type, inputs, output, name=None, **attributes):
 
 def weight(rng, *shape):
     return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]) or 1)).astype(np.float32)
+
+
+def joint_attention(make_model, rng, how, *, heads=2, width=8, tokens=6, **weights):
+    """Attention whose query, key and value are one product, taken apart behind a Transpose by ``how``."""
+    channels = heads * width
+    if how == "split":
+        parts = [
+            helper.make_node("Split", ["turned"], ["q1", "k1", "v1"], name="split", axis=0),
+            *(op("Squeeze", f"{name}1 first", name) for name in "qkv"),
+        ]
+    elif how == "gather":
+        parts = [op("Gather", f"turned i{i}", name, axis=0) for i, name in enumerate("qkv")]
+    else:
+        parts = [op("Slice", f"turned a{i} b{i} first", f"{name}1") for i, name in enumerate("qkv")]
+        parts += [op("Squeeze", f"{name}1 first", name) for name in "qkv"]
+    numbers = {f"i{i}": np.int64(i if i < 2 else -1) for i in range(3)}
+    limits = {f"{name}{i}": np.array([i + (name == "b")]) for i in range(3) for name in "ab"}
+    return make_model(
+        [
+            op("MatMul", "x w", "product"),
+            op("Add", "product bias", "biased"),
+            op("Reshape", "biased sizes", "heads"),
+            op("Transpose", "heads", "turned", perm=[2, 0, 3, 1, 4]),
+            *parts,
+            op("Transpose", "k", "kt", perm=[0, 1, 3, 2]),
+            op("MatMul", "q kt", "scores"),
+            op("Softmax", "scores", "p", axis=-1),
+            op("MatMul", "p v", "y"),
+        ],
+        inputs={"x": [1, tokens, channels]},
+        outputs=["y"],
+        weights={
+            "w": weight(rng, channels, 3 * channels),
+            "bias": weight(rng, 3 * channels),
+            "sizes": np.array([1, tokens, 3, heads, width]),
+            "first": np.array([0]),
+            **numbers,
+            **limits,
+            **weights,
+        },
+    )

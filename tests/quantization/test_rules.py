@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import graphs
 import numpy as np
 import onnx
 import pytest
@@ -401,6 +402,35 @@ def fold_batch_norm(make_model, rng, placement):
     assert list(node(result.model, "conv1").output) == ["n"]
 
 
+@rule("parts-before-transpose")
+def parts_before_transpose(make_model, rng, placement):
+    result = quantized(graphs.joint_attention(make_model, rng, "slice"), placement)
+    for name in "qkv":
+        assert producer(result.model, name).op_type == "Squeeze"
+        assert producer(result.model, f"{name}1_part").input[0] == "heads"
+    assert producer(result.model, "turned") is None
+
+
+@rule("fold-small-constants")
+def fold_small_constants(make_model, rng, placement):
+    model = make_model(
+        [
+            op("Shape", "x", "shape"),
+            op("Gather", "shape last", "width", axis=0),
+            op("Cast", "width", "number", to=TensorProto.FLOAT),
+            op("Sqrt", "number", "root"),
+            op("Div", "x root", "scaled"),
+            op("MatMul", "scaled w", "y"),
+        ],
+        inputs={"x": [3, 4]},
+        outputs=["y"],
+        weights={"w": weight(rng, 4, 5), "last": np.int64(-1)},
+    )
+    result = quantized(model, placement)
+    assert not {"Shape", "Gather", "Cast", "Sqrt"} & {n.op_type for n in result.model.graph.node}
+    assert initializer(result.model, "root") == 2
+
+
 def norm_model(make_model, rng, **attributes):
     vectors = {name: rng.uniform(0.5, 1.5, C).astype(np.float32) for name in "ghmv"}
     vectors["g"][0] = -1
@@ -456,7 +486,12 @@ def test_placements():
         "residual-add",
         "weightless",
     }
-    assert set(_rtx()) - set(_names(PLACEMENTS["tensorrt"])) == {"per-channel-batches", "reuse"}
+    assert set(_rtx()) - set(_names(PLACEMENTS["tensorrt"])) == {
+        "per-channel-batches",
+        "reuse",
+        "parts-before-transpose",
+        "fold-small-constants",
+    }
     with pytest.raises(QuantizationError, match="no placement rule 'residual'; the rules are bodies"):
         PLACEMENTS["rtx"].without("residual")
 

@@ -1,4 +1,4 @@
-"""The element type of each tensor of a model, as far as shape inference finds it."""
+"""Element types and shapes of the tensors of a model, as far as shape inference finds them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,32 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     Raises:
         QuantizationError: shape inference finds a contradiction in the model.
     """
+    types = {value.name: value.type.tensor_type.elem_type for value in _inferred(model)}
+    types.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
+    return {name: element for name, element in types.items() if element}
+
+
+def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Tensor → its shape, of those that have the same one whatever is fed.
+
+    Raises:
+        QuantizationError: shape inference finds a contradiction in the model.
+    """
+    found = {}
+    for value in _inferred(model):
+        tensor = value.type.tensor_type
+        sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
+        if tensor.HasField("shape") and min(sizes, default=0) >= 0:
+            found[value.name] = tuple(sizes)
+    return found
+
+
+def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     try:
         graph = onnx.shape_inference.infer_shapes(_without_values(model)).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise QuantizationError(f"the types of the model contradict each other: {error}") from error
-    values = [*graph.input, *graph.value_info, *graph.output]
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    types.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
-    return {name: element for name, element in types.items() if element}
+    return [*graph.input, *graph.value_info, *graph.output]
 
 
 def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:

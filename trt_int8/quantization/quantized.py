@@ -17,10 +17,12 @@ from trt_int8.quantization.batch_norm import fold
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.element_types import element_types
 from trt_int8.quantization.opset import HALF, MINIMUM, opset_version, with_minimum_opset
+from trt_int8.quantization.parts import transpose_parts
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.placement.draft import Draft, Skipped
 from trt_int8.quantization.rewrite import QdqWriter
 from trt_int8.quantization.selection import Selection
+from trt_int8.quantization.small_constants import fold_small_constants
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
 from trt_int8.ranges.ranges import Ranges
 
@@ -135,6 +137,9 @@ def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) 
             assert values is not None
             writer.weight(site.node, weight.slot, weight.axis, values)
     writer.finish()
+    transpose_parts(model, draft.parted)
+    if draft.fold_small_constants:
+        fold_small_constants(model)
 
 
 def _check(model: onnx.ModelProto) -> None:

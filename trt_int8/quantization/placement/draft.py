@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import OUTPUT_DTYPE
+from trt_int8.quantization.parts import Parted
 from trt_int8.quantization.scales import SMALLEST_FLOAT16, scale_type, weight_scales
 from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -71,6 +72,8 @@ class Draft:
         fixed: tensor → range that replaces the calibrated one.
         per_channel: whether weights get a scale a channel; ``batches``: batched ones too.
         folds: convolution (its first output) → the BatchNormalization to fold into it.
+        parted: Transposes to move behind the parts that are taken of them.
+        fold_small_constants: whether what depends on no input is computed beforehand.
         notes: what the user should know.
     """
 
@@ -86,10 +89,12 @@ class Draft:
     per_channel: bool = False
     per_channel_batches: bool = False
     folds: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    parted: list[Parted] = field(default_factory=list)
+    fold_small_constants: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._constants = ConstantOperands(self.index, self.opset)
+        self.constants = ConstantOperands(self.index, self.opset)
         self._quantized: set[str] = set()
         self._groups: dict[str, list[str]] = {}
 
@@ -100,7 +105,7 @@ class Draft:
 
     def constant(self, tensor: str) -> npt.NDArray[np.generic] | None:
         """The value of a tensor that depends on constants only; None for any other."""
-        return self._constants.value(tensor)
+        return self.constants.value(tensor)
 
     @property
     def quantized_tensors(self) -> frozenset[str]:

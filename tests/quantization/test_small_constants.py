@@ -1,0 +1,88 @@
+"""What depends on no input is computed beforehand, if it is small."""
+
+import numpy as np
+import pytest
+from graphs import initializer, op
+from onnx import TensorProto
+
+from trt_int8.quantization.small_constants import LARGEST, fold_small_constants
+from trt_int8.runtime import Session
+
+
+def operators(model):
+    return [node.op_type for node in model.graph.node]
+
+
+@pytest.fixture
+def scaled(make_model):
+    """x divided by the square root of its last size."""
+
+    def make(width):
+        return make_model(
+            [
+                op("Shape", "x", "shape"),
+                op("Gather", "shape last", "width", axis=0),
+                op("Cast", "width", "number", to=TensorProto.FLOAT),
+                op("Sqrt", "number", "root"),
+                op("Div", "x root", "y"),
+            ],
+            inputs={"x": [3, width]},
+            outputs=["y"],
+            weights={"last": np.int64(-1)},
+        )
+
+    return make
+
+
+def test_static_shapes_are_constants(scaled, rng):
+    model = scaled(9)
+    x = {"x": rng.normal(size=(3, 9)).astype(np.float32)}
+    (expected,) = Session(model).run(x, ["y"], place="here")
+    fold_small_constants(model)
+    assert operators(model) == ["Div"]
+    assert initializer(model, "root") == 3
+    assert [tensor.name for tensor in model.graph.initializer] == ["root"]
+    np.testing.assert_array_equal(Session(model).run(x, ["y"], place="here")[0], expected)
+
+
+def test_dynamic_shapes_are_not(scaled):
+    model = scaled("width")
+    fold_small_constants(model)
+    assert operators(model) == ["Shape", "Gather", "Cast", "Sqrt", "Div"]
+
+
+def test_large_results_and_outputs_stay(make_model):
+    model = make_model(
+        [
+            op("Expand", "one large", "wide"),
+            op("Add", "x wide", "y"),
+            op("Neg", "one", "minus"),
+            op("RandomUniform", "", "r", shape=[1]),
+        ],
+        inputs={"x": [LARGEST + 1]},
+        outputs=["y", "minus", "r"],
+        weights={"one": np.array([1], np.float32), "large": np.array([LARGEST + 1])},
+    )
+    fold_small_constants(model)
+    assert operators(model) == ["Expand", "Add", "Neg", "RandomUniform"]
+    smaller = make_model(
+        [op("Expand", "one large", "wide"), op("Add", "x wide", "y")],
+        inputs={"x": [LARGEST]},
+        outputs=["y"],
+        weights={"one": np.array([1], np.float32), "large": np.array([LARGEST])},
+    )
+    fold_small_constants(smaller)
+    assert operators(smaller) == ["Add"]
+    np.testing.assert_array_equal(initializer(smaller, "wide"), np.ones(LARGEST, np.float32))
+
+
+def test_weights_stay_quantized(make_model, rng):
+    scale, zero = np.float32(0.1), np.int8(0)
+    model = make_model(
+        [op("DequantizeLinear", "w scale zero", "d"), op("Mul", "x d", "y")],
+        inputs={"x": [4]},
+        outputs=["y"],
+        weights={"w": np.ones(4, np.int8), "scale": scale, "zero": zero},
+    )
+    fold_small_constants(model)
+    assert operators(model) == ["DequantizeLinear", "Mul"]

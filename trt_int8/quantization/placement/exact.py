@@ -1,0 +1,37 @@
+"""Rules that change the graph and not what it computes."""
+
+from __future__ import annotations
+
+import onnx
+
+from trt_int8.quantization.parts import find_parted
+from trt_int8.quantization.placement.draft import Draft
+
+
+def parts_before_transpose(draft: Draft) -> None:
+    """Query, key and value of one quantized product, taken apart behind a Transpose."""
+    for node in draft.nodes:
+        parted = find_parted(node, draft.index, draft.constants)
+        if parted is not None and _from_quantized_product(node.input[0], draft):
+            draft.parted.append(parted)
+
+
+def fold_small_constants(draft: Draft) -> None:
+    """What depends on no input."""
+    draft.fold_small_constants = True
+
+
+def _from_quantized_product(tensor: str, draft: Draft) -> bool:
+    """Whether ``tensor`` is a quantized product by a weight, reshaped, its bias added."""
+    producer: onnx.NodeProto | None = draft.index.producers.get(tensor)
+    while producer is not None and (
+        producer.op_type in ("Reshape", "Identity")
+        or (producer.op_type == "Add" and producer.output[0] not in draft.sites)
+    ):
+        operands = [name for name in producer.input[:2] if draft.constant(name) is None]
+        operands = operands[:1] if producer.op_type == "Reshape" else operands
+        if len(operands) != 1:
+            return False
+        producer = draft.index.producers.get(operands[0])
+    site = None if producer is None else draft.sites.get(producer.output[0])
+    return site is not None and bool(site.weights) and site.node.op_type in ("MatMul", "Gemm")

@@ -1,0 +1,119 @@
+"""Compute beforehand what depends on no input: scalars and shapes that exporters leave as nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import AttributeProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization.element_types import static_shapes
+from trt_int8.quantization.opset import opset_version
+
+#: Elements of the largest result that is stored: weights stay what they are.
+LARGEST = 1024
+#: Left for TensorRT: Q/DQ nodes say what is quantized; and what is random is no constant.
+_LEFT = frozenset(
+    [
+        "Constant",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "RandomNormal",
+        "RandomUniform",
+        "Bernoulli",
+        "Multinomial",
+    ]
+)
+
+
+def fold_small_constants(model: onnx.ModelProto) -> None:
+    """Make initializers of results of at most `LARGEST` elements that depend on constants and static shapes.
+
+    In place; outputs of the graph and what bodies read keep their nodes.
+    """
+    index = GraphIndex(model)
+    shapes = static_shapes(model) if any(n.op_type in ("Shape", "Size") for n in model.graph.node) else {}
+    kept = index.outputs | index.used_in_bodies
+    known: dict[str, npt.NDArray[np.generic]] = {}
+    gone: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if kept.intersection(node.output) or not _evaluable(node):
+            continue
+        inputs = _inputs(node, index, known, shapes)
+        if inputs is None:
+            continue
+        results = _evaluate(node, inputs, opset_version(model))
+        if results is not None and sum(value.size for value in results.values()) <= LARGEST:
+            known.update(results)
+            gone.append(node)
+    for node in gone:
+        model.graph.node.remove(node)
+    read = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in known.items() if name in read
+    )
+    _drop_unread(model)
+
+
+def _evaluable(node: onnx.NodeProto) -> bool:
+    return (
+        node.domain in ("", "ai.onnx")
+        and node.op_type not in _LEFT
+        and bool(node.output)
+        and not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+    )
+
+
+def _inputs(
+    node: onnx.NodeProto,
+    index: GraphIndex,
+    known: dict[str, npt.NDArray[np.generic]],
+    shapes: dict[str, tuple[int, ...]],
+) -> dict[str, npt.NDArray[np.generic]] | None:
+    """Values of the inputs; for Shape and Size anything of the right shape. None if one is not known."""
+    if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
+        return {node.input[0]: np.broadcast_to(np.float32(0), shapes[node.input[0]])}
+    found = {}
+    for name in filter(None, node.input):
+        value = known.get(name)
+        if value is None and index.is_constant(name):
+            value = index.constant(name)
+        if value is None or value.size > LARGEST:
+            return None
+        found[name] = value
+    return found
+
+
+def _evaluate(
+    node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic]], opset: int
+) -> dict[str, npt.NDArray[np.generic]] | None:
+    """Output → value by ONNX's reference; None where it has no implementation."""
+    outputs = [name for name in node.output if name]
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [onnx.ValueInfoProto(name=name) for name in inputs],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        values = ReferenceEvaluator(model).run(None, dict(inputs))
+    except Exception:  # its implementations raise anything; the node stays, and TensorRT computes it
+        return None
+    if not all(isinstance(value, (np.ndarray, np.generic)) for value in values):
+        return None
+    return dict(zip(outputs, map(np.asarray, values), strict=True))
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Constant nodes and initializers that nothing reads any more."""
+    index = GraphIndex(model)
+    read = {*index.consumers, *index.outputs, *index.used_in_bodies}
+    unread = [n for n in model.graph.node if n.op_type == "Constant" and not read.intersection(n.output)]
+    for node in unread:
+        model.graph.node.remove(node)
+    fed = {value.name for value in model.graph.input}
+    for tensor in [t for t in model.graph.initializer if t.name not in read and t.name not in fed]:
+        model.graph.initializer.remove(tensor)
