@@ -9,6 +9,7 @@ from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.remedies import correct_bias, quantize_with_remedies
 from trt_int8.remedies.addends import Addends
+from trt_int8.remedies.bias_correction import shrunk
 from trt_int8.runtime import Session
 
 
@@ -46,14 +47,72 @@ def clipping(make_model, rng):
 
 def test_means_are_those_of_the_float_model(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
+    alike = [{"x": np.repeat(batches[0]["x"][:1], 4, axis=0)}]  # nothing uncertain about their means
     plain = quantize(model, ranges).model
-    corrected = correct_bias(model, plain, batches)
+    corrected = correct_bias(model, plain, alike)
     onnx.checker.check_model(corrected, full_check=True)
-    means = {}
-    for name, variant in {"float": model, "plain": plain, "corrected": corrected}.items():
-        means[name] = np.mean([run(variant, batch)["z"].mean(axis=0) for batch in batches], axis=0)
+    means = {
+        name: run(variant, alike[0])["z"].mean(axis=0)
+        for name, variant in {"float": model, "plain": plain, "corrected": corrected}.items()
+    }
     assert np.abs(means["plain"] - means["float"]).max() > 1
     assert np.abs(means["corrected"] - means["float"]).max() < 1e-3
+
+
+def test_each_node_is_measured_with_those_before_it_corrected(make_model, rng):
+    model, batches, ranges = clipping(make_model, rng)
+    plain = quantize(model, ranges).model
+    both = run(correct_bias(model, plain, batches), batches[0], ["z"])["z"]
+    expected = onnx.ModelProto()
+    expected.CopyFrom(plain)
+    for name, axis in {"c": (2, 3), "y": (), "z": ()}.items():
+
+        def samples(variant, name=name, axis=axis):
+            extended = onnx.ModelProto()
+            extended.CopyFrom(variant)
+            extended.graph.output.append(onnx.ValueInfoProto(name=name))
+            outputs = [run(extended, batch, [name])[name] for batch in batches]
+            return np.concatenate([values.astype(np.float64).mean(axis=axis) for values in outputs])
+
+        Addends(expected).add_per_channel(name, shrunk(samples(model) - samples(expected)))
+    np.testing.assert_allclose(both, run(expected, batches[0], ["z"])["z"], rtol=1e-5)
+
+
+def test_uncertain_means_count_for_less():
+    differences = np.array([[1.0, 5.0, -3.0], [3.0, 5.0, 3.0]])
+    # Means 2, 5, 0; variances of the means 1, 0, 9.
+    np.testing.assert_allclose(shrunk(differences), [2 * (1 - 1 / 4), 5, 0])
+
+
+def test_one_sample_says_nothing(make_model, rng):
+    model = make_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], "g")],
+        inputs={"x": ["n", 4]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(4, 3)).astype(np.float32)},
+    )
+    plain = quantize(model, Ranges({"x": TensorRange(0.1, source="too small")})).model
+    x = rng.exponential(size=(2, 4)).astype(np.float32)
+    assert correct_bias(model, plain, [{"x": x[:1]}]) == plain
+    assert correct_bias(model, plain, [{"x": x[:1]}, {"x": x[1:]}]) != plain
+
+
+def test_products_of_two_activations_have_no_bias(make_model, rng):
+    model = make_model(
+        [
+            helper.make_node("MatMul", ["x", "x2"], ["s"], "s"),
+            helper.make_node("MatMul", ["s", "w"], ["y"], "y"),
+        ],
+        inputs={"x": [3, 4], "x2": [4, 4]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(4, 3)).astype(np.float32)},
+    )
+    tight = Ranges({name: TensorRange(0.2, source="too small") for name in ("x", "x2", "s")})
+    batches = [
+        {n: rng.exponential(size=s).astype(np.float32) for n, s in (("x", (3, 4)), ("x2", (4, 4)))}
+    ] * 3
+    corrected = correct_bias(model, quantize(model, tight).model, batches)
+    assert [n.output[0] for n in corrected.graph.node if n.op_type == "Add"] == ["y"]
 
 
 def test_int8_gains_on_unseen_data(make_model, rng):

@@ -2,7 +2,9 @@
 
 Source: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
 (arXiv:1906.04721), section 4.2, the empirical form: node by node in graph order, E[y − ŷ] per output
-channel, measured with everything before the node corrected already.
+channel, measured with everything before the node corrected already. A mean over few samples is uncertain;
+it is taken for as much as it exceeds that: the positive-part estimator of W. James and C. Stein,
+"Estimation with Quadratic Loss" (1961), applied to each channel.
 """
 
 from __future__ import annotations
@@ -15,21 +17,25 @@ import onnx
 
 from trt_int8 import progress
 from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization.constants import ConstantOperands
+from trt_int8.quantization.opset import opset_version
 from trt_int8.remedies.addends import Addends
+from trt_int8.remedies.segments import run_in_segments
 from trt_int8.runtime import Session
 
 Batch = Mapping[str, npt.NDArray[np.generic]]
+Means = npt.NDArray[np.float64]
 
 
 def correct_bias(
     reference: onnx.ModelProto, quantized: onnx.ModelProto, batches: Sequence[Batch]
 ) -> onnx.ModelProto:
-    """A copy of ``quantized`` whose Conv, Gemm and MatMul have the means of ``reference``.
+    """A copy of ``quantized`` whose Conv, Gemm and MatMul by a weight have the means of ``reference``.
 
     Args:
         reference: the float model.
         quantized: the same with Q/DQ nodes.
-        batches: checked calibration batches; read once for each node and once more.
+        batches: checked calibration batches, two samples or more; each model runs over them once.
 
     Raises:
         ModelError: onnxruntime cannot run a model.
@@ -38,51 +44,87 @@ def correct_bias(
     corrected.CopyFrom(quantized)
     index = GraphIndex(reference)
     outputs = [name for name in _multiplied(quantized) if name in index.producers]
-    if not outputs:
+    if not outputs or sum(_samples(batch) for batch in batches) < 2:
         return corrected
     wanted = _means(reference, outputs, batches)
-    for output in progress.track(outputs, "correcting biases", total=len(outputs), unit="nodes"):
-        (found,) = _means(corrected, [output], batches).values()
-        Addends(corrected).add_per_channel(output, wanted[output] - found)
+    addends = Addends(corrected)
+    pieces = run_in_segments(quantized, outputs, batches)
+    for output, state in progress.track(pieces, "correcting biases", total=len(outputs), unit="nodes"):
+        axis = _channel_axis(output, index, state[0][output].ndim)
+        found = np.concatenate([_sample_means(values[output], axis) for values in state])
+        correction = shrunk(wanted[output] - found)
+        addends.add_per_channel(output, correction)
+        for values in state:
+            array = values[output]
+            shape = [-1 if i == axis else 1 for i in range(array.ndim)]
+            values[output] = array + correction.reshape(shape).astype(array.dtype)
     return corrected
 
 
+def shrunk(differences: Means) -> Means:
+    """The mean over samples, times 1 − s²/n over its square, at least 0.
+
+    Args:
+        differences: [samples, channels]; s² is the variance over the n samples.
+
+    Returns:
+        [channels].
+    """
+    mean = differences.mean(axis=0)
+    uncertainty = differences.var(axis=0, ddof=1) / len(differences)
+    square = np.square(mean)
+    kept = np.divide(square - uncertainty, square, out=np.zeros_like(mean), where=square > uncertainty)
+    return np.asarray(mean * kept)
+
+
 def _multiplied(model: onnx.ModelProto) -> list[str]:
-    """Outputs of nodes that read dequantized activations, in graph order."""
+    """Outputs of nodes that multiply dequantized activations by a weight, in graph order."""
     index = GraphIndex(model)
+    weights = ConstantOperands(index, opset_version(model))
+
+    def dequantized(name: str) -> bool:
+        return name in index.producers and index.producers[name].op_type == "DequantizeLinear"
+
+    def weight(name: str) -> bool:
+        return weights.value(index.producers[name].input[0] if dequantized(name) else name) is not None
+
     return [
         node.output[0]
         for node in model.graph.node
         if node.op_type in ("Conv", "Gemm", "MatMul")
-        and any(
-            index.producers[name].op_type == "DequantizeLinear"
-            for name in node.input[:2]
-            if name in index.producers
-        )
+        and dequantized(node.input[0])
+        and not weight(node.input[0])
+        and weight(node.input[1])
     ]
 
 
-def _means(
-    model: onnx.ModelProto, names: Sequence[str], batches: Sequence[Batch]
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Mean of each tensor per output channel: axis 1 of a convolution, else the last one."""
+def _means(model: onnx.ModelProto, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Means]:
+    """[samples, channels] of each tensor."""
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     known = {output.name for output in model.graph.output}
     extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     index = GraphIndex(model)
     session = Session(extended, optimize=False)
-    sums: dict[str, npt.NDArray[np.float64]] = {}
-    counts = dict.fromkeys(names, 0)
+    means: dict[str, list[Means]] = {name: [] for name in names}
     for number, batch in enumerate(batches):
         for name, values in zip(names, session.run(batch, names, place=f"batch {number}"), strict=True):
-            axis = 1 if _is_convolution(name, index) else values.ndim - 1
-            others = tuple(i for i in range(values.ndim) if i != axis)
-            sums[name] = sums.get(name, 0) + values.astype(np.float64).sum(axis=others)
-            counts[name] += values.size // values.shape[axis]
-    return {name: total / counts[name] for name, total in sums.items()}
+            means[name].append(_sample_means(values, _channel_axis(name, index, values.ndim)))
+    return {name: np.concatenate(found) for name, found in means.items()}
 
 
-def _is_convolution(name: str, index: GraphIndex) -> bool:
-    """Whether ``name`` is [batch, channels, …]: from a Conv, or the BatchNormalization behind one."""
-    return index.producers[name].op_type in ("Conv", "BatchNormalization")
+def _sample_means(values: npt.NDArray[np.generic], axis: int) -> Means:
+    """[samples, channels]: axis 0 counts samples, unless it is the channels'."""
+    array = values[None] if axis == 0 else values
+    others = tuple(i for i in range(1, array.ndim) if i != (axis or 1))
+    return array.astype(np.float64).mean(axis=others) if others else array.astype(np.float64)
+
+
+def _channel_axis(name: str, index: GraphIndex, rank: int) -> int:
+    """Axis 1 of what a convolution, or the BatchNormalization behind it, computes; else the last one."""
+    return 1 if index.producers[name].op_type in ("Conv", "BatchNormalization") else rank - 1
+
+
+def _samples(batch: Batch) -> int:
+    first = next(iter(batch.values()))
+    return len(first) if first.ndim else 1
