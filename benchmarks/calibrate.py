@@ -3,8 +3,8 @@
     python benchmarks/calibrate.py [--images 16,64] [--models det,cls,lenet] [--methods T0,T1,ours]
 
 Every method runs in a process of its own, start included, and the methods take turns within each round, so
-that a slow minute of the machine hits all. Models and peers come from PyPI, into a virtual environment that
-this script makes under ``benchmarks/.cache``. Prints a table and writes it as JSON (``--json``).
+that a slow minute of the machine hits all. Models come from PyPI; so does modelopt, into an environment of
+its own under ``build``. Prints a table and writes it as JSON (``--json``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import venv
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -25,9 +24,12 @@ import numpy as np
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
+#: Where the comparison of quality keeps modelopt, too.
+PEERS = HERE.parent / "build" / "explicit-quality"
 sys.path.insert(0, str(HERE / "calibration"))
 
 from process import Measured, measure  # noqa: E402
+from quality.environment import Environment  # noqa: E402
 
 WHEEL = "rapidocr-onnxruntime==1.4.4"
 #: Name → file in the wheel, shape of an image.
@@ -35,14 +37,6 @@ MODELS = {
     "det": ("rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", (3, 320, 320)),
     "cls": ("rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", (3, 48, 192)),
 }
-#: modelopt's own requirements name GPU packages, so that it goes without, with what it needs on a CPU.
-PEERS = ["onnxruntime", "onnx", "numpy", "sympy"]
-MODELOPT = ["nvidia-modelopt"]
-MODELOPT_NEEDS = [
-    "onnx-graphsurgeon", "onnxconverter-common", "onnxslim", "onnxscript", "torch", "tqdm", "pydantic",
-    "rich", "ninja", "packaging", "scipy", "safetensors", "polygraphy", "ml_dtypes", "requests",
-    "cppimport", "lief",
-]  # fmt: skip
 
 
 def main() -> None:
@@ -136,20 +130,8 @@ def prepared(model: str) -> tuple[Path, Path]:
 
 
 def interpreter(method: str) -> str:
-    """The Python that runs a method: peers have a virtual environment of their own."""
-    if not method.startswith(("onnxruntime", "modelopt")):
-        return sys.executable
-    folder = CACHE / ("modelopt" if method.startswith("modelopt") else "onnxruntime")
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*install, *PEERS], check=True)
-        if folder.name == "modelopt":
-            subprocess.run([*install, "--no-deps", *MODELOPT], check=True)
-            subprocess.run([*install, *MODELOPT_NEEDS], check=True)
-        (folder / "ready").touch()
-    return str(python)
+    """The Python that runs a method: modelopt has an environment of its own."""
+    return str(Environment(PEERS).python("modelopt")) if method.startswith("modelopt") else sys.executable
 
 
 def processor() -> str:

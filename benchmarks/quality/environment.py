@@ -51,6 +51,7 @@ class Environment:
         self.peers = work / "venv/bin/python"
         ready = work / "venv/.ready"
         if not ready.exists():
+            work.mkdir(parents=True, exist_ok=True)
             subprocess.run([sys.executable, "-m", "venv", work / "venv"], check=True)
             self._pip("--no-deps", TORCH, MODELOPT, "--extra-index-url", CPU_WHEELS)
             self._pip(*NEEDS)
