@@ -25,7 +25,7 @@ WITH_EXAMPLES = [
     "trt_int8.build",
     "trt_int8.calibration.calibration",
     "trt_int8.evaluation.evaluation",
-    "trt_int8.model.shapes",
+    "trt_int8.model.shape_texts",
     "trt_int8.quantization.quantized",
     "trt_int8.ranges.cache",
     "trt_int8.report.report",

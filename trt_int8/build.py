@@ -30,7 +30,8 @@ from trt_int8.model.graph import label
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
-from trt_int8.model.shapes import Shapes, resolve_shapes
+from trt_int8.model.shape_range import GivenShapes
+from trt_int8.model.shapes import resolve_shapes
 from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.plan import PrecisionPlan
@@ -86,7 +87,7 @@ def build_engine(
     target: str | None = None,
     log: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
-    shapes: Shapes | None = None,
+    shapes: GivenShapes | None = None,
     rename_dims: bool = False,
     implicit: ImplicitOptions | None = None,
     plan: PrecisionPlan | None = None,
@@ -121,7 +122,8 @@ def build_engine(
         target: ``sm75`` …, or ``current`` for the GPU in this machine; None: `TensorRT.default_target`.
         log: file for TensorRT's verbose log; None puts it beside the engine, as ``.log``.
         batch_size: the largest batch, for models whose first axis is dynamic.
-        shapes: smallest, best and largest shape of each dynamic input (`trt_int8.parse_shapes`).
+        shapes: smallest, best and largest shape of each dynamic input: a text or a list of them, as for
+            `trt_int8.parse_shapes`, or ``{input name: ShapeRange}``.
         rename_dims: give axes that share a symbolic name, and get different sizes, names of their own.
         implicit: what the builder may do on the implicit route.
         plan: which nodes to keep in float. The explicit route inserts no pairs there; the implicit one

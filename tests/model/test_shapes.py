@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 from trt_int8.errors import ShapeError
 from trt_int8.model import ShapeRange, input_specs, parse_shapes
 from trt_int8.model.dims import rename_unequal_dims, unequal_dims
-from trt_int8.model.shapes import combine_shapes, resolve_shapes
+from trt_int8.model.shape_texts import as_shapes, combine_shapes
+from trt_int8.model.shapes import resolve_shapes
 
 
 @pytest.fixture
@@ -167,3 +168,39 @@ class TestRepeatedNames:
         assert input_specs(renamed)["b"].shape == ("n", 3, "b_2", "b_3")
         assert unequal_dims(renamed, shapes) == []
         assert [d.dim_param for d in renamed.graph.output[0].type.tensor_type.shape.dim] == ["n", "", "", ""]
+
+
+def test_shapes_may_be_given_as_they_are_on_the_command_line(specs):
+    """A text, several, or a mapping; the first is what people try, and its characters are no inputs."""
+    text = "x:1x3x8x8,2x3x8x8,4x3x16x16"
+    wanted = ShapeRange((1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 16, 16))
+    ids = "ids:1x7"
+    for written in (
+        f"{text},{ids}",
+        [text, ids],
+        iter([text, ids]),
+        {"x": wanted, "ids": (1, 7)},
+        {"x": str(wanted), "ids": "1x7"},
+        {"x": ([1, 3, 8, 8], (2, 3, 8, 8), (4, 3, 16, 16)), "ids": [1, 7]},
+    ):
+        found = resolve_shapes({name: specs[name] for name in ("x", "ids")}, written, batch_size=None)
+        assert found == {"x": wanted, "ids": ShapeRange((1, 7), (1, 7), (1, 7))}
+    assert parse_shapes(text) == {"x": wanted}
+    assert as_shapes(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, "shapes are a int; write 'x:1x3x224x224,"),
+        ([("x", (1, 3))], re.escape("shapes hold ('x', (1, 3)); write 'x:")),
+        ({"x": 5}, re.escape("shapes['x'] is 5; give a ShapeRange, a text")),
+        ({"x": ((1, 3), (2, 3))}, re.escape("shapes['x'] is ((1, 3), (2, 3)); give")),
+        ({"x": (1, "3")}, re.escape("shapes['x'] is (1, '3'); give")),
+        ({"x": "1xHx3"}, "'1xHx3' is no shape"),
+        ("1x3", "no input is named"),
+    ],
+)
+def test_shapes_that_are_none(given, message):
+    with pytest.raises(ShapeError, match=message):
+        as_shapes(given)

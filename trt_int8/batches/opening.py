@@ -17,7 +17,8 @@ from trt_int8.batches.preprocess import preprocessing_for
 from trt_int8.batches.source import Samples
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shapes import Shapes
+from trt_int8.model.shape_range import GivenShapes, Shapes
+from trt_int8.model.shape_texts import as_shapes
 
 Batch = dict[str, Any]
 
@@ -38,7 +39,7 @@ class ReadyBatches:
 
 
 def open_data(
-    source: str, specs: Mapping[str, InputSpec], *, shapes: Shapes | None = None, **image_options: Any
+    source: str, specs: Mapping[str, InputSpec], *, shapes: GivenShapes | None = None, **image_options: Any
 ) -> Samples | ReadyBatches:
     """Open ``source`` for the inputs ``specs``.
 
@@ -65,7 +66,7 @@ def open_data(
             )
         return ReadyBatches(made, tuple(specs), source)
     if means_images(source):
-        return _open_images(source, specs, shapes or {}, **image_options)
+        return _open_images(source, specs, as_shapes(shapes), **image_options)
     return open_arrays(source, inputs=specs)
 
 

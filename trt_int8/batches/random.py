@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shapes import Shapes, resolve_shapes
+from trt_int8.model.shape_range import GivenShapes, Shapes
+from trt_int8.model.shapes import resolve_shapes
 
 #: What to tell whoever calibrates with `RandomSamples`.
 WARNING = (
@@ -52,7 +53,7 @@ class RandomSamples:
 
 
 def random_samples(
-    specs: Mapping[str, InputSpec], count: int, *, shapes: Shapes | None = None, seed: int = 0
+    specs: Mapping[str, InputSpec], count: int, *, shapes: GivenShapes | None = None, seed: int = 0
 ) -> RandomSamples:
     """``count`` random samples for ``specs``.
 

@@ -8,7 +8,7 @@ from typing import Any
 from trt_int8.batches.items import as_batch, shape_of
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shapes import Shape, Shapes
+from trt_int8.model.shape_range import Shape, Shapes
 
 
 def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> dict[str, Shape]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trt_int8.batches.readable import ReadableBatches
     from trt_int8.batches.source import Samples
     from trt_int8.model.inputs import InputSpec
-    from trt_int8.model.shapes import Shapes
+    from trt_int8.model.shape_range import Shapes
 
     Opener = Callable[[], Samples | ReadyBatches]
 

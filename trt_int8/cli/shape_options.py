@@ -10,7 +10,7 @@ import click
 from trt_int8.cli.grouping import grouped
 
 if TYPE_CHECKING:
-    from trt_int8.model.shapes import ShapeRange
+    from trt_int8.model.shape_range import ShapeRange
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ShapeOptions:
     def parse(self) -> dict[str, ShapeRange]:
         """Ranges of shapes by input; empty if the options were left out."""
         from trt_int8.errors import ShapeError
-        from trt_int8.model.shapes import combine_shapes, parse_shapes
+        from trt_int8.model.shape_texts import combine_shapes, parse_shapes
 
         trtexec = (self.min_shapes, self.opt_shapes, self.max_shapes)
         if self.shapes and any(trtexec):

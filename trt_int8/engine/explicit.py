@@ -17,7 +17,8 @@ from trt_int8.errors import BuildError
 from trt_int8.model.dims import require_equal_dims
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import serialize
-from trt_int8.model.shapes import Shapes, resolve_shapes
+from trt_int8.model.shape_range import GivenShapes
+from trt_int8.model.shapes import resolve_shapes
 
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
 #: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
@@ -46,7 +47,7 @@ def build_explicit(
     log: BuildLog,
     target: str | None = None,
     batch_size: int | None = None,
-    shapes: Shapes | None = None,
+    shapes: GivenShapes | None = None,
 ) -> Plan:
     """Parse ``model`` and build it with strong typing.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trt_int8.errors import ShapeError
-from trt_int8.model.shapes import Shapes
+from trt_int8.model.shape_range import Shapes
 
 
 def add_profile(builder: Any, network: Any, config: Any, shapes: Shapes) -> Any:

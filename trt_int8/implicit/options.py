@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from trt_int8.implicit.precision import Constraints
 from trt_int8.implicit.rule_files import Source
-from trt_int8.model.shapes import Shapes
+from trt_int8.model.shape_range import GivenShapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class ImplicitOptions:
     keep_fp32: Sequence[str] = ()
     constraints: Constraints = "obey"
     ranges: Sequence[Source] = ()
-    shapes: Shapes | None = None
+    shapes: GivenShapes | None = None
     batch_size: int | None = None
     workspace: int | None = None
     timing_cache: str | os.PathLike[str] | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from trt_int8.errors import ShapeError
-from trt_int8.model.shapes import Shapes
+from trt_int8.model.shape_range import Shapes
 
 
 @dataclass(frozen=True)

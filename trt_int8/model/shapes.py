@@ -1,120 +1,24 @@
-"""Shapes for dynamic inputs: the smallest, the best and the largest that an engine has to take."""
+"""Which shapes an engine is built for: those given, held against the inputs of the model."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from trt_int8.errors import ShapeError
 from trt_int8.model.inputs import InputSpec
+from trt_int8.model.shape_range import GivenShapes, Shape, ShapeRange
+from trt_int8.model.shape_texts import as_shapes
 
-Shape = tuple[int, ...]
-
-#: ``name:1x3x224x224``; the name may hold colons, and quotes around it (as for trtexec) are dropped.
-_NAMED = re.compile(r"^(?P<name>.+):(?P<sizes>[^:]*)$")
 #: Sizes to propose for axes about which nothing is known.
 _PROPOSED = {"pixels": 224, "tokens": 128}
 
 
-@dataclass(frozen=True)
-class ShapeRange:
-    """Shapes that an optimization profile holds for one input.
-
-    Attributes:
-        smallest: least size of each axis.
-        best: what TensorRT optimizes for, and what calibration uses.
-        largest: greatest size of each axis.
-    """
-
-    smallest: Shape
-    best: Shape
-    largest: Shape
-
-    def __post_init__(self) -> None:
-        ranks = {len(shape) for shape in (self.smallest, self.best, self.largest)}
-        if len(ranks) > 1:
-            raise ShapeError(f"{self}: the shapes have {sorted(ranks)} axes; give each axis in all of them")
-        for axis, sizes in enumerate(zip(self.smallest, self.best, self.largest, strict=True)):
-            if not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
-                raise ShapeError(
-                    f"{self}: axis {axis} goes {' → '.join(map(str, sizes))}; give the smallest, best and "
-                    "largest shape in this order, sizes from 1"
-                )
-
-    def __str__(self) -> str:
-        return ",".join("x".join(map(str, shape)) for shape in (self.smallest, self.best, self.largest))
-
-
-Shapes = Mapping[str, ShapeRange]
-
-
-def parse_shapes(texts: Iterable[str]) -> dict[str, ShapeRange]:
-    """Read ``x:1x3x224x224,8x3x224x224,32x3x224x224``: smallest, best and largest shape of input ``x``.
-
-    One shape alone stands for all three. Several inputs come as several texts, or one after the other
-    in one text, as trtexec's ``--shapes`` has them.
-
-    Examples:
-        >>> str(parse_shapes(["x:1x3,8x3,32x3"])["x"])
-        '1x3,8x3,32x3'
-        >>> sorted(parse_shapes(["ids:1x128,mask:1x128"]))
-        ['ids', 'mask']
-
-    Raises:
-        ShapeError: the text does not read like that, or names an input twice.
-    """
-    found: dict[str, list[Shape]] = {}
-    for text in texts:
-        for name, shapes in _named_shapes(text):
-            if name in found:
-                raise ShapeError(f"{text!r}: input {name!r} is given twice; give each input once")
-            if len(shapes) not in (1, 3):
-                raise ShapeError(
-                    f"{text!r}: input {name!r} has {len(shapes)} shapes; give one, or three (smallest, best, "
-                    f"largest): {name}:{'x'.join(map(str, shapes[0]))},…,…"
-                )
-            found[name] = shapes
-    return {
-        name: ShapeRange(shapes[0], shapes[len(shapes) // 2], shapes[-1]) for name, shapes in found.items()
-    }
-
-
-def combine_shapes(
-    smallest: str | None = None, best: str | None = None, largest: str | None = None
-) -> dict[str, ShapeRange]:
-    """Read trtexec's ``--minShapes``, ``--optShapes`` and ``--maxShapes``, each ``a:1x3,b:1x4``.
-
-    A text left out is taken from its neighbour: the smallest and the largest from the best one, the
-    best one from the largest.
-
-    Examples:
-        >>> str(combine_shapes(smallest="x:1x3", largest="x:8x3")["x"])
-        '1x3,8x3,8x3'
-
-    Raises:
-        ShapeError: a text does not read like that, or an input is missing in one of them.
-    """
-    best = best or largest or smallest
-    if best is None:
-        return {}
-    parts = [_single_shapes(text) for text in (smallest or best, best, largest or best)]
-    for part in parts:
-        for name in parts[1]:
-            if name not in part or len(part) != len(parts[1]):
-                raise ShapeError(
-                    f"the smallest, best and largest shapes name different inputs "
-                    f"({'; '.join(', '.join(p) for p in parts)}); name the same ones in each"
-                )
-    return {name: ShapeRange(parts[0][name], parts[1][name], parts[2][name]) for name in parts[1]}
-
-
 def resolve_shapes(
     specs: Mapping[str, InputSpec],
-    shapes: Shapes | None = None,
+    shapes: GivenShapes | None = None,
     *,
     batch_size: int | None = None,
     seen: Callable[[], Mapping[str, Shape]] | None = None,
@@ -123,14 +27,15 @@ def resolve_shapes(
 
     Args:
         specs: the inputs of the model.
-        shapes: ranges by input; a model whose only dynamic axis is the first needs none.
+        shapes: ranges by input, however written (see `as_shapes`); a model whose only dynamic axis is the
+            first needs none.
         batch_size: the largest batch where ``shapes`` says nothing (the smallest is 1).
         seen: finds the shapes of the first batch of data, to propose them in a message.
 
     Raises:
         ShapeError: shapes are missing (the message holds the option to add) or do not fit the model.
     """
-    shapes = shapes or {}
+    shapes = as_shapes(shapes)
     for name in shapes:
         if name not in specs:
             near = difflib.get_close_matches(name, list(specs), n=1)
@@ -159,36 +64,6 @@ def resolve_shapes(
             smallest = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
             resolved[spec.name] = ShapeRange(smallest, best, best)
     return {name: resolved[name] for name in specs}
-
-
-def _named_shapes(text: str) -> Iterable[tuple[str, list[Shape]]]:
-    """Input names and their shapes in one option text."""
-    entries: list[tuple[str, list[Shape]]] = []
-    for item in text.split(","):
-        named = _NAMED.match(item.strip())
-        if named:
-            entries.append((named["name"].strip("'\""), [_sizes(named["sizes"], text)]))
-        elif entries:
-            entries[-1][1].append(_sizes(item, text))
-        else:
-            raise ShapeError(f"{text!r}: no input is named; write name:1x3x224x224")
-    return entries
-
-
-def _single_shapes(text: str) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for name, shapes in _named_shapes(text):
-        if len(shapes) != 1 or name in found:
-            raise ShapeError(f"{text!r}: input {name!r} has more than one shape; give one an input")
-        found[name] = shapes[0]
-    return found
-
-
-def _sizes(text: str, whole: str) -> Shape:
-    parts = text.strip().lower().split("x")
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ShapeError(f"{whole!r}: {text.strip()!r} is no shape; write sizes like 8x3x224x224")
-    return tuple(map(int, parts))
 
 
 def _require_fit(spec: InputSpec, given: ShapeRange) -> None:
