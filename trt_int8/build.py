@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from trt_int8 import atomic
-from trt_int8.batches.items import Batches
+from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes, within
 from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.calibration.thresholds import EXPLICIT
@@ -28,7 +28,7 @@ from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
 from trt_int8.model.graph import label
 from trt_int8.model.inputs import input_specs
-from trt_int8.model.load import load_model
+from trt_int8.model.load import load_model, require_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.model.shape_range import GivenShapes
 from trt_int8.model.shapes import resolve_shapes
@@ -38,7 +38,7 @@ from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.quantization.required import required_tensors
 from trt_int8.quantization.selection import Selection
-from trt_int8.ranges.ranges import Ranges
+from trt_int8.ranges.ranges import Ranges, require_ranges
 from trt_int8.report import PrecisionReport
 from trt_int8.streamer.device import Device
 
@@ -144,11 +144,9 @@ def build_engine(
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    if ranges is not None and not isinstance(ranges, Ranges):
-        raise TypeError(
-            f"ranges is a {type(ranges).__name__}; it must be Ranges, for instance "
-            "CalibrationCache.read(path).ranges() or calibrate(…).ranges"
-        )
+    if ranges is not None:
+        require_ranges(ranges)
+    require_model(model)
     engine = Path(engine)
     log_path = default_log(engine) if log is None else Path(log)
     options = implicit or ImplicitOptions()
@@ -163,6 +161,8 @@ def build_engine(
     target = route.tensorrt.resolve_target(target)
     tell(f"route: {route.name} ({route.reason})")
     specs = input_specs(loaded)
+    if batches is not None:
+        require_batches(batches, specs)
     shapes = resolve_shapes(
         specs,
         shapes or options.shapes,

@@ -1,11 +1,23 @@
 """What an iterable of batches may hold."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from trt_int8.batches.items import as_batch, to_numpy
+from trt_int8.build import build_engine
 from trt_int8.calibration import calibrate
 from trt_int8.errors import DataError
+from trt_int8.evaluation import evaluate
+from trt_int8.implicit.callbacks import CalibratorCallbacks
+
+
+class Calibrator(CalibratorCallbacks):
+    """The callbacks without TensorRT's class."""
+
+    algorithm = "EntropyCalibration2"
+
 
 X, M = np.ones((2, 3), np.float32), np.zeros((2, 1), np.int64)
 
@@ -63,11 +75,73 @@ def test_tensors_of_torch_by_their_interface():
         to_numpy([[1, 2], [3]], place="batch 7, 'x'")
 
 
+class Loader:
+    """What `torch.utils.data.DataLoader` gives: a length, a new iterator each time, and *lists* of tensors."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        return iter([Tensor(image[None]), Tensor(np.array([7]))] for image in self.images)
+
+
+def test_a_dataloader_by_its_interface(lenet_path, digits, tmp_path):
+    """Read again for several passes, too; the real one is below, where torch is."""
+    images = digits["calibration"][:12]
+    expected = calibrate(lenet_path, [{"data": image[None]} for image in images]).ranges
+    loader = Loader(images)
+    assert calibrate(lenet_path, loader).ranges == expected
+    assert calibrate(lenet_path, loader, checkpoint=tmp_path / "c", checkpoint_every=5).ranges == expected
+    assert calibrate(lenet_path, loader, checkpoint=tmp_path / "c").ranges == expected
+
+
 def test_a_real_dataloader(lenet_path, digits):
-    torch = pytest.importorskip("torch", reason="torch is not installed (pip install torch)")
+    torch = pytest.importorskip(
+        "torch", reason="torch is not installed: on Linux it needs 5 GB of CUDA packages (pip install torch)"
+    )
     images = torch.from_numpy(digits["calibration"][:12])
     loader = torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(images, torch.arange(12)), batch_size=1
     )
     expected = calibrate(lenet_path, [{"data": image[None]} for image in digits["calibration"][:12]]).ranges
     assert calibrate(lenet_path, loader).ranges == expected
+
+
+#: what people give instead of an iterable of batches → what the error says of it, and the fix
+NO_BATCHES = {
+    "None": (None, "the data is None; give an iterable of batches"),
+    "a path": ("samples.npz", "the data is the path 'samples.npz'; read it first: "),
+    "a Path": (Path("photos"), "the data is the path 'photos'; read it first: "),
+    "one batch": ({"data": X}, r"one mapping \(data\); give an iterable of batches, \[batch\] if it is the only one"),
+    "one array": (np.zeros((2, 1, 28, 28), np.float32), r"one array of shape \[2, 1, 28, 28\]; cut it into batches: \[array\[i : i \+ 1\] for i in range\(0, len\(array\), 1\)\]"),
+    "a generator function": (test_by_name_by_order_and_alone, "the data is a function; call it"),
+    "a class": (list, "the data is a type; call it"),
+    "a number": (5, "the data is 5; give an iterable of batches"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NO_BATCHES)
+def test_what_is_no_iterable_of_batches(kind, lenet_path, tmp_path):
+    data, message = NO_BATCHES[kind]
+    calls = {
+        "calibrate": lambda: calibrate(lenet_path, data),
+        "evaluate": lambda: evaluate(lenet_path, lenet_path, data),
+        "build_engine": lambda: build_engine(lenet_path, tmp_path / "e.engine", batches=data),
+        "calibrator": lambda: Calibrator(data, model=lenet_path),
+    }
+    for name, call in calls.items():
+        error, wanted = DataError, message
+        if data is None and name == "build_engine":  # for a model with Q/DQ nodes there is none
+            error, wanted = ValueError, "a float model needs calibration batches or ranges"
+        with pytest.raises(error, match=wanted):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_whose_items_are_batches_is_one(lenet_path, digits):
+    images = digits["calibration"][:4]
+    expected = calibrate(lenet_path, [image[None] for image in images]).ranges
+    assert calibrate(lenet_path, images[:, None]).ranges == expected

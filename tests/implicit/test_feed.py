@@ -119,7 +119,10 @@ def test_the_hash_is_known_after_reading():
     ("batch", "message"),
     [
         (None, "batch 0 is a NoneType; each"),
-        ([1, 2], "batch 0 is a list; each batch must be a dict"),
+        (
+            [np.zeros((1, 2))],
+            "batch 0 is a list; each batch must be a dict .*; for arrays and tuples give the calibrator the names",
+        ),
         ({}, "batch 0 is an empty dict"),
         ({"x": np.float32(1)}, r"input 'x': shape is \[\]; the first axis must count the samples"),
         ({"x": np.zeros((0, 3), np.float32)}, r"shape is \[0, 3\]"),
@@ -193,3 +196,18 @@ def test_data_on_the_device_is_not_read_for_a_hash_that_it_cannot_have():
 def test_data_that_moves_to_the_device_has_no_hash():
     feed = Feed([{"x": np.zeros((2, 3), np.float32)}, {"x": OnDevice((2, 3))}])
     assert feed.data_id() is None
+
+
+def test_tuples_and_arrays_where_the_model_names_the_inputs():
+    """What `calibrate` takes; a tuple's second item for a model with one input is a label."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    specs = {"x": InputSpec("x", np.dtype(np.float32), ("n", 3))}
+    expected = Feed([{"x": x}], specs=specs).data_id()
+    for batch in (x, (x, np.zeros(2, np.int64)), [x]):
+        feed = Feed([batch], specs=specs)
+        assert feed.shapes == {"x": (2, 3)}
+        assert feed.data_id() == expected
+    (kept,) = Feed([(OnDevice((2, 3)),)], specs=specs)
+    assert isinstance(kept["x"], OnDevice)
+    with pytest.raises(DataError, match="batch 1: is a NoneType; each batch must be a dict"):
+        list(Feed([x, None], specs=specs))

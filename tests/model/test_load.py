@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import trt_int8
 from trt_int8.errors import ModelError, OutputError
 from trt_int8.model import input_specs, load_model, save_model
 from trt_int8.model.inputs import fixed_batch
@@ -84,6 +87,22 @@ def test_missing_and_folder(tmp_path):
         load_model(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="is a folder, not an ONNX file"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (5, r"the model is 5 \(int\); give the path of an ONNX file or a ModelProto"),
+        (None, r"the model is None \(NoneType\); give the path"),
+        (b"\x08\x08", "given as bytes; give onnx.load_model_from_string"),
+        (SimpleNamespace(model=onnx.ModelProto()), "the model is a SimpleNamespace; give its .model"),
+    ],
+)
+def test_what_is_no_model(model, message, tmp_path):
+    with pytest.raises(ModelError, match=message):
+        load_model(model)
+    with pytest.raises(ModelError, match=message):
+        trt_int8.build_engine(model, tmp_path / "e.engine", batches=[])
 
 
 def test_a_model_without_inputs():

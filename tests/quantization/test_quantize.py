@@ -438,3 +438,16 @@ def test_a_concat_that_no_quantized_node_reads_shares_nothing(make_model, rng):
     assert activation_scale(quantized, "conv") == np.float32(3 / 127)
     batch = {"x": rng.normal(size=(1, 4, 4, 4)).astype(np.float32)}
     assert evaluate(model, quantized, [batch]).outputs["y"].sqnr_db > 35
+
+
+@pytest.mark.parametrize(
+    ("ranges", "fix"),
+    [
+        ("model.cache", r"ranges is a str; it must be Ranges: CalibrationCache.read\(path\)"),
+        ({"data": 1.0}, r"ranges is a dict; it must be Ranges: Ranges\({name: TensorRange"),
+        (None, "ranges is a NoneType; it must be Ranges"),
+    ],
+)
+def test_what_are_no_ranges(lenet_path, ranges, fix):
+    with pytest.raises(TypeError, match=fix):
+        quantize(lenet_path, ranges)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from trt_int8.batches.items import Batches
+from trt_int8.batches.items import Batches, require_batches
 from trt_int8.calibration.checkpoint import EVERY, Checkpoint
 from trt_int8.calibration.collect import collect
 from trt_int8.calibration.held_out import collect_held_out
@@ -17,6 +17,7 @@ from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import require_algorithm
 from trt_int8.errors import CalibrationError
 from trt_int8.model.identity import model_id
+from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import load_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.ranges.ranges import Ranges
@@ -114,6 +115,7 @@ def calibrate(
     if algorithm != AUTO:
         require_algorithm(algorithm, more=[AUTO])
     loaded = load_model(model)
+    require_batches(batches, input_specs(loaded))
     if has_qdq(loaded):
         raise CalibrationError(
             "the model holds Q/DQ nodes, so it has its ranges already; calibrate the float model"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.batches.check import checked
-from trt_int8.batches.items import Batches
+from trt_int8.batches.items import Batches, require_batches
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation.custom import Metric
 from trt_int8.evaluation.engine import EngineSession, is_engine
@@ -130,6 +130,7 @@ def evaluate(
         DataError: a batch does not fit, or labels are not one class index a sample.
     """
     sessions, specs = _open(reference, quantized)
+    require_batches(batches, specs)
     names = [name for name in sessions[0].outputs if name in sessions[1].outputs]
     if not names:
         raise ModelError(

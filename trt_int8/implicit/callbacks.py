@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import onnx
 
+from trt_int8.batches.items import Batches
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.implicit.feed import Feed
@@ -33,11 +34,12 @@ class CalibratorCallbacks:
 
     Args:
         batches: ``{input name: array}``, all of one batch size: numpy arrays or whatever numpy takes, or
-            arrays on the device. Read once, and only if there is no cache to use.
+            arrays on the device. With ``model``, which names the inputs, also tuples and arrays (see
+            `trt_int8.batches.items.as_batch`). Read once, and only if there is no cache to use.
         cache: file of the calibration cache. If it exists and was made from the same (see
             `trt_int8.implicit.fingerprint`) it is used; else it is written after calibration.
         device: where the batches are streamed to; None for the CUDA device.
-        model: the ONNX model, to check batches against and to bind the cache to; None checks neither.
+        model: the ONNX model, to check batches against and to bind the cache to; None does neither.
         data: a name for the data, say a version of it. The cache is bound to it; None binds it to a hash
             of the samples, for which existing data is read once more when a cache is used.
         reuse_cache: use the cache even if it was made from something else.
@@ -53,7 +55,7 @@ class CalibratorCallbacks:
 
     def __init__(
         self,
-        batches: Iterable[Mapping[str, Any]],
+        batches: Batches,
         *,
         cache: str | os.PathLike[str] | None = None,
         device: Device | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from trt_int8.batches import checked
 from trt_int8.batches.digest import DataDigest
+from trt_int8.batches.items import Batches, as_batch, require_batches
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.model import InputSpec
 
@@ -33,7 +34,8 @@ class Feed:
     DLPack) as they are.
 
     Args:
-        batches: ``{input name: array}``.
+        batches: ``{input name: array}``; where the model is known also tuples and arrays, see
+            `trt_int8.batches.items.as_batch`.
         specs: the model's inputs, where the model is known.
         staged: what the device makes of an input, see `ConvertingDevice.staged`; None: nothing.
         loading: entered while ``batches`` loads.
@@ -44,13 +46,14 @@ class Feed:
 
     def __init__(
         self,
-        batches: Iterable[Batch],
+        batches: Batches,
         *,
         specs: Mapping[str, InputSpec] | None = None,
         staged: Staged | None = None,
         loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._source = _watched(batches, loading)
+        require_batches(batches, specs)
+        self._source = _named(_watched(batches, loading), specs)
         self._specs = specs
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
         self._first: Batch | None = None
@@ -133,9 +136,8 @@ class Feed:
                 first = next(self._source)
             except StopIteration:
                 raise CalibrationError(_NO_BATCHES) from None
-            if not isinstance(first, Mapping) or not first:
-                found = "an empty dict" if isinstance(first, Mapping) else f"a {type(first).__name__}"
-                raise DataError(f"batch 0 is {found}; each batch must be a dict {{input name: array}}")
+            if not first:
+                raise DataError("batch 0 is an empty dict; each batch must be a dict {input name: array}")
             self._first = first
         return self._first
 
@@ -147,9 +149,7 @@ class Feed:
         self._digest.add(batch)
 
 
-def _watched(
-    batches: Iterable[Batch], loading: Callable[[], AbstractContextManager[None]]
-) -> Iterator[Batch]:
+def _watched(batches: Batches, loading: Callable[[], AbstractContextManager[None]]) -> Iterator[object]:
     with loading():
         source = iter(batches)
     while True:
@@ -159,6 +159,19 @@ def _watched(
             except StopIteration:
                 return
         yield batch
+
+
+def _named(batches: Iterable[object], specs: Mapping[str, InputSpec] | None) -> Iterator[Batch]:
+    for number, batch in enumerate(batches):
+        if isinstance(batch, Mapping):
+            yield batch
+        elif specs is not None:
+            yield as_batch(batch, specs, place=f"batch {number}")
+        else:
+            raise DataError(
+                f"batch {number} is a {type(batch).__name__}; each batch must be a dict "
+                "{input name: array}; for arrays and tuples give the calibrator the names: model='model.onnx'"
+            )
 
 
 def on_device(value: object) -> bool:

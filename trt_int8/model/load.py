@@ -27,6 +27,7 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
     if isinstance(model, onnx.ModelProto):
         _check(model, "the model in memory")
         return model
+    require_model(model)
     path = Path(model)
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not an ONNX file; give the .onnx file in it")
@@ -51,6 +52,22 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
         ) from error
     _check(loaded, str(path))
     return loaded
+
+
+def require_model(model: object) -> None:
+    """Refuse what is neither a path nor an ONNX model.
+
+    Raises:
+        ModelError: saying what to give.
+    """
+    if isinstance(model, str | os.PathLike | onnx.ModelProto):
+        return
+    kind = type(model).__name__
+    if isinstance(getattr(model, "model", None), onnx.ModelProto):
+        raise ModelError(f"the model is a {kind}; give its .model")
+    if isinstance(model, bytes | bytearray):
+        raise ModelError("the model is given as bytes; give onnx.load_model_from_string(bytes), or a path")
+    raise ModelError(f"the model is {model!r:.80} ({kind}); give the path of an ONNX file or a ModelProto")
 
 
 def save_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:

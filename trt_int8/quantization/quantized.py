@@ -24,7 +24,7 @@ from trt_int8.quantization.rewrite import QdqWriter
 from trt_int8.quantization.selection import Selection
 from trt_int8.quantization.small_constants import fold_small_constants
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
-from trt_int8.ranges.ranges import Ranges
+from trt_int8.ranges.ranges import Ranges, require_ranges
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -80,9 +80,11 @@ def quantize(
 
     Raises:
         ModelError: the model cannot be read.
+        TypeError: ``ranges`` is no `Ranges`.
         QuantizationError: the model has Q/DQ nodes already, its opset cannot be raised, it has nothing to
             quantize, ``ranges`` holds none of the tensors it needs, or the selection does not fit it.
     """
+    require_ranges(ranges)
     loaded = load_model(model)
     if has_qdq(loaded):
         raise QuantizationError(

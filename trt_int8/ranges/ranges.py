@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,3 +57,17 @@ class Ranges(Mapping[str, TensorRange]):
 
     def __repr__(self) -> str:
         return f"Ranges({len(self)} tensors)"
+
+
+def require_ranges(ranges: Any) -> None:
+    """Refuse what is no `Ranges`, above all what people give instead.
+
+    Raises:
+        TypeError: saying how to make ranges of it.
+    """
+    if isinstance(ranges, Ranges):
+        return
+    fix = "CalibrationCache.read(path).ranges() or calibrate(…).ranges"
+    if isinstance(ranges, Mapping):
+        fix = "Ranges({name: TensorRange(amax, source='by hand')})"
+    raise TypeError(f"ranges is a {type(ranges).__name__}; it must be Ranges: {fix}")
