@@ -69,6 +69,20 @@ def test_bad_images_stop_the_run_or_are_listed(run, folder, lenet_path):
     assert skipped == ["photos/03.png", "photos/readme.jpg"]
 
 
+def test_links_that_lead_nowhere_are_bad_images(run, folder, lenet_path):
+    """In a folder, by a pattern and alone: named, and left out only on request."""
+    (folder / "photos" / "03.jpg").symlink_to("gone.jpg")
+    rest = ("--scale", "1/256", "-o", "c")
+    message = "Error: photos/03.jpg: a link to gone.jpg, which does not exist; mend or remove the link"
+    for source in ("photos", "photos/0*.*", "photos/03.jpg"):
+        assert message in run("calibrate", lenet_path, "--data", source, *rest, code=1).stderr
+    result = run("calibrate", lenet_path, "--data", "photos", *rest, "--skip-bad")
+    assert "20 samples" in result.stdout
+    assert "skipped: photos/03.jpg: a link to gone.jpg" in result.stderr
+    alone = run("calibrate", lenet_path, "--data", "photos/03.jpg", *rest, "--skip-bad", code=1)
+    assert "none of its 1 samples can be read" in alone.stderr
+
+
 def test_random_data_is_loud(run, folder, lenet_path):
     result = run("build", lenet_path, "--random", 3, "-o", "e")
     assert "WARNING: ranges come from random numbers" in result.stderr

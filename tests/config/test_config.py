@@ -162,11 +162,52 @@ def test_files_that_cannot_be_read(tmp_path):
     assert read_settings(tmp_path / "empty.yaml") == {}
 
 
-def test_wrong_values_are_clicks_own_errors(write):
-    path = write("model: m\noutput: o\ndata: d\nbatch-size: many\n")
-    result = CliRunner().invoke(main, ["calibrate", "--config", str(path)])
+#: a line of the file → what the error says behind ``job.yaml:4: ``
+WRONG_VALUES = {
+    "limit: 5.5": "'limit' is 5.5; give a whole number",
+    "limit: 5.0": "'limit' is 5.0; give a whole number",
+    "limit: true": "'limit' is true; give a whole number",
+    "limit: 2024-01-01": "'limit' is 2024-01-01; give a whole number",
+    "limit: [1, 2]": "'limit' is the list [1, 2]; give one value",
+    "limit: 0": "'limit': 0 is not in the range x>=1.",
+    "batch-size: many": "'batch-size': 'many' is not a valid integer range.",
+    "last: no": "'last' is false; give one of keep, drop, pad (in quotes if YAML reads it otherwise)",
+    "last: never": "'last': 'never' is not one of 'keep', 'drop', 'pad'.",
+    "skip-bad: 3": "'skip-bad' is 3; give true or false",
+    "quiet: maybe": "'quiet' is 'maybe'; give true or false",
+    "size: 224": "'size': '224' is no size; write HEIGHTxWIDTH, as in 224x224",
+    "scale: 1/x": "'scale': '1/x' is no number; write 0.5 or 1/255",
+    "mean: [0.5, true]": "'mean' is true; give a number, or a text in quotes",
+    "histograms: 7": "'histograms' is 7, which YAML does not read as text; put it in quotes",
+    "checkpoint: [a, b]": "'checkpoint' is the list ['a', 'b']; give one value",
+    "max-memory: lots": "'max-memory': 'lots' is no amount of memory; write 800M or 2G",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_VALUES)
+def test_wrong_values_are_named_with_file_line_and_key(write, tmp_path, monkeypatch, line):
+    write(f"model: m\noutput: o\ndata: d\n{line}\n")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["calibrate", "--config", "job.yaml"])
     assert result.exit_code == 2
-    assert "Invalid value for '--batch-size': 'many'" in result.output
+    assert result.output.splitlines()[-1] == f"Error: job.yaml:4: {WRONG_VALUES[line]}"
+
+
+def test_a_wrong_value_on_the_command_line_is_not_blamed_on_the_file(write):
+    path = write("model: m\noutput: o\ndata: d\nlimit: 7\n")
+    result = CliRunner().invoke(main, ["calibrate", "--config", str(path), "--limit", "0"])
+    assert result.output.splitlines()[-1] == "Error: Invalid value for '--limit': 0 is not in the range x>=1."
+
+
+def test_numbers_as_text_are_read_as_on_the_command_line(write):
+    path = write("model: m\noutput: o\ndata: d\nlimit: '7'\nmax-memory: 2000\nscale: 0.5\n")
+    result = CliRunner().invoke(main, ["calibrate", "--config", str(path), "--print-config"])
+    found = yaml.safe_load(result.output)
+    assert {k: found[k] for k in ("limit", "max-memory", "scale")} == {
+        "limit": 7,
+        "max-memory": 2000,
+        "scale": 0.5,
+    }
 
 
 def test_without_pyyaml_the_command_is_named(monkeypatch, write):

@@ -36,6 +36,11 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
             rgb: Image.Image = _rgb(image, opened.format, pillow)
             return rgb
     except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise DataError(
+                f"{os.fspath(path)}: a link to {os.readlink(path)}, which does not exist; mend or remove the "
+                "link, or leave such files out with --skip-bad"
+            ) from error
         raise DataError(f"{os.fspath(path)}: no such file; check the path of the data") from error
     except pillow.UnidentifiedImageError as error:
         raise DataError(

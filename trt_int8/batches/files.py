@@ -22,12 +22,14 @@ def means_images(source: str) -> bool:
 def find_images(source: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Image files in name order: all in a folder and below it, or those a pattern matches (``**`` too).
 
+    Links that lead nowhere are among them.
+
     Raises:
         DataError: there is no such file, or no image among them.
     """
     text = os.fspath(source)
     if os.path.isdir(text):
-        files = sorted(path for path in Path(text).rglob("*") if path.is_file() and path.name[0] != ".")
+        files = sorted(path for path in Path(text).rglob("*") if _is_file(path) and path.name[0] != ".")
         images = tuple(path for path in files if path.suffix.lower() in SUFFIXES)
         if not images:
             seen = f"only {len(files)} other files, such as {files[0].name}" if files else "it is empty"
@@ -35,14 +37,23 @@ def find_images(source: str | os.PathLike[str]) -> tuple[Path, ...]:
                 f"{text}: no image in this folder ({seen}); images end in {', '.join(sorted(SUFFIXES))}"
             )
         return images
-    if os.path.exists(text):
+    if os.path.exists(text) or _is_broken_link(text):
         return (Path(text),)
     if not _is_pattern(text):
         raise DataError(f"{text}: no such file; check the path of the data")
-    matched = tuple(path for path in map(Path, sorted(glob.glob(text, recursive=True))) if path.is_file())
+    matched = tuple(path for path in map(Path, sorted(glob.glob(text, recursive=True))) if _is_file(path))
     if not matched:
         raise DataError(f"{text}: no file matches this pattern; quote it ('…'), and check the folder")
     return matched
+
+
+def _is_file(path: Path) -> bool:
+    """A broken link counts: whoever reads it finds out, instead of missing a sample without a word."""
+    return path.is_file() or _is_broken_link(path)
+
+
+def _is_broken_link(path: str | Path) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _is_pattern(source: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 _PRINT, _QUIET, _GIVEN = "trt_int8.print_config", "trt_int8.quiet", "trt_int8.given"
+_PLACES = "trt_int8.places"
 
 
 def equip(command: click.Command) -> click.Command:
@@ -21,6 +22,7 @@ def equip(command: click.Command) -> click.Command:
     command.params.extend(_options())
     for parameter in command.params:
         _remember_given(parameter)
+        _name_the_file(parameter)
     callback = command.callback
     assert callback is not None
 
@@ -103,14 +105,33 @@ def _remember_given(parameter: click.Parameter) -> None:
     parameter.consume_value = consume_value  # type: ignore[method-assign, assignment]
 
 
+def _name_the_file(parameter: click.Parameter) -> None:
+    """Where click refuses a value out of a configuration file, say the line it stands on."""
+    process = parameter.process_value
+
+    def process_value(context: click.Context, value: Any) -> Any:
+        try:
+            return process(context, value)
+        except click.BadParameter as error:
+            place = context.meta.get(_PLACES, {}).get(parameter.name)
+            source = context.get_parameter_source(str(parameter.name))
+            if place is None or source is not click.core.ParameterSource.DEFAULT_MAP:
+                raise
+            raise click.UsageError(f"{place}: {error.message}", context) from error
+
+    parameter.process_value = process_value  # type: ignore[method-assign, assignment]
+
+
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
     if path is None:
         return
-    from trt_int8.config import default_map, read_settings
+    from trt_int8.config import default_map, places, read_settings
     from trt_int8.errors import ConfigError
 
     try:
-        context.default_map = default_map(read_settings(path), context.command.params, place=path)
+        settings, parameters = read_settings(path), context.command.params
+        context.default_map = default_map(settings, parameters, place=path)
+        context.meta[_PLACES] = places(settings, parameters, place=path)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from trt_int8.config.file import Setting
+from trt_int8.config.values import wrong_kind
 from trt_int8.dependencies import require
 from trt_int8.errors import ConfigError
 
@@ -29,9 +30,9 @@ def default_map(
     """``settings`` as click takes them (``Context.default_map``): the command line wins over them.
 
     Raises:
-        ConfigError: a key that no parameter has, with the nearest name.
+        ConfigError: a key that no parameter has, with the nearest name; a value of the wrong type.
     """
-    known = {spelling: p for p in _settable(parameters) for spelling in _spellings(p)}
+    known = _known(parameters)
     found: dict[str, Any] = {}
     for name, setting in settings.items():
         parameter = known.get(name)
@@ -41,9 +42,24 @@ def default_map(
             raise ConfigError(f"{place}:{setting.line}: unknown key {name!r}{hint}")
         if parameter.name in found:
             raise ConfigError(f"{place}:{setting.line}: {name!r} is given twice under two spellings")
+        wrong = None if setting.value is None else wrong_kind(setting.value, parameter)
+        if wrong is not None:
+            raise ConfigError(f"{place}:{setting.line}: {name!r} {wrong}")
         if setting.value is not None:
             found[parameter.name] = _for_click(setting.value, parameter)
     return found
+
+
+def places(
+    settings: Mapping[str, Setting], parameters: Iterable[click.Parameter], *, place: str
+) -> dict[str, str]:
+    """Parameter name → where its value stands: ``job.yaml:4: 'limit'``."""
+    known = _known(parameters)
+    return {
+        str(known[name].name): f"{place}:{setting.line}: {name!r}"
+        for name, setting in settings.items()
+        if name in known
+    }
 
 
 def to_yaml(
@@ -74,6 +90,10 @@ def to_yaml(
 
 def _settable(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:
     return [parameter for parameter in parameters if parameter.name not in _LEFT_OUT]
+
+
+def _known(parameters: Iterable[click.Parameter]) -> dict[str, click.Parameter]:
+    return {spelling: parameter for parameter in _settable(parameters) for spelling in _spellings(parameter)}
 
 
 def _keys(parameters: Iterable[click.Parameter]) -> list[str]:
