@@ -103,11 +103,22 @@ def test_random_data_is_loud(run, folder, lenet_path):
         (["--data", "samples.npz", "--preset", "yolo"], 2, "--preset is for images, and --data samples.npz is none"),
         (["--data", "samples.npz", "--random", "3"], 2, "give either --data or --random"),
         ([], 2, "give the samples: --data SOURCE"),
+        (["--data", ""], 1, "the data is an empty name; give a file, a folder, a pattern or file.py:function"),
+        (["--data", "two.py"], 1, "two.py: names no function; write two.py:first (it has: first, second), which returns the batches"),
+        (["--data", "two.py:"], 1, "two.py: names no function; write two.py:first"),
+        (["--data", "none.py"], 1, "none.py: names no function; write none.py:function, which returns the batches"),
+        (["--data", "samples.npz:data"], 1, "samples.npz:data: no such file; give samples.npz alone"),
+        (["--data", "gone/*.jpg"], 1, "gone/*.jpg: no file matches this pattern"),
+        (["--data", "gone.jpg"], 1, "gone.jpg: no such file"),
         (["--data", "samples.npz", "--shapes", "1x2"], 2, "no input is named"),
         (["--data", "samples.npz", "--shapes", "a:1", "--optShapes", "a:1"], 2, "give either --shapes, or --minShapes"),
     ],
 )  # fmt: skip
 def test_mistakes(run, folder, lenet_path, arguments, code, message):
+    (folder / "two.py").write_text(
+        "def first(): pass\ndef _hidden(): pass\nasync def other(): pass\ndef second(): pass\n"
+    )
+    (folder / "none.py").write_text("def f(:")
     output = run("calibrate", lenet_path, *arguments, "-o", "c", code=code).output
     assert message in output
     assert not (folder / "c").exists()

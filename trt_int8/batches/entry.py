@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
 import importlib
@@ -49,6 +50,16 @@ def load_entry(source: str) -> Callable[..., Any]:
     with _current_folder():
         module = _guarded(source, lambda: _import(module_name))
         return _function(module, module_name, function_name)
+
+
+def top_level_functions(file: str) -> list[str]:
+    """Names of the functions that a Python file defines, which is not run for this."""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [name for name in names if not name.startswith("_")]
 
 
 @contextlib.contextmanager

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trt_int8.batches.arrays import open_arrays
 from trt_int8.batches.batching import Last, batched
-from trt_int8.batches.entry import call_entry, guarded, is_entry
-from trt_int8.batches.files import means_images
+from trt_int8.batches.entry import call_entry, guarded, is_entry, top_level_functions
+from trt_int8.batches.files import find_images, means_images
 from trt_int8.batches.images import ImageSamples, open_images
 from trt_int8.batches.items import as_batch, shape_of
 from trt_int8.batches.prefetch import prefetched
@@ -39,7 +40,11 @@ class ReadyBatches:
 
 
 def open_data(
-    source: str, specs: Mapping[str, InputSpec], *, shapes: GivenShapes | None = None, **image_options: Any
+    source: str | os.PathLike[str],
+    specs: Mapping[str, InputSpec],
+    *,
+    shapes: GivenShapes | None = None,
+    **image_options: Any,
 ) -> Samples | ReadyBatches:
     """Open ``source`` for the inputs ``specs``.
 
@@ -54,6 +59,8 @@ def open_data(
     Raises:
         DataError: nothing of the kind is there, or it does not fit the model.
     """
+    source = os.fspath(source)
+    _refuse_what_names_nothing(source)
     if is_entry(source):
         made = call_entry(source)
         if hasattr(made, "fetch") and hasattr(made, "__len__"):
@@ -108,6 +115,27 @@ def _limited(data: ReadyBatches, limit: int | None) -> Iterator[Batch]:
             return
 
 
+def _refuse_what_names_nothing(source: str) -> None:
+    if not source.strip():
+        raise DataError(
+            "the data is an empty name; give a file, a folder, a pattern or file.py:function (is a variable of "
+            "your script unset?)"
+        )
+    if os.path.exists(source.rstrip(":")) and source.rstrip(":").endswith(".py"):
+        source = source.rstrip(":")
+        names = top_level_functions(source)
+        listed = f" (it has: {', '.join(names)})" if len(names) > 1 else ""
+        raise DataError(
+            f"{source}: names no function; write {source}:{names[0] if names else 'function'}{listed}, which "
+            "returns the batches"
+        )
+    file, colon, _ = source.rpartition(":")
+    if colon and not os.path.exists(source) and not file.endswith(".py") and os.path.isfile(file):
+        raise DataError(
+            f"{source}: no such file; give {file} alone (the keys of an .npz are the names of the inputs)"
+        )
+
+
 def _open_images(
     source: str,
     specs: Mapping[str, InputSpec],
@@ -124,6 +152,8 @@ def _open_images(
             f"{source}: images feed one input and the model has {len(specs)} ({', '.join(specs)}); give an "
             ".npz with a key per input, or a Python function (--data file.py:function)"
         )
+    if not os.path.exists(source):
+        find_images(source)  # that nothing is there comes before how to prepare it
     (spec,) = specs.values()
     if size is None and spec.name in shapes and len(spec.shape) == 4:
         best = shapes[spec.name].best
