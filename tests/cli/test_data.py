@@ -3,8 +3,10 @@
 import re
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import helper
 from PIL import Image
 
 import trt_int8
@@ -122,3 +124,39 @@ def test_mistakes(run, folder, lenet_path, arguments, code, message):
     output = run("calibrate", lenet_path, *arguments, "-o", "c", code=code).output
     assert message in output
     assert not (folder / "c").exists()
+
+
+@pytest.fixture
+def dynamic(folder, make_model):
+    """A model of images of any size, the folder's digits fit."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
+    weights = {"w": np.ones((2, 1, 3, 3), np.float32)}
+    model = make_model(nodes, inputs={"x": ["n", 1, "h", "w_"]}, outputs=["y"], weights=weights)
+    onnx.save(model, folder / "dynamic.onnx")
+    np.savez(folder / "x.npz", x=np.ones((6, 1, 28, 28), np.float32))
+    return "dynamic.onnx"
+
+
+@pytest.mark.parametrize("command", ["calibrate", "quantize", "build"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "--size is 32x32, and --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; leave --size out"),
+        (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "--size is 28x64, and --shapes"),
+        (["--data", "photos", "--scale", "1", "--shapes", "y:4x1x28x28"], "shapes are given for 'y', which is no input (x)"),
+        (["--data", "x.npz", "--shapes", "x:4x1x28"], "shapes 4x1x28,4x1x28,4x1x28 do not fit input x"),
+        (["--data", "x.npz", "--shapes", "x:4x1x32x32"], "shape is [4, 1, 28, 28] and the engine is to take 32 to 32 on axis 2"),
+        (["--data", "x.npz", "--batch-size", "5", "--shapes", "x:1x1x28x28,2x1x28x28,4x1x28x28"], "shape is [5, 1, 28, 28] and the engine is to take 1 to 4 on axis 0"),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_model_images_or_data(run, folder, dynamic, command, arguments, message):
+    result = run(command, dynamic, *arguments, "-o", "c", code=1)
+    assert f"Error: {message}" in result.stderr or f", input 'x': {message}" in result.stderr
+    assert not (folder / "c").exists()
+
+
+def test_a_size_within_the_shapes(run, folder, dynamic):
+    shapes = "x:1x1x28x28,4x1x48x48,4x1x64x64"
+    arguments = ("calibrate", dynamic, "--data", "photos", "--scale", "1/256", "--shapes", shapes, "-o", "c")
+    assert "photos: 20 images, stretch to 48x48" in run(*arguments).stderr
+    assert "photos: 20 images, stretch to 32x64" in run(*arguments, "--size", "32x64").stderr

@@ -18,7 +18,7 @@ from trt_int8.batches.preprocess import preprocessing_for
 from trt_int8.batches.source import Samples
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shape_range import GivenShapes, Shapes
+from trt_int8.model.shape_range import GivenShapes, ShapeRange, Shapes
 from trt_int8.model.shape_texts import as_shapes
 
 Batch = dict[str, Any]
@@ -118,8 +118,8 @@ def _limited(data: ReadyBatches, limit: int | None) -> Iterator[Batch]:
 def _refuse_what_names_nothing(source: str) -> None:
     if not source.strip():
         raise DataError(
-            "the data is an empty name; give a file, a folder, a pattern or file.py:function (is a variable of "
-            "your script unset?)"
+            "the data is an empty name; give a file, a folder, a pattern or file.py:function (is a "
+            "variable of your script unset?)"
         )
     if os.path.exists(source.rstrip(":")) and source.rstrip(":").endswith(".py"):
         source = source.rstrip(":")
@@ -159,6 +159,18 @@ def _open_images(
         best = shapes[spec.name].best
         spec = InputSpec(spec.name, spec.dtype, (spec.shape[0], *best[1:]))
     preprocessing = preprocessing_for(spec, size=size, layout=layout, **fields)
+    if size is not None and spec.name in shapes:
+        _require_size_within(size, preprocessing.layout, spec.name, shapes[spec.name])
     return open_images(
         source, name=spec.name, preprocessing=preprocessing, orientation=orientation, skip_bad=skip_bad
     )
+
+
+def _require_size_within(size: tuple[int, int], layout: str, name: str, shape: ShapeRange) -> None:
+    first = 2 if layout == "nchw" else 1
+    lows, highs = shape.smallest[first : first + 2], shape.largest[first : first + 2]
+    if not all(low <= side <= high for low, side, high in zip(lows, size, highs, strict=True)):
+        raise DataError(
+            f"--size is {size[0]}x{size[1]}, and --shapes '{name}:{shape}' takes images from "
+            f"{lows[0]}x{lows[1]} to {highs[0]}x{highs[1]}; leave --size out, or change one of them"
+        )

@@ -61,11 +61,13 @@ class DataOptions:
     def open(self, loaded: onnx.ModelProto, shapes: Shapes | None = None) -> Data:
         """Open the data for the inputs of ``loaded``, to be batched as ``shapes`` want it."""
         from trt_int8.model.inputs import input_specs
+        from trt_int8.model.shapes import require_shapes_fit
 
         specs = input_specs(loaded)
+        require_shapes_fit(specs, shapes or {})
         opener = self._opener(specs, shapes)
         source = self._checked(opener())
-        return Data(source, self._batch_size(source, specs, shapes), self, opener)
+        return Data(source, self._batch_size(source, specs, shapes), self, opener, specs, shapes or {})
 
     def _opener(self, specs: Mapping[str, InputSpec], shapes: Shapes | None) -> Opener:
         from trt_int8.batches.opening import open_data
@@ -125,6 +127,8 @@ class Data:
     batch_size: int
     options: DataOptions
     opener: Opener
+    specs: Mapping[str, InputSpec]
+    shapes: Shapes
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.batches()
@@ -142,15 +146,17 @@ class Data:
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         from trt_int8.batches.opening import batches_from
+        from trt_int8.batches.shapes import within
 
         o = self.options
-        yield from batches_from(
+        batches = batches_from(
             self.source,
             self.batch_size,
             last=o.last,  # type: ignore[arg-type]
             limit=o.limit,
             shuffle=o.shuffle,
         )
+        yield from within(self.shapes, batches, self.specs)
         for reason in getattr(self.source, "skipped", {}).values():
             click.echo(f"skipped: {reason}", err=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from trt_int8.errors import ShapeError
 from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shape_range import GivenShapes, Shape, ShapeRange
+from trt_int8.model.shape_range import GivenShapes, Shape, ShapeRange, Shapes
 from trt_int8.model.shape_texts import as_shapes
 
 #: Sizes to propose for axes about which nothing is known.
@@ -36,13 +36,7 @@ def resolve_shapes(
         ShapeError: shapes are missing (the message holds the option to add) or do not fit the model.
     """
     shapes = as_shapes(shapes)
-    for name in shapes:
-        if name not in specs:
-            near = difflib.get_close_matches(name, list(specs), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ShapeError(f"shapes are given for {name!r}, which is no input ({', '.join(specs)}){hint}")
-    for name, given in shapes.items():
-        _require_fit(specs[name], given)
+    require_shapes_fit(specs, shapes)
     dynamic = [spec for spec in specs.values() if spec.dynamic_axes]
     if not dynamic:
         return {}
@@ -64,6 +58,21 @@ def resolve_shapes(
             smallest = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
             resolved[spec.name] = ShapeRange(smallest, best, best)
     return {name: resolved[name] for name in specs}
+
+
+def require_shapes_fit(specs: Mapping[str, InputSpec], shapes: Shapes) -> None:
+    """Hold shapes against the inputs of the model.
+
+    Raises:
+        ShapeError: shapes for what is no input, of another rank, or of other sizes on fixed axes.
+    """
+    for name in shapes:
+        if name not in specs:
+            near = difflib.get_close_matches(name, list(specs), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ShapeError(f"shapes are given for {name!r}, which is no input ({', '.join(specs)}){hint}")
+    for name, given in shapes.items():
+        _require_fit(specs[name], given)
 
 
 def _require_fit(spec: InputSpec, given: ShapeRange) -> None:
