@@ -1,5 +1,8 @@
 """Ctrl-C at the command line: it says what is lost and what is kept, and changes no file."""
 
+import os
+import pty
+import re
 import subprocess
 import sys
 
@@ -61,7 +64,8 @@ def test_while_calibrating(folder, lenet_path):
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("Stopped while calibrating: ")
     assert line.endswith(
-        "batches. That work is lost. No result was written; files that were there are as they were."
+        "batches. That work is lost; with --checkpoint FILE a run can go on from where another one stopped. "
+        "No result was written; files that were there are as they were."
     )
     assert (folder / "old").read_bytes() == b"precious"
     assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == [
@@ -69,6 +73,88 @@ def test_while_calibrating(folder, lenet_path):
         "old",
         "samples.npz",
     ]
+
+
+def on_a_terminal(*command, cwd, sees):
+    """Run ``command`` on a terminal, press Ctrl-C once ``sees(what it shows)``; returns exit code and text."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(cwd)
+        os.execv(command[0], command)
+    shown, pressed = b"", False
+    while True:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # the other side is gone
+            break
+        if not pressed and sees(shown):
+            os.write(terminal, b"\x03")
+            pressed = True
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    return os.waitstatus_to_exitcode(status), text.replace("\r", "\n").split("\n")
+
+
+def test_on_a_terminal_with_a_checkpoint(folder, lenet_path):
+    """What was counted is kept, it says where, and the next run goes on from there."""
+    (folder / "endless.py").write_text(
+        "import numpy as np\n"
+        "def digits():\n"
+        "    for number in range(10_000):\n"
+        "        yield {'data': np.full((1, 1, 28, 28), number % 7, np.float32)}\n"
+    )
+    options = [
+        "--data",
+        "endless.py:digits",
+        "-o",
+        "old",
+        "--checkpoint",
+        "c.npz",
+        "--checkpoint-every",
+        "20",
+    ]
+    command = [sys.executable, "-m", "trt_int8", "calibrate", str(lenet_path), *options]
+    code, lines = on_a_terminal(*command, cwd=folder, sees=lambda _: (folder / "c.npz").exists())
+    assert code == 130, lines
+    last = [line for line in lines if line.strip()][-1]
+    assert last.startswith("Stopped while calibrating: ")
+    assert last.endswith(
+        "batches. What was counted up to the last checkpoint is kept in c.npz: run the same command again to "
+        "go on from there. No result was written; files that were there are as they were."
+    )
+    assert "Traceback" not in "".join(lines)
+    assert (folder / "old").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("more", "lost"),
+    [
+        ([], "That work is lost; with --checkpoint FILE a run can go on from where another one stopped. No"),
+        (
+            ["--checkpoint", "c.npz", "--checkpoint-every", "9000"],
+            "That work is lost: the first checkpoint (c.npz) comes after 9000 batches (--checkpoint-every). No",
+        ),
+    ],
+)
+def test_on_a_terminal_what_is_lost(folder, lenet_path, more, lost):
+    command = [sys.executable, "-m", "trt_int8", "calibrate", str(lenet_path), "--data", "loader.py:digits"]
+    code, lines = on_a_terminal(*command, "-o", "old", *more, cwd=folder, sees=lambda _: False)
+    assert code == 130, lines
+    assert lost in [line for line in lines if line.strip()][-1]
+    assert not (folder / "c.npz").exists()
+
+
+def test_dask_workers_leave_ctrl_c_to_the_one_who_started_them(folder, lenet_path):
+    """A terminal sends it to all of them; the only text is that of the command."""
+    pytest.importorskip("distributed")
+    options = ["--data", "loader.py:digits", "-o", "old", "--workers", "2"]
+    command = [sys.executable, "-m", "trt_int8", "calibrate", str(lenet_path), *options]
+    (folder / "loader.py").write_text(LOADER.replace("number == 40", "False"))
+    code, lines = on_a_terminal(*command, cwd=folder, sees=lambda shown: b" batches" in shown)
+    assert code == 130, lines
+    assert "Traceback" not in "\n".join(lines)
+    assert [line for line in lines if line.strip()][-1].startswith("Stopped while calibrating on 2 workers: ")
 
 
 def test_while_building(folder, lenet_path):

@@ -66,7 +66,8 @@ def test_ctrl_c_stops_a_real_build(lenet_path, monkeypatch, tmp_path):
     with progress.show(Display()) as display:
         with BuildLog(tmp_path / "b.log") as log, pytest.raises(KeyboardInterrupt):
             build_explicit(onnx.load(lenet_path), tensorrt=load("tensorrt_rtx"), log=log)
-        assert display.interrupted.kept == f"TensorRT's log so far is in {tmp_path / 'b.log.failed'}"
+        log = tmp_path / "b.log.failed"
+        assert display.interrupted.lost() == f"That work is lost. TensorRT's log so far is in {log}."
     stopped = len(steps)
     monkeypatch.undo()
     whole = []

@@ -111,10 +111,10 @@ def test_the_interrupted_phase_is_remembered():
         with (
             pytest.raises(ZeroDivisionError),
             progress.phase("outer"),
-            progress.phase("inner", kept="the log"),
+            progress.phase("inner", lost=lambda: "the log"),
         ):
             raise ZeroDivisionError
-        assert (display.interrupted.name, display.interrupted.kept) == ("inner", "the log")
+        assert (display.interrupted.name, display.interrupted.lost()) == ("inner", "the log")
         with progress.phase("next"):
             pass
         assert display.interrupted is None

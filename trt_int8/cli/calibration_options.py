@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +56,7 @@ class CalibrationOptions:
 
         return calibrate(
             loaded,
-            data.readable() if self.distributed else data,
+            data.readable() if self.distributed else replace(data, lost=self._lost),
             algorithm=algorithm,
             tensors=tensors,
             max_memory=self.max_memory,
@@ -63,6 +64,20 @@ class CalibrationOptions:
             checkpoint_every=self.checkpoint_every,
             scheduler=self.dask,
             workers=self.workers,
+        )
+
+    def _lost(self) -> str:
+        """What Ctrl-C costs."""
+        if self.checkpoint is None:
+            return "That work is lost; with --checkpoint FILE a run can go on from where another one stopped."
+        if not Path(self.checkpoint).exists():
+            return (
+                f"That work is lost: the first checkpoint ({self.checkpoint}) comes after "
+                f"{self.checkpoint_every} batches (--checkpoint-every)."
+            )
+        return (
+            f"What was counted up to the last checkpoint is kept in {self.checkpoint}: run the same command "
+            "again to go on from there."
         )
 
 

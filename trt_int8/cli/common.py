@@ -56,11 +56,8 @@ def stopped(context: click.Context) -> str:
     phase = context.meta.get(_WHERE)
     if phase is None:
         return "Stopped. No result was written; files that were there are as they were."
-    kept = f" {phase.kept}." if phase.kept else ""
-    return (
-        f"Stopped while {phase}. That work is lost.{kept} No result was written; files that were there are "
-        "as they were."
-    )
+    lost = "That work is lost." if phase.lost is None else phase.lost()
+    return f"Stopped while {phase}. {lost} No result was written; files that were there are as they were."
 
 
 def _options() -> list[click.Option]:

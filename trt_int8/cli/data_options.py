@@ -121,7 +121,11 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Data:
-    """Opened data and how to batch it; iterating reads the batches anew."""
+    """Opened data and how to batch it; iterating reads the batches anew.
+
+    Attributes:
+        lost: see `trt_int8.progress.phases.Phase`.
+    """
 
     source: Samples | ReadyBatches
     batch_size: int
@@ -129,6 +133,7 @@ class Data:
     opener: Opener
     specs: Mapping[str, InputSpec]
     shapes: Shapes
+    lost: Callable[[], str] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.batches()
@@ -142,7 +147,7 @@ class Data:
 
     def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
         """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""
-        return progress.track(self._batches(), doing, total=self._count())
+        return progress.track(self._batches(), doing, total=self._count(), lost=self.lost)
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         from trt_int8.batches.opening import batches_from

@@ -55,6 +55,7 @@ def cluster(*, scheduler: str | None = None, workers: int | None = None) -> Iter
                 dashboard_address="127.0.0.1:0",
                 # One worker needs room for what calibration in one process would take.
                 memory_limit=0,
+                preload=["trt_int8.distributed.uninterrupted"],
             )
             stack.enter_context(local)
             client = stack.enter_context(distributed.Client(local, set_as_default=False))

@@ -24,8 +24,8 @@ def building(
         stop: asked after each step, from TensorRT's callbacks.
         log: where the build's log goes, to be named if it is interrupted.
     """
-    kept = "" if log is None else f"TensorRT's log so far is in {log}"
-    with progress.phase("building", total=1, kept=kept) as phase:
+    kept = "" if log is None else f" TensorRT's log so far is in {log}."
+    with progress.phase("building", total=1, lost=lambda: f"That work is lost.{kept}") as phase:
         tensorrt.watch_build(config, BuildProgress(phase, stop))
         yield
         phase.done, phase.detail = 1, ""

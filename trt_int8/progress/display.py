@@ -5,7 +5,7 @@ Like logging: one display for the process, silent until an application turns one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -65,9 +65,11 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def phase(name: str, *, total: float | None = None, unit: str = "", kept: str = "") -> Iterator[Phase]:
+def phase(
+    name: str, *, total: float | None = None, unit: str = "", lost: Callable[[], str] | None = None
+) -> Iterator[Phase]:
     """A stretch of work; see `Phase` for the arguments."""
-    display, current = _current, Phase(name, total, unit, kept)
+    display, current = _current, Phase(name, total, unit, lost)
     display.failed = None
     display.phases.append(current)
     display.begin(current)
@@ -81,9 +83,16 @@ def phase(name: str, *, total: float | None = None, unit: str = "", kept: str = 
         display.end(current)
 
 
-def track(items: Iterable[T], name: str, *, total: float | None = None, unit: str = "batches") -> Iterator[T]:
-    """Pass ``items`` on and count them."""
-    with phase(name, total=total, unit=unit) as current:
+def track(
+    items: Iterable[T],
+    name: str,
+    *,
+    total: float | None = None,
+    unit: str = "batches",
+    lost: Callable[[], str] | None = None,
+) -> Iterator[T]:
+    """Pass ``items`` on and count them; see `Phase` for the arguments."""
+    with phase(name, total=total, unit=unit, lost=lost) as current:
         for item in items:
             yield item
             current.advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -14,7 +15,7 @@ class Phase:
         name: ``calibrating``.
         total: number of units, or None if nobody knows.
         unit: ``batches``; empty: a share of the whole, shown in percent.
-        kept: what stays if this phase is interrupted.
+        lost: says what is lost and what is kept if this phase is interrupted; asked when that happens.
         done: units done so far.
         detail: what exactly is being done now.
         started: `time.monotonic` at the beginning.
@@ -23,7 +24,7 @@ class Phase:
     name: str
     total: float | None = None
     unit: str = ""
-    kept: str = ""
+    lost: Callable[[], str] | None = None
     done: float = 0
     detail: str = ""
     started: float = field(default_factory=time.monotonic)

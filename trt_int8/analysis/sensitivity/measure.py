@@ -95,6 +95,12 @@ class Measurements:
         """A precision for every compute node."""
         return PrecisionPlan({name: "float" if name in floats else "int8" for name in self.nodes}, source)
 
+    def lost(self) -> str:
+        """What stopping here costs."""
+        if self._state is None:
+            return "That work is lost; with --state FILE a run can go on from where another one stopped."
+        return f"What was measured is kept in {self._state}: run the same command again to go on from there."
+
     def _identify(self) -> str:
         digest = hashlib.sha256(self.model.SerializeToString(deterministic=True))
         amax: Sequence[tuple[str, float]] = [(name, entry.amax) for name, entry in self.ranges.items()]
