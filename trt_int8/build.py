@@ -16,7 +16,7 @@ from trt_int8.batches.shapes import first_shapes, within
 from trt_int8.calibration.calibration import Calibration, calibrate
 from trt_int8.calibration.thresholds import EXPLICIT
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
-from trt_int8.engine.log import BuildLog
+from trt_int8.engine.log import BuildLog, require_regular
 from trt_int8.errors import BuildError
 from trt_int8.implicit.build import build_implicit
 from trt_int8.implicit.callbacks import CalibratorCallbacks
@@ -246,6 +246,7 @@ def _check_files(
         # One that exists is read.
         (inputs if store.exists() else outputs).update(files)
     check_outputs(outputs, inputs=inputs)
+    require_regular(log)
 
 
 def _with_plan(

@@ -29,6 +29,8 @@ def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FileP
             raise OutputError(f"the {what} would overwrite the {other} {path}; choose another name for it")
         taken[identity] = (what, path)
         _check_writable(Path(path))
+        if os.fspath(path).endswith(os.sep):
+            raise OutputError(f"cannot write {path}: it is the name of a folder; give a file name")
 
 
 def _identity(path: FilePath) -> object:

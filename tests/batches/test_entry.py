@@ -111,3 +111,9 @@ def test_an_exit_is_an_error(tmp_path):
     (tmp_path / "quits.py").write_text("import sys\n\ndef batches():\n    sys.exit(0)\n")
     with pytest.raises(DataError, match=r"quits\.py:batches: calls sys\.exit\(0\); let it return instead"):
         call_entry(f"{tmp_path / 'quits.py'}:batches")
+
+
+def test_a_module_that_is_missing_is_no_error_of_importlibs():
+    with pytest.raises(DataError) as caught:
+        call_entry("nowhere.at.all:f")
+    assert str(caught.value) == "nowhere.at.all:f: ModuleNotFoundError: No module named 'nowhere'"

@@ -97,6 +97,8 @@ BAD_DATA = {
     "missing function": (lambda f: [f"{text(f / 'l.py', 'def data(): pass')}:date"], 1, "did you mean 'data'"),
     "function without result": (lambda f: [f"{text(f / 'l.py', 'def f(): pass')}:f"], 1, "returned a NoneType"),
     "failing function": (lambda f: [f"{text(f / 'l.py', 'def f(): return [][0]')}:f"], 1, "IndexError: list index out of range (l.py:1)"),
+    "function that returns one batch": (lambda f: [f"{text(f / 'l.py', 'def f(): return {1: 2}')}:f"], 1, "l.py:f returned one mapping (1); give an iterable of batches"),
+    "function that returns a path": (lambda f: [f"{text(f / 'l.py', 'def f(): return 5 * str(5)')}:f"], 1, "l.py:f returned the path '55555'; read it first"),
     "no batches": (lambda f: [f"{text(f / 'l.py', 'def f(): return []')}:f"], 1, "holds no batches"),
     "unknown preset": (lambda f: [photo(f / "a.jpg"), "--preset", "coco"], 2, "'coco' is not one of"),
     "shapes for another input": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "x:1x3x32x32"], 1, "shapes are given for 'x', which is no input (images)"),
@@ -182,6 +184,71 @@ def test_results_that_cannot_be_written(classifier, tmp_path):
         assert result.exit_code == 1
         assert message in result.output
         assert "cannot write" in result.output
+
+
+#: command line that names a file "" → what it stands for in the message
+EMPTY_NAMES = {
+    "model": (["build", "", "--data", "x.npz", "-o", "e"], "'MODEL'"),
+    "result": (["build", "m.onnx", "--data", "x.npz", "-o", ""], "'-o' / '--output'"),
+    "log": (["build", "m.onnx", "--data", "x.npz", "-o", "e", "--log", ""], "'--log'"),
+    "one of several": (["build", "m.onnx", "-o", "e", "--ranges", "a", "--ranges", ""], "'--ranges'"),
+    "one of a pair": (["report", "--diff", "a", ""], "'--diff'"),
+    "cache": (["cache", "show", ""], "'FILE'"),
+    "configuration": (["doctor", "--config", ""], "'--config'"),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY_NAMES)
+def test_empty_names_are_no_files(kind):
+    """As an unset variable of a script gives them: "" is not the current folder, nor left out."""
+    arguments, name = EMPTY_NAMES[kind]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == (
+        f"Error: Invalid value for {name}: the name is empty; is a variable of your script unset?"
+    )
+
+
+def test_a_report_overwrites_nothing_it_reads(tmp_path):
+    log = tmp_path / "lenet.log"
+    log.write_bytes((Path(__file__).parents[1] / "report" / "logs" / "rtx_lenet_qdq.log").read_bytes())
+    before = tree(tmp_path)
+    for arguments in (["report", str(log)], ["report", "--diff", str(log), str(log)]):
+        result = CliRunner().invoke(main, [*arguments, "-o", str(log)])
+        assert result.exit_code == 1
+        assert "Error: the report would overwrite the " in result.output
+    assert tree(tmp_path) == before
+
+
+def test_a_log_replaces_no_device_or_pipe(classifier, tmp_path):
+    """Renaming the log over it would destroy it: /dev/null, for root."""
+    os.mkfifo(tmp_path / "pipe")
+    data = npz(tmp_path / "x.npz", images=X + 1)
+    line = ["build", str(classifier), "--data", str(data), "-o", str(tmp_path / "e"), "--log", str(tmp_path / "pipe")]  # fmt: skip
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 1
+    assert "pipe: it is a device or a pipe, and the log is read again; give a file" in result.output
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "x.npz"]
+
+
+def test_a_folders_name_is_no_result(classifier, tmp_path):
+    data = npz(tmp_path / "x.npz", images=X + 1)
+    result = CliRunner().invoke(
+        main, ["calibrate", str(classifier), "--data", str(data), "-o", f"{tmp_path}/a/"]
+    )
+    assert result.exit_code == 1
+    assert "a/: it is the name of a folder; give a file name" in result.output
+    assert not (tmp_path / "a").exists()
+
+
+def test_tensors_that_are_always_zero_are_told(classifier, tmp_path):
+    zeros = npz(tmp_path / "x.npz", images=X)
+    result = CliRunner().invoke(
+        main, ["calibrate", str(classifier), "--data", str(zeros), "-o", str(tmp_path / "c")]
+    )
+    assert result.exit_code == 0
+    assert "note: always zero: images, y; what reads these stays float; look at the data" in result.stderr
 
 
 @pytest.fixture

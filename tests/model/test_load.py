@@ -105,6 +105,13 @@ def test_what_is_no_model(model, message, tmp_path):
         trt_int8.build_engine(model, tmp_path / "e.engine", batches=[])
 
 
+def test_a_model_that_takes_texts():
+    text = helper.make_tensor_value_info("words", TensorProto.STRING, ["n"])
+    graph = helper.make_graph([helper.make_node("Identity", ["words"], ["y"])], "g", [text], [text])
+    with pytest.raises(ModelError, match="input 'words' takes texts, which TensorRT does not; cut off"):
+        input_specs(helper.make_model(graph))
+
+
 def test_a_model_without_inputs():
     graph = helper.make_graph(
         [helper.make_node("Constant", [], ["y"], value_float=1.0)],

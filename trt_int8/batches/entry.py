@@ -120,6 +120,6 @@ def _guarded(source: str, action: Callable[[], Any]) -> Any:
         raise DataError(f"{source}: calls sys.exit({error.code!r}); let it return instead") from error
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-        own = [f for f in frames if not f.filename.startswith("<frozen")]
+        own = [f for f in frames if not f.filename.startswith("<frozen") and f.filename != importlib.__file__]
         where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
         raise DataError(f"{source}: {type(error).__name__}: {error}{where}") from error

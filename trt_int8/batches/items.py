@@ -16,40 +16,43 @@ from trt_int8.model.inputs import InputSpec
 Batches: TypeAlias = Iterable[Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]]
 
 
-def require_batches(batches: object, specs: Mapping[str, InputSpec] | None = None) -> None:
+def require_batches(
+    batches: object, specs: Mapping[str, InputSpec] | None = None, *, found: str = "the data is"
+) -> None:
     """Refuse what is no iterable of batches, above all what people give instead of one.
 
     Args:
         batches: whatever was given.
         specs: the model's inputs, where they are known: an array of their rank is one batch.
+        found: how a message begins.
 
     Raises:
         DataError: None, a path, one batch, one array, a function, a number, …; with what to give.
     """
     if batches is None:
-        raise DataError("the data is None; give an iterable of batches {input name: array}, such as a list")
+        raise DataError(f"{found} None; give an iterable of batches {{input name: array}}, such as a list")
     if isinstance(batches, str | bytes | os.PathLike):
         raise DataError(
-            f"the data is the path {os.fspath(batches)!r}; read it first: [x[None] for x in numpy.load(…)], "
+            f"{found} the path {os.fspath(batches)!r}; read it first: [x[None] for x in numpy.load(…)], "
             "or images with trt_int8.batches.open_images"
         )
     if isinstance(batches, Mapping):
         keys = ", ".join(map(str, list(batches)[:5]))
         raise DataError(
-            f"the data is one mapping ({keys}); give an iterable of batches, [batch] if it is the only one"
+            f"{found} one mapping ({keys}); give an iterable of batches, [batch] if it is the only one"
         )
     inputs = list((specs or {}).values())
     if len(inputs) == 1 and len(getattr(batches, "shape", ())) == len(inputs[0].shape):
         size = inputs[0].batch or 8
         raise DataError(
-            f"the data is one array of shape {list(batches.shape)}; cut it into batches: "  # type: ignore[attr-defined]
+            f"{found} one array of shape {list(batches.shape)}; cut it into batches: "  # type: ignore[attr-defined]
             f"[array[i : i + {size}] for i in range(0, len(array), {size})]"
         )
     if isinstance(batches, type) or not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
-        found = f"a {type(batches).__name__}; call it and give what it returns"
+        what = f"a {type(batches).__name__}; call it and give what it returns"
         if not callable(batches):
-            found = f"{batches!r:.80}; give an iterable of batches {{input name: array}}"
-        raise DataError(f"the data is {found}")
+            what = f"{batches!r:.80}; give an iterable of batches {{input name: array}}"
+        raise DataError(f"{found} {what}")
 
 
 def as_batch(item: object, names: Sequence[str] | Mapping[str, object], *, place: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from trt_int8.batches.batching import Last, batched
 from trt_int8.batches.entry import call_entry, guarded, is_entry, top_level_functions
 from trt_int8.batches.files import find_images, means_images
 from trt_int8.batches.images import ImageSamples, open_images
-from trt_int8.batches.items import as_batch, shape_of
+from trt_int8.batches.items import as_batch, require_batches, shape_of
 from trt_int8.batches.prefetch import prefetched
 from trt_int8.batches.preprocess import preprocessing_for
 from trt_int8.batches.source import Samples
@@ -71,6 +71,7 @@ def open_data(
                 f"{source}: returned a {type(made).__name__}; return an iterable of batches "
                 f"{{input name: array}} with the inputs {', '.join(specs)}"
             )
+        require_batches(made, specs, found=f"{source} returned")
         return ReadyBatches(made, tuple(specs), source)
     if means_images(source):
         return _open_images(source, specs, as_shapes(shapes), **image_options)

@@ -49,5 +49,8 @@ def calibrate(
     if histograms is not None:
         extra = {"algorithm": algorithm, "recentrable": recentrable(loaded)}
         save_histograms(result.histograms, histograms, extra=extra)
+    if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
+        listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")
+        click.echo(f"note: always zero: {listed}; what reads these stays float; look at the data", err=True)
     CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

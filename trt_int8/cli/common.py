@@ -22,6 +22,7 @@ def equip(command: click.Command) -> click.Command:
     command.params.extend(_options())
     for parameter in command.params:
         _remember_given(parameter)
+        _refuse_empty_paths(parameter)
         _name_the_file(parameter)
     callback = command.callback
     assert callback is not None
@@ -100,6 +101,23 @@ def _remember_given(parameter: click.Parameter) -> None:
         return value, source
 
     parameter.consume_value = consume_value  # type: ignore[method-assign, assignment]
+
+
+def _refuse_empty_paths(parameter: click.Parameter) -> None:
+    """An empty name is a variable of a script that was not set; ``Path("")`` would be the current folder."""
+    process = parameter.process_value
+
+    def process_value(context: click.Context, value: Any) -> Any:
+        # --data has a text of its own.
+        if isinstance(parameter.type, click.Path) and parameter.name != "data":
+            values = value if isinstance(value, tuple | list) else [value]
+            if "" in [item for item in values if isinstance(item, str)]:
+                raise click.BadParameter(
+                    "the name is empty; is a variable of your script unset?", context, parameter
+                )
+        return process(context, value)
+
+    parameter.process_value = process_value  # type: ignore[method-assign, assignment]
 
 
 def _name_the_file(parameter: click.Parameter) -> None:

@@ -79,7 +79,9 @@ def merge(shards: tuple[str, ...], output: str) -> None:
     from trt_int8.calibration.storage import load_histograms_and_extra, save_histograms
     from trt_int8.cli.options import check_outputs
 
-    check_outputs({"merged histograms": output}, **{f"shard {shard}": shard for shard in shards})
+    check_outputs(
+        {"merged histograms": output}, **{f"shard {n}": shard for n, shard in enumerate(shards, start=1)}
+    )
     merged, extra = load_histograms_and_extra(shards[0])
     for shard in shards[1:]:
         merged = merged.merge(load_histograms_and_extra(shard)[0])

@@ -64,10 +64,23 @@ def report(
       trt-int8 report build.log --require 'conv*' --min-int8 0.9
       trt-int8 report --diff old.log new.log
     """
+    from trt_int8.cli.options import check_outputs
     from trt_int8.report import PrecisionReport
     from trt_int8.report.diff import diff
     from trt_int8.report.gate import offences
 
+    if output is not None:
+        old, new = pair or (None, None)
+        read = {
+            "log": log,
+            "profile": profile,
+            "model": model,
+            "cache": cache,
+            "old log": old,
+            "new log": new,
+        }
+        named = {what: str(path) for what, path in read.items() if path is not None}
+        check_outputs({"report": str(output)}, **named)
     if pair:
         if log is not None:
             raise click.UsageError("--diff takes two files and no LOG besides")

@@ -14,6 +14,18 @@ from trt_int8.errors import BuildError, OutputError
 Severity = Literal["F", "E", "W", "I", "V"]
 
 
+def require_regular(path: Path) -> None:
+    """Refuse a device or a pipe as a log: the log is read again, and put in place by renaming.
+
+    Raises:
+        OutputError: there is one at ``path``.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputError(
+            f"cannot write the log {path}: it is a device or a pipe, and the log is read again; give a file"
+        )
+
+
 class BuildLog:
     """TensorRT's log of one build, streamed to a file, or kept in memory without one.
 
@@ -39,6 +51,7 @@ class BuildLog:
         self._lock = threading.Lock()
         self._file: TextIO | None = None
         if self.path is not None:
+            require_regular(self.path)
             self._current = self._beside("partial")
             try:
                 self._file = self._current.open("w", encoding="utf-8", errors="backslashreplace")

@@ -77,6 +77,11 @@ def _spec(value: onnx.ValueInfoProto) -> InputSpec:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.elem_type:
         raise ModelError(f"input {value.name!r} is not a tensor; only tensors can be fed")
+    if tensor.elem_type == onnx.TensorProto.STRING:
+        raise ModelError(
+            f"input {value.name!r} takes texts, which TensorRT does not; cut off the part of the model that "
+            "reads them"
+        )
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or "?"
         for dim in tensor.shape.dim
