@@ -1,4 +1,4 @@
-"""Bad input of many kinds ends in one clear line, and every file stays as it was. See also test_cli.py."""
+"""Bad input of many kinds ends in one clear line, and every file stays as it was. See also test_mistakes.py."""
 
 import os
 import subprocess

@@ -2,9 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from trt_int8.cli import main
 from trt_int8.ranges import CalibrationCache
 
 OLD = "TRT-7000-EntropyCalibration2\nconv1: 3f800000\nrelu1: 3f000000\n(Unnamed Layer* 4) [Fully Connected]_output: 3dc6a9ed\n"
@@ -12,18 +10,13 @@ NEW = "TRT-8601-EntropyCalibration2\nconv1: 40000000\nrelu1: 3f000000\nextra: 3f
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(run, tmp_path, monkeypatch):
+    """``cache …`` in a folder with two caches."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old").write_text(OLD)
     (tmp_path / "new").write_text(NEW)
 
-    def invoke(*arguments: str, code: int = 0) -> str:
-        result = CliRunner().invoke(main, ["cache", *arguments])
-        assert isinstance(result.exception, SystemExit | type(None)), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
-
-    return invoke
+    return lambda *arguments, code=0: run("cache", *arguments, code=code)
 
 
 def test_diff_gates(run):

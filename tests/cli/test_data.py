@@ -5,24 +5,16 @@ import re
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import helper
 from PIL import Image
 
 import trt_int8
-from trt_int8.cli import main
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(invoke, tmp_path, monkeypatch):
+    """In the folder; returns click's result."""
     monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: object, code: int = 0):
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert isinstance(result.exception, SystemExit | type(None)), result.exception
-        assert result.exit_code == code, result.output
-        return result
-
     return invoke
 
 

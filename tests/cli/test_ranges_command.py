@@ -2,21 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from trt_int8.calibration.storage import load_histograms, to_bytes
-from trt_int8.cli import main
-
-
-@pytest.fixture
-def run():
-    def invoke(*arguments: object, code: int = 0) -> str:
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert isinstance(result.exception, SystemExit | type(None)), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
-
-    return invoke
 
 
 @pytest.fixture

@@ -1,25 +1,17 @@
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 
-from trt_int8.cli import main
 from trt_int8.ranges import CalibrationCache
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, digits):
+def run(run, tmp_path, monkeypatch, digits):
+    """In a folder with data."""
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "d.npz", data=digits["calibration"][:24])
     np.savez(tmp_path / "one.npz", data=digits["calibration"][:1])
-
-    def invoke(*arguments: object, code: int = 0) -> str:
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert isinstance(result.exception, SystemExit | type(None)), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
-
-    return invoke
+    return run
 
 
 def test_recentring_and_bias_correction_are_listed(run, lenet_path):

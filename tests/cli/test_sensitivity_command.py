@@ -2,24 +2,16 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from trt_int8.cli import main
 from trt_int8.quantization import PrecisionPlan
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, digits):
+def run(run, tmp_path, monkeypatch, digits):
+    """In a folder with data."""
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "d.npz", data=digits["evaluation"][:16], labels=digits["labels"][:16])
-
-    def invoke(*arguments: object, code: int = 0) -> str:
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert isinstance(result.exception, SystemExit | type(None)), result.exception
-        assert result.exit_code == code, result.output
-        return result.output
-
-    return invoke
+    return run
 
 
 def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):

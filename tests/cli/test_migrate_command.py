@@ -1,0 +1,49 @@
+"""``trt-int8 migrate``, ``cache from-qdq`` and ``check-qdq``: models and caches from elsewhere."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+
+def test_migrate_and_back(run, lenet_path, tmp_path):
+    text = "TRT-6001-EntropyCalibration2\ndata: 3c008912\npool1: 3c88edfc\npool2: 3ddc858b\nip1: 3db6bd6e\nold: 0\n"
+    (tmp_path / "c").write_text(text)
+    out = run("migrate", lenet_path, tmp_path / "c", "-o", tmp_path / "q.onnx")
+    assert "ip1    Gemm  ?         int8      pool2_flat 3ddc858b" in out
+    assert "4 of 4 nodes in INT8" in out
+    assert "in the cache and not in the model:\n  old" in out
+    assert "5 tensors" in run("cache", "from-qdq", tmp_path / "q.onnx", "-o", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == text
+
+
+def test_check_qdq(run, lenet_path, data, tmp_path):
+    run("quantize", lenet_path, "--data", data / "calibration.npz", "-o", tmp_path / "q.onnx")
+    assert run("check-qdq", tmp_path / "q.onnx") == "0 findings\n"
+    model = onnx.load(tmp_path / "q.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "data_zero_point":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.uint8(128), tensor.name))
+    onnx.save(model, tmp_path / "bad.onnx")
+    out = run("check-qdq", tmp_path / "bad.onnx", code=1)
+    assert "refused: data_Q: its type is UINT8" in out
+    assert "[symmetric-int8]" in out
+    found = json.loads(run("check-qdq", tmp_path / "bad.onnx", "--format", "json", code=1))
+    assert {entry["node"] for entry in found["findings"]} == {"data_Q", "data_DQ"}
+    out = run("check-qdq", tmp_path / "bad.onnx", "--fix", "-o", tmp_path / "good.onnx")
+    assert "mended: data_Q: " in out
+    assert "0 findings, 2 mended" in out
+    run("build", tmp_path / "good.onnx", "-o", tmp_path / "e")
+    assert "--fix and -o FILE go together" in run("check-qdq", tmp_path / "bad.onnx", "--fix", code=2)
+
+
+def test_migration_and_mending_overwrite_nothing_they_read(run, data, lenet_path, tmp_path):
+    model, cache = Path(shutil.copy(lenet_path, tmp_path)), tmp_path / "c.cache"
+    run("calibrate", lenet_path, "--data", data / "calibration.npz", "-o", cache)
+    before = {path: path.read_bytes() for path in (model, cache)}
+    assert "would overwrite the model" in run("migrate", model, cache, "-o", model, code=1)
+    assert "would overwrite the cache" in run("migrate", model, cache, "-o", cache, code=1)
+    assert "would overwrite the model" in run("check-qdq", model, "--fix", "-o", model, code=1)
+    assert {path: path.read_bytes() for path in before} == before

@@ -1,0 +1,71 @@
+"""Mistakes on the command line end in one clear line and change nothing. See also test_bad_input.py."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+
+def bad_npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def corrupt(path, content=b"no model"):
+    path.write_bytes(content)
+    return path
+
+
+def copy(path, folder):
+    return shutil.copy(path, folder / f"copy{path.suffix}")
+
+
+IMAGE = np.zeros((3, 1, 28, 28), np.float32)
+HEADER = b"TRT-8601-EntropyCalibration2\n"
+
+
+#: what is wrong → (command line, exit code, what the line must say)
+MISTAKES = {
+    "corrupt model": (lambda d, t, m: ["build", corrupt(t / "m.onnx"), "--data", d, "-o", t / "old"], 1, "m.onnx: "),
+    "missing model": (lambda d, t, m: ["build", t / "no.onnx", "--data", d, "-o", t / "old"], 1, "no.onnx: no such file"),
+    "folder as model": (lambda d, t, m: ["quantize", t, "--data", d, "-o", t / "old"], 1, "is a folder"),
+    "missing data": (lambda d, t, m: ["calibrate", m, "--data", t / "no.npz", "-o", t / "old"], 1, "no.npz: no such file"),
+    "missing cache": (lambda d, t, m: ["quantize", m, "--cache", t / "no", "-o", t / "old"], 1, "no: no such file"),
+    "missing log": (lambda d, t, m: ["report", t / "no.log"], 1, "no.log"),
+    "wrong shape": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE[:, :, :9]), "-o", t / "old"], 1, "batch 0, input 'data': shape is [1, 1, 9, 28] and the model takes [1, 1, 28, 28]"),
+    "wrong dtype": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE.astype(np.uint8)), "-o", t / "old"], 1, "dtype is uint8 and the model takes float32"),
+    "nan": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE * np.nan), "-o", t / "old"], 1, "batch 0, input 'data', index [0, 0, 0, 0]: value is nan"),
+    "no samples": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", data=IMAGE[:0]), "-o", t / "old"], 1, "holds no samples"),
+    "wrong key": (lambda d, t, m: ["calibrate", m, "--data", bad_npz(t / "x.npz", images=IMAGE), "-o", t / "old"], 1, "has no key 'data'"),
+    "bad cache line": (lambda d, t, m: ["build", m, "--cache", corrupt(t / "c", HEADER + b"data: 3c008912\nconv1 what\n"), "-o", t / "old"], 1, "c:3: 'conv1 what' is not 'tensor name: scale'"),
+    "cache of another model": (lambda d, t, m: ["build", m, "--cache", corrupt(t / "c", HEADER + b"x: 3c008912\n"), "-o", t / "old"], 1, "belong to another model"),
+    "a log without a build": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "gone" / "e"], 1, "gone does not exist; create it first"),
+    "unknown target": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--target", "sm42"], 1, "it can for current, sm75"),
+    "neither data nor cache": (lambda d, t, m: ["build", m, "-o", t / "old"], 2, "one, not both"),
+    "both": (lambda d, t, m: ["quantize", m, "--data", d, "--cache", d, "-o", t / "old"], 2, "one, not both"),
+    "unknown rule": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--without", "residual"], 1, "there is no placement rule 'residual'"),
+    "glob without a node": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--exclude", "x*"], 1, "--exclude 'x*' matches none"),
+    "bad plan": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--plan", corrupt(t / "p", b"a: b")], 1, "p: schema is None"),
+    "batch size": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--batch-size", 8], 2, "the model's batch size is fixed at 1"),
+    "the cache over the model": (lambda d, t, m: ["calibrate", copy(m, t), "--data", d, "-o", t / "copy.onnx"], 1, "the cache would overwrite the model"),
+    "the log over the data": (lambda d, t, m: ["build", m, "--data", copy(d, t), "-o", t / "old", "--log", t / "copy.npz"], 1, "the log would overwrite the data"),
+    "the log over the engine": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--log", t / "old"], 1, "the log would overwrite the engine"),
+    "no folder for the cache": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "gone" / "c"], 1, "gone does not exist; create it first"),
+    "negative seed": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--shuffle", -1], 2, "-1 is not in the range x>=0"),
+    "unknown command": (lambda d, t, m: ["calibrat"], 2, "No such command 'calibrat'"),
+    "unknown algorithm": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--algorithm", "kl"], 2, "'kl' is not one of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_clear_line_and_change_nothing(run, data, lenet_path, tmp_path, mistake):
+    arguments, code, message = MISTAKES[mistake]
+    (tmp_path / "old").write_bytes(b"precious")
+    command = arguments(data / "calibration.npz", tmp_path, lenet_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    output = run(*command, code=code)
+    assert message in output
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if line.startswith("Error: ")]) == 1
+    assert (tmp_path / "old").read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
