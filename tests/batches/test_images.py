@@ -156,7 +156,10 @@ class TestPreprocessing:
     def test_open_sizes(self):
         spec = InputSpec("x", FLOAT, ("?", 3, "?", "?"))
         assert (preprocessing_for(spec, scale=1.0, size=(48, 192)).height, 192) == (48, 192)
-        with pytest.raises(DataError, match=r"leaves the size of images open; add --size HEIGHTxWIDTH"):
+        with pytest.raises(
+            DataError,
+            match=r"leaves the size of images open; add --size HEIGHTxWIDTH .* or --shapes '\w+:1x3x224x224,8x3x224x224,32x3x224x224' to build",
+        ):
             preprocessing_for(spec, scale=1.0)
 
     @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_share_counts_nodes_that_multiply(axis):
         ({"require": ["conv*"]}, None),
         ({"require": ["pool*"]}, None),
         ({"require": ["ip*"]}, "node ip1 is weight_dequantized (mixed"),
-        ({"require": ["nothing*"]}, "no node or layer matches 'nothing*'"),
+        ({"require": ["nothing*"]}, "no node or layer matches 'nothing*'; there are conv1, conv2, ip1, ip2"),
         ({"min_int8": 0.75}, None),
         ({"min_int8": 0.76}, "75.0% run in INT8, 76.0% are required; not in INT8: ip1 weight_dequantized"),
         ({"max_reformats": 0}, None),

@@ -156,9 +156,11 @@ def _size(
     wanted = [side if isinstance(side, int) else size[i] if size else None for i, side in enumerate(sides)]
     height, width = wanted
     if height is None or width is None:
+        known = [size if isinstance(size, int) else 224 for size in spec.shape[1:]]
+        example = ",".join("x".join(map(str, [count, *known])) for count in (1, 8, 32))
         raise DataError(
-            f"input {spec} leaves the size of images open; add --size HEIGHTxWIDTH (such as --size 224x224), "
-            "or --shapes"
+            f"input {spec} leaves the size of images open; add --size HEIGHTxWIDTH (such as --size 224x224) "
+            f"to calibrate, or --shapes '{spec.name}:{example}' to build"
         )
     if size is not None and (height, width) != size:
         raise DataError(f"--size is {size[0]}x{size[1]} and input {spec} is fixed; leave the option out")

@@ -67,7 +67,11 @@ def _require(build: Build, pattern: str) -> list[str]:
         if fnmatchcase(layer.name, pattern)
     ]
     if not entries:
-        return [f"no node or layer matches {pattern!r}"]
+        names = [node.node for node in multiplying_nodes(build)] or [
+            layer.name for layer in build.compute_layers
+        ]
+        listed = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        return [f"no node or layer matches {pattern!r}; there are {listed or 'none'}"]
     return [
         f"{name} is {precision}" + (f" ({reason.code}: {reason.text})" if reason else "")
         for name, precision, reason in entries
