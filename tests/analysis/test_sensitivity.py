@@ -6,10 +6,12 @@ import onnx
 import pytest
 from onnx import helper
 
+from trt_int8 import progress
 from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, NodeSensitivity, Score, rank, search
 from trt_int8.calibration import calibrate
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation import evaluate
+from trt_int8.progress import Display
 from trt_int8.quantization import Selection, quantize
 
 
@@ -77,6 +79,9 @@ class Table:
         self.asked.append(tuple(floats))
         return Score(0.0, sum(c for n, c in self.cost.items() if n not in floats))
 
+    def lost(self):
+        return ""
+
 
 def test_greedy_takes_back_what_was_in_vain():
     """Ranked wrongly on purpose: the first two were not to blame."""
@@ -101,8 +106,13 @@ def test_an_interrupted_run_goes_on(fragile, tmp_path):
             self.left -= 1
             return super().__call__(quantized)
 
-    with pytest.raises(KeyboardInterrupt):
-        rank(Measurements(model, ranges, Stopping(model, batches), state=state))
+    stopped = Measurements(model, ranges, Stopping(model, batches), state=state)
+    with progress.show(Display()) as display, pytest.raises(KeyboardInterrupt):
+        rank(stopped)
+    assert display.interrupted.lost().startswith(
+        f"What was measured is kept in {state}: run the same command"
+    )
+    assert "with --state FILE" in Measurements(model, ranges, Judge(model, batches)).lost()
     assert len(json.loads(state.read_text())["scores"]) == 3
     again = Measurements(model, ranges, Judge(model, batches), state=state)
     resumed = rank(again)
