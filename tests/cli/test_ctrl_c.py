@@ -77,11 +77,12 @@ def test_while_calibrating(folder, lenet_path):
 
 def on_a_terminal(*command, cwd, sees):
     """Run ``command`` on a terminal, press Ctrl-C once ``sees(what it shows)``; returns exit code and text."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(cwd)
-        os.execv(command[0], command)
-    shown, pressed = b"", False
+    terminal, other = pty.openpty()
+    # The first terminal that the leader of a session opens controls it: Ctrl-C there reaches all its processes.
+    attached = ["sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(other), *command]
+    process = subprocess.Popen(attached, cwd=cwd, start_new_session=True)
+    shown, pressed = os.read(terminal, 4096), False
+    os.close(other)  # the process has it open by now, and its end is to be seen
     while True:
         try:
             shown += os.read(terminal, 4096)
@@ -90,10 +91,10 @@ def on_a_terminal(*command, cwd, sees):
         if not pressed and sees(shown):
             os.write(terminal, b"\x03")
             pressed = True
-    _, status = os.waitpid(process, 0)
+    code = process.wait(timeout=60)
     os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    return os.waitstatus_to_exitcode(status), text.replace("\r", "\n").split("\n")
+    return code, text.replace("\r", "\n").split("\n")
 
 
 def test_on_a_terminal_with_a_checkpoint(folder, lenet_path):
