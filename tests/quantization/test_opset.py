@@ -91,21 +91,82 @@ def test_the_newest_opset_is_left_as_it_is(rng, make_model):
     assert with_minimum_opset(model).SerializeToString() == model.SerializeToString()
 
 
+def resizing_model(rng, opset, mode, factor, *, last="conv"):
+    """Two Upsamples, or what opset 10 calls them, one behind the other, then ``last``."""
+    sizes = [1.0, 1.0, factor, factor]
+    if opset < 9:
+        resizes = [op("Upsample", "x", "u", scales=sizes, mode=mode)]
+        resizes.append(op("Upsample", "u", "v", scales=sizes, mode=mode))
+    else:
+        kind = "Upsample" if opset == 9 else "Resize"
+        resizes = [op(kind, "x s", "u", mode=mode), op(kind, "u s", "v", mode=mode)]
+    tail = [conv("v", "w", "y", "conv")] if last == "conv" else []
+    weights = {"w": weight(rng, C, C, 3, 3), "s": np.array(sizes, np.float32)}
+    read = {name for n in [*resizes, *tail] for name in n.input}
+    size = int(np.floor(np.floor(4 * factor) * factor))
+    graph = helper.make_graph(
+        [*resizes, *tail],
+        "resize",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, C, 4, 4])],
+        [helper.make_tensor_value_info("y" if tail else "v", TensorProto.FLOAT, [1, C, size, size])],
+        [numpy_helper.from_array(v, k) for k, v in weights.items() if k in read],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=4)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("factor", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_resizing_before_opset_11(rng, opset, factor, mode):
+    model = resizing_model(rng, opset, mode, factor)
+    batches = [{"x": rng.normal(size=(1, C, 4, 4)).astype(np.float32)} for _ in range(3)]
+    converted = with_minimum_opset(model)
+    assert [n.name for n in converted.graph.node if n.op_type in ("Resize", "Conv")] == ["u", "v", "conv"]
+    # Both map positions as before; the converter leaves it to a default that maps linear ones otherwise.
+    assert evaluate(model, converted, batches).outputs["y"].max_abs_error < 1e-6
+    result = quantize(model, calibrate(model, batches, algorithm="minmax").ranges)
+    assert list(result.scales) == ["v"]
+    assert evaluate(model, result.model, batches).outputs["y"].sqnr_db > 30
+
+
+def test_resizing_in_a_body(rng):
+    def body(name):
+        node_ = helper.make_node("Resize", ["x", "s"], [name], mode="linear")
+        return helper.make_graph([node_], name, [], [helper.make_tensor_value_info(name, 1, [1, C, 8, 8])])
+
+    graph = helper.make_graph(
+        [helper.make_node("If", ["c"], ["y"], then_branch=body("a"), else_branch=body("b"))],
+        "resize in a body",
+        [helper.make_tensor_value_info("x", 1, [1, C, 4, 4])],
+        [helper.make_tensor_value_info("y", 1, [1, C, 8, 8])],
+        [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "s")],
+    )
+    graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=5)
+    batches = [{"x": rng.normal(size=(1, C, 4, 4)).astype(np.float32)}]
+    assert evaluate(model, with_minimum_opset(model), batches).outputs["y"].max_abs_error < 1e-6
+
+
+def test_an_upsample_that_makes_an_output(rng):
+    model = resizing_model(rng, 9, "nearest", 2.0, last="none")
+    converted = with_minimum_opset(model)
+    assert [output.name for output in converted.graph.output] == ["v"]
+    batches = [{"x": rng.normal(size=(1, C, 4, 4)).astype(np.float32)}]
+    assert evaluate(model, converted, batches).outputs["v"].max_abs_error == 0
+
+
 def test_what_onnx_cannot_convert_is_refused(rng):
     graph = helper.make_graph(
-        [op("Upsample", "x", "u", scales=[1.0, 1.0, 2.0, 2.0]), conv("u", "w", "y", "conv")],
-        "upsample",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, C, 4, 4])],
+        [op("Scan", "x", "y")],
+        "unknown",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, C])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(weight(rng, C, C, 3, 3), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 7)])
-    try:
-        converted = with_minimum_opset(model)
-    except QuantizationError as error:
-        assert "the model has opset 7, Q/DQ needs 13 here" in str(error)  # noqa: PT017
-    else:
-        onnx.checker.check_model(converted, full_check=True)
+    with pytest.raises(QuantizationError, match="the model has opset 7, Q/DQ needs 13 here"):
+        with_minimum_opset(model)
 
 
 def test_a_converter_that_drops_tensors_is_not_believed(rng, monkeypatch):

@@ -61,7 +61,7 @@ class GraphIndex:
             name
             for node in self.graph.node
             for body in _bodies(node)
-            for inner in _all_nodes(body)
+            for inner in all_nodes(body)
             for name in inner.input
         )
 
@@ -100,7 +100,7 @@ class GraphIndex:
         return frozenset(
             [value.name for value in self.graph.input]
             + [tensor.name for tensor in self.graph.initializer]
-            + [name for node in _all_nodes(self.graph) for name in (node.name, *node.input, *node.output)]
+            + [name for node in all_nodes(self.graph) for name in (node.name, *node.input, *node.output)]
         )
 
 
@@ -127,7 +127,7 @@ def label(node: onnx.NodeProto) -> str:
 
 def reads(node: onnx.NodeProto) -> frozenset[str]:
     """Tensors that ``node`` or a body of it reads, the body's own among them."""
-    inner = (name for body in _bodies(node) for n in _all_nodes(body) for name in n.input)
+    inner = (name for body in _bodies(node) for n in all_nodes(body) for name in n.input)
     return frozenset([*node.input, *inner])
 
 
@@ -138,8 +138,9 @@ def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute_.graphs
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of ``graph`` and of the bodies of its nodes."""
     for node in graph.node:
         yield node
         for body in _bodies(node):
-            yield from _all_nodes(body)
+            yield from all_nodes(body)

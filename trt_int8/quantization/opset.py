@@ -7,6 +7,7 @@ from onnx import version_converter
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization import upsample
 
 #: The first opset whose QuantizeLinear and DequantizeLinear have an axis.
 MINIMUM = 13
@@ -36,6 +37,8 @@ def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.M
     try:
         converted = version_converter.convert_version(model, minimum)
         converted.ir_version = max(converted.ir_version, _IR_VERSIONS[minimum])
+        if version <= upsample.LAST:
+            upsample.mend_resize(converted, model)
         onnx.checker.check_model(converted, full_check=True)
     except (
         RuntimeError,

@@ -1,0 +1,54 @@
+"""Resize, as its forerunners up to opset 10 define it.
+
+onnx's converter makes an Upsample a Resize with another output name, and leaves to Resize's own default how
+positions map. The forerunners say: output position i reads i / scale, rounded down where mode is nearest.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import helper
+
+from trt_int8.model.graph import GraphIndex, all_nodes
+
+#: The last opset whose Resize and Upsample map positions so.
+LAST = 10
+_MAPPING = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+
+
+def mend_resize(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Give each Resize of ``converted``, which was at opset `LAST` or earlier, its meaning and its names back.
+
+    A tensor that an Upsample of ``original`` made gets its name again where its readers show which one it is.
+    """
+    for node in all_nodes(converted.graph):
+        if node.op_type == "Resize":
+            kept = [entry for entry in node.attribute if entry.name not in _MAPPING]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(helper.make_attribute(name, value) for name, value in _MAPPING.items())
+    before = GraphIndex(original)
+    # From the last to the first: a reader is found by the name of its output, which may have to come back too.
+    for upsample in reversed([node for node in original.graph.node if node.op_type == "Upsample"]):
+        _rename(converted, upsample, before)
+
+
+def _rename(converted: onnx.ModelProto, upsample: onnx.NodeProto, before: GraphIndex) -> None:
+    after, name = GraphIndex(converted), upsample.output[0]
+    found = set()
+    for use in before.consumers.get(name, ()):
+        reader = after.producers.get(use.node.output[0])
+        if reader is not None and use.slot < len(reader.input):
+            found.add(reader.input[use.slot])
+    if name in after.names or len(found) != 1:
+        return
+    (new,) = found
+    resize = after.producers.get(new)
+    if resize is None or resize.op_type != "Resize" or new in before.names:
+        return
+    resize.name, resize.output[0] = upsample.name, name
+    for use in after.consumers[new]:
+        use.node.input[use.slot] = name
+    for value in converted.graph.value_info:
+        if value.name == new:
+            value.name = name
