@@ -16,6 +16,7 @@ from trt_int8.model.qdq import has_qdq
 from trt_int8.quantization.batch_norm import fold
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.element_types import element_types
+from trt_int8.quantization.nothing import refuse_without_sites
 from trt_int8.quantization.opset import HALF, MINIMUM, opset_version, with_minimum_opset
 from trt_int8.quantization.parts import transpose_parts
 from trt_int8.quantization.placement import Placement, resolve
@@ -116,10 +117,7 @@ def drafted(
     draft = Draft(index, opset_version(target), ranges, selection, types)
     for rule in placement.rules:
         rule.apply(draft)
-    if not draft.sites and not draft.skipped:
-        raise QuantizationError("the model has no Conv, ConvTranspose, Gemm or MatMul: nothing runs in INT8")
-    if not draft.sites:
-        _refuse(draft.skipped, ranges)
+    refuse_without_sites(draft, placement)
     _hold_to_the_plan(draft, placement)
     return target, draft
 
@@ -166,14 +164,3 @@ def _hold_to_the_plan(draft: Draft, placement: Placement) -> None:
                 f"{draft.selection.plan.source}: node {name!r} cannot be int8: {reason}; make it float or "
                 "remove the line"
             )
-
-
-def _refuse(skipped: list[Skipped], ranges: Ranges) -> None:
-    wanted = sorted({entry.tensor for entry in skipped if entry.tensor})
-    if ranges and wanted and not any(tensor in ranges for tensor in wanted):
-        raise QuantizationError(
-            f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "
-            f"(wanted: {', '.join(wanted[:5])}; given: {', '.join(list(ranges)[:5])})"
-        )
-    listed = "\n".join(f"  {entry}" for entry in skipped[:10])
-    raise QuantizationError(f"nothing can be quantized:\n{listed}")
