@@ -6,17 +6,68 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+TEXT = (
+    "TRT-6001-EntropyCalibration2\ndata: 3c008912\npool1: 3c88edfc\npool2: 3ddc858b\nip1: 3db6bd6e\nold: 0\n"
+)
 
 
-def test_migrate_and_back(run, lenet_path, tmp_path):
-    text = "TRT-6001-EntropyCalibration2\ndata: 3c008912\npool1: 3c88edfc\npool2: 3ddc858b\nip1: 3db6bd6e\nold: 0\n"
-    (tmp_path / "c").write_text(text)
-    out = run("migrate", lenet_path, tmp_path / "c", "-o", tmp_path / "q.onnx")
+@pytest.fixture
+def cache(tmp_path):
+    (tmp_path / "c").write_text(TEXT)
+    return tmp_path / "c"
+
+
+def test_there_and_back(run, lenet_path, cache, tmp_path):
+    out = run("migrate", lenet_path, cache, "-o", tmp_path / "q.onnx")
     assert "ip1    Gemm  ?         int8      pool2_flat 3ddc858b" in out
     assert "4 of 4 nodes in INT8" in out
     assert "in the cache and not in the model:\n  old" in out
     assert "5 tensors" in run("cache", "from-qdq", tmp_path / "q.onnx", "-o", tmp_path / "back")
-    assert (tmp_path / "back").read_text() == text
+    assert (tmp_path / "back").read_text() == TEXT
+
+
+def test_the_rest_in_half(run, lenet_path, cache, tmp_path):
+    base = ["migrate", lenet_path, cache, "-o", tmp_path / "q.onnx"]
+    assert "give --high-precision fp16 as well" in run(*base, "--scales", "fp16", code=1)
+    assert not (tmp_path / "q.onnx").exists()
+    assert "note:" not in run(*base, "--high-precision", "fp16")
+    out = run(*base, "--high-precision", "fp16", "--scales", "fp16")
+    assert "note: 4 of 4 scales are rounded to float16, by up to 0.00" in out
+    types = {t.name: t.data_type for t in onnx.load(tmp_path / "q.onnx").graph.initializer}
+    assert types["data_scale"] == types["conv1_bias"] == TensorProto.FLOAT16
+
+
+def test_bodies_left_alone_are_named_as_quantize_names_them(run, tmp_path, rng):
+    def body(name):
+        return helper.make_graph(
+            [helper.make_node("Relu", ["a"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4])],
+        )
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "fc"),
+        helper.make_node("If", ["c"], ["y"], "choice", then_branch=body("p"), else_branch=body("q")),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 4]) for n in "xy")
+    weights = [
+        numpy_helper.from_array(np.asarray(v), n)
+        for n, v in {"w": rng.normal(size=(4, 4)).astype(np.float32), "c": np.array(True)}.items()
+    ]
+    graph = helper.make_graph(nodes, "choice", [x], [y], weights)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "m.onnx",
+    )
+    (tmp_path / "c").write_text("TRT-8601-EntropyCalibration2\nx: 3c008912\n")
+    note = "note: choice: the body of If stays float"
+    base = [tmp_path / "m.onnx", "-o", tmp_path / "q.onnx"]
+    assert note in run("quantize", *base, "--cache", tmp_path / "c")
+    assert note in run("migrate", base[0], tmp_path / "c", *base[1:])
 
 
 def test_check_qdq(run, lenet_path, data, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import options, placement
+from trt_int8.cli import half, options, placement
 
 
 @click.command()
@@ -18,13 +18,24 @@ from trt_int8.cli import options, placement
     help="Verbose log of the implicit build: what ran in INT8 there gets Q/DQ, nothing else.",
 )
 @placement.options
-def migrate(model: str, cache: str, output: str, log: str | None, choice: placement.Choice) -> None:
+@half.high_precision
+@half.scales
+def migrate(
+    model: str,
+    cache: str,
+    output: str,
+    log: str | None,
+    choice: placement.Choice,
+    high_precision: str,
+    scale_type: str,
+) -> None:
     """Turn MODEL and its calibration CACHE into a Q/DQ model with exactly the cache's scales.
 
     \b
     Examples:
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --log implicit-build.log
+      trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --high-precision fp16
     """
     from trt_int8.model import load_model
     from trt_int8.quantization.migration import migrate as run
@@ -39,7 +50,11 @@ def migrate(model: str, cache: str, output: str, log: str | None, choice: placem
         log=None if log is None else PrecisionReport.from_log(log),
         placement=choice.placement(),
         selection=choice.selection(),
+        high_precision=high_precision,
+        scales=scale_type,
     )
     save_like(result.model, output, source=model)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(result.to_text(), nl=False)
     click.echo(output)

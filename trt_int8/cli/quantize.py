@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import calibration_options, options, placement
+from trt_int8.cli import calibration_options, half, options, placement
 
 
 @click.command()
@@ -12,21 +12,8 @@ from trt_int8.cli import calibration_options, options, placement
 @options.output("The Q/DQ model to write.")
 @options.cache
 @placement.options
-@click.option(
-    "--high-precision",
-    type=click.Choice(["fp32", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="The type of everything that is not INT8.",
-)
-@click.option(
-    "--scales",
-    "scale_type",
-    type=click.Choice(["fp32", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="With --high-precision fp16: exact fp32 scales (opset 23), or fp16 ones (opset 19).",
-)
+@half.high_precision
+@half.scales
 @click.option(
     "--recentre",
     multiple=True,
@@ -74,6 +61,8 @@ def quantize(
     from trt_int8.remedies.remedied import first_batches, quantize_with_remedies
 
     options.require_one(data, cache)
+    if scale_type == "fp16" and high_precision != "fp16":
+        raise click.UsageError("--scales fp16 is for --high-precision fp16: give both or leave it out")
     options.check_outputs(
         {"Q/DQ model": output, **calibration.outputs()}, model=model, data=data.data, cache=cache
     )

@@ -39,14 +39,13 @@ def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
             raised.
         MissingDependencyError: onnxruntime, whose converter does the work, is not installed.
     """
-    if scales not in ("fp32", "fp16"):
-        raise ValueError(f"scales is {scales!r}; choose 'fp32' or 'fp16'")
+    check_half_options("fp16", scales)
     converter = require("onnxruntime.transformers.float16", purpose="converting a model to FP16")
     raised = with_minimum_opset(model, OUTPUT_DTYPE if scales == "fp32" else HALF)
     exact = _scales(raised)
     _refuse_overflow(raised, exact)
     if scales == "fp16":
-        _refuse_underflow(exact)
+        refuse_underflow(exact)
     with warnings.catch_warnings():
         # It warns of each value it rounds to 0 or up to the smallest float16: harmless among weights.
         warnings.simplefilter("ignore")
@@ -60,6 +59,23 @@ def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
         raise QuantizationError(f"the FP16 model does not pass onnx.checker: {error}") from error
     refuse_what_tensorrt_refuses(converted)
     return converted  # type: ignore[no-any-return]
+
+
+def check_half_options(high_precision: str, scales: str, *, half: bool = False) -> None:
+    """Hold the two options against each other; ``half`` is whether the model is float16 as it comes.
+
+    Raises:
+        ValueError: one of them is neither ``fp32`` nor ``fp16``.
+        QuantizationError: scales would be fp16 where nothing else is.
+    """
+    for name, value in (("high_precision", high_precision), ("scales", scales)):
+        if value not in ("fp32", "fp16"):
+            raise ValueError(f"{name} is {value!r}; choose 'fp32' or 'fp16'")
+    if scales == "fp16" and high_precision == "fp32" and not half:
+        raise QuantizationError(
+            "fp16 scales are for models that are not float32: give --high-precision fp16 as well, or leave "
+            "--scales fp16 out"
+        )
 
 
 def _scales(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -83,7 +99,12 @@ def _refuse_overflow(model: onnx.ModelProto, scales: dict[str, np.ndarray]) -> N
                 )
 
 
-def _refuse_underflow(scales: dict[str, np.ndarray]) -> None:
+def refuse_underflow(scales: dict[str, np.ndarray]) -> None:
+    """Let scales pass that float16 can hold.
+
+    Raises:
+        QuantizationError: some are too small; the message names them.
+    """
     small = {name: float(v.min()) for name, v in scales.items() if v.size and v.min() < SMALLEST_FLOAT16}
     if small:
         listed = ", ".join(f"{name} {value:.3g}" for name, value in list(small.items())[:5])

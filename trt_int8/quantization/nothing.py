@@ -35,8 +35,9 @@ def _nothing_wanted(draft: Draft, placement: Placement) -> str:
                 return f"without the rule {rule.name!r} {wanted} stays float: leave --without {rule.name} out"
             other = rule.placements[0]
             return (
-                f"the model has only {wanted} to quantize, which placement {placement.name!r} leaves in float "
-                f"({rule.source.rstrip('.')}); use --placement {other} if {_BUILDERS[other]} builds the engine"
+                f"the model has only {wanted} to quantize, which placement {placement.name!r} leaves in "
+                f"float ({rule.source.rstrip('.')}); use --placement {other} if {_BUILDERS[other]} builds "
+                "the engine"
             )
     return f"all operands of the {operators} nodes of the model are constant"
 

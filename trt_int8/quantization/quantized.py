@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
@@ -15,7 +14,7 @@ from trt_int8.model.load import PROTOBUF_LIMIT, load_model, serialized_size
 from trt_int8.model.qdq import has_qdq
 from trt_int8.quantization.batch_norm import fold
 from trt_int8.quantization.constants import ConstantOperands
-from trt_int8.quantization.element_types import element_types
+from trt_int8.quantization.element_types import element_types, holds_half
 from trt_int8.quantization.nothing import refuse_without_sites
 from trt_int8.quantization.opset import HALF, MINIMUM, opset_version, with_minimum_opset
 from trt_int8.quantization.parts import transpose_parts
@@ -26,8 +25,6 @@ from trt_int8.quantization.selection import Selection
 from trt_int8.quantization.small_constants import fold_small_constants
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
 from trt_int8.ranges.ranges import Ranges, require_ranges
-
-_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +107,7 @@ def drafted(
         QuantizationError: nothing can be quantized, or the selection does not fit the model.
     """
     types = element_types(model)
-    half = any(types.get(name) in _HALVES for name in GraphIndex(model).order)
-    target = with_minimum_opset(model, HALF if half else MINIMUM)
+    target = with_minimum_opset(model, HALF if holds_half(model, types) else MINIMUM)
     index = GraphIndex(target)
     selection.check(index.graph.node)
     draft = Draft(index, opset_version(target), ranges, selection, types)

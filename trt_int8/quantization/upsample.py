@@ -17,9 +17,10 @@ _MAPPING = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "flo
 
 
 def mend_resize(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Give each Resize of ``converted``, which was at opset `LAST` or earlier, its meaning and its names back.
+    """Give each Resize of ``converted`` its meaning and its names back.
 
-    A tensor that an Upsample of ``original`` made gets its name again where its readers show which one it is.
+    ``original`` has opset `LAST` or an earlier one. A tensor that an Upsample made gets its name
+    again where its readers show which one it is.
     """
     for node in all_nodes(converted.graph):
         if node.op_type == "Resize":
@@ -28,7 +29,7 @@ def mend_resize(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
             node.attribute.extend(kept)
             node.attribute.extend(helper.make_attribute(name, value) for name, value in _MAPPING.items())
     before = GraphIndex(original)
-    # From the last to the first: a reader is found by the name of its output, which may have to come back too.
+    # From the last to the first: a reader is found by its output, whose name may have to come back too.
     for upsample in reversed([node for node in original.graph.node if node.op_type == "Upsample"]):
         _rename(converted, upsample, before)
 

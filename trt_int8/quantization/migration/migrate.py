@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 
 from trt_int8.calibration.ties import PASSING
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.load import load_model
+from trt_int8.quantization.element_types import element_types, holds_half
+from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
+from trt_int8.quantization.migration.pairs import rounding
 from trt_int8.quantization.migration.parity import ParityRow, parity, parity_table, ran_int8
+from trt_int8.quantization.opset import OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
+from trt_int8.quantization.scales import SMALLEST_FLOAT16
 from trt_int8.quantization.selection import OP_TYPES, Selection
 from trt_int8.ranges.cache import CalibrationCache, scale_to_hex
 from trt_int8.ranges.ranges import Ranges
@@ -42,6 +48,7 @@ class Migration:
         missing: tensors that would be quantized and have no entry.
         gone: entries that no tensor of the model has.
         disagreements: what shares a scale in TensorRT's INT8 and does not in the cache, in words.
+        notes: what else there is to know: bodies left alone, scales rounded to float16.
     """
 
     model: onnx.ModelProto
@@ -52,6 +59,7 @@ class Migration:
     missing: tuple[str, ...]
     gone: tuple[str, ...]
     disagreements: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """The parity table and the lists below it, for people."""
@@ -82,10 +90,19 @@ def migrate(
     log: PrecisionReport | None = None,
     placement: str | Placement = "tensorrt",
     selection: Selection | None = None,
+    high_precision: str = "fp32",
+    scales: str = "fp32",
 ) -> Migration:
     """Insert Q/DQ pairs with the scales of ``cache``, bit for bit.
 
     No rule that changes a scale is followed: tensors around a Concat or max-pool keep theirs.
+
+    Examples:
+        >>> result = migrate("model.onnx", CalibrationCache.read("model.cache"))
+        >>> result.quantized.nodes
+        ('conv1', 'conv2', 'ip1', 'ip2')
+        >>> result.missing
+        ()
 
     Args:
         model: the float model the cache was made for; never changed.
@@ -93,13 +110,21 @@ def migrate(
         log: the verbose log of the implicit build. Nodes that ran in INT8 there get Q/DQ, the others do not.
         placement: see `trt_int8.quantization.quantize`.
         selection: which nodes may be quantized.
+        high_precision: ``fp16`` makes what is not INT8 float16, see `trt_int8.quantization.to_half`.
+        scales: of a model that is or becomes float16: ``fp32`` (exact, raises the opset to 23) or ``fp16``
+            (opset 19, rounded, which a note says).
 
     Raises:
         ModelError: the model cannot be read.
-        QuantizationError: nothing can be quantized, or the log names none of the model's nodes.
+        QuantizationError: nothing can be quantized, the log names none of the model's nodes, the opset cannot
+            be raised, or scales underflow float16.
         ReportError: the log holds no complete build.
     """
     loaded = load_model(model)
+    half = holds_half(loaded, element_types(loaded))
+    check_half_options(high_precision, scales, half=half)
+    if half and scales == "fp32":
+        loaded = _with_exact_scales(loaded)
     index = GraphIndex(loaded)
     entries = {name: name for name in cache.scales if name in set(index.order)}
     resolved = resolve_unnamed(list(cache.scales), index)
@@ -107,14 +132,19 @@ def migrate(
     moved = through_moves(entries, index)
     entries.update(moved)
     ranges = cache.ranges()
+    given = Ranges({tensor: ranges[entry] for tensor, entry in entries.items()})
     implicit = None if log is None else _implicit(log, index)
     rules = resolve(placement).without(*_CHANGING)
     quantized = quantize(
         loaded,
-        Ranges({tensor: ranges[entry] for tensor, entry in entries.items()}),
+        given,
         placement=rules,
         selection=_narrowed(selection or Selection(), index, implicit),
     )
+    if half and scales == "fp16":
+        _refuse_lost_scales(quantized, given)
+    if high_precision == "fp16" and not half:
+        quantized = replace(quantized, model=to_half(quantized.model, scales=scales))
     _remember(quantized.model, cache, entries)
     missing = [entry.tensor for entry in quantized.skipped if entry.tensor and entry.tensor not in entries]
     used = {*entries.values()}
@@ -127,7 +157,28 @@ def migrate(
         tuple(dict.fromkeys(missing)),
         tuple(name for name in cache.scales if name not in used),
         tuple(_disagreements(index, quantized)),
+        tuple(note for note in (*quantized.notes, rounding(quantized.model, quantized.scales)) if note),
     )
+
+
+def _with_exact_scales(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A float16 model at the opset whose scales may be float32."""
+    try:
+        return with_minimum_opset(model, OUTPUT_DTYPE)
+    except QuantizationError as error:
+        raise QuantizationError(
+            f"{error}, or take scales rounded to the type of the model (--scales fp16)"
+        ) from error
+
+
+def _refuse_lost_scales(quantized: Quantized, ranges: Ranges) -> None:
+    """Pass what `to_half` passes: no usable scale of the cache is lost to float16."""
+    small = {
+        entry.tensor: np.asarray(ranges[entry.tensor].scale)
+        for entry in quantized.skipped
+        if entry.tensor in ranges and 0 < ranges[entry.tensor].scale < SMALLEST_FLOAT16
+    }
+    refuse_underflow(small)
 
 
 def _implicit(log: PrecisionReport, index: GraphIndex) -> dict[str, str]:
