@@ -29,6 +29,45 @@ def test_there_and_back(run, lenet_path, cache, tmp_path):
     assert (tmp_path / "back").read_text() == TEXT
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "model.onnx",
+            b"\x08\x08",
+            "by its name it is an ONNX model; trt-int8 report takes one beside the log",
+        ),
+        ("x.cache", b"\xff\x00garbage", "no line in it is one of TensorRT's"),
+        ("x", TEXT.encode(), "it is a calibration cache; trt-int8 report takes one beside the log"),
+    ],
+)
+def test_what_is_no_log(run, lenet_path, cache, tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    base = ["migrate", lenet_path, cache, "-o", tmp_path / "q.onnx"]
+    out = run(*base, "--log", tmp_path / name, code=1)
+    assert words in out
+    assert "give the verbose log of a build" in out
+
+
+def test_layer_information_is_as_good_as_a_log(run, lenet_path, cache, tmp_path):
+    int8, half = "Thirty-two wide channel vectorized row major Int8 format", "Row major linear FP16 format"
+    layers = [
+        {
+            "Name": name,
+            "LayerType": "CaskConvolution",
+            "Inputs": [{"Name": x, "Format/Datatype": form}],
+            "Outputs": [{"Name": y, "Format/Datatype": form}],
+        }
+        for name, x, y, form in [("conv1", "data", "conv1", int8), ("conv2", "pool1", "conv2", half)]
+    ]
+    (tmp_path / "layers.json").write_text(json.dumps({"Layers": layers, "Bindings": ["data"]}))
+    base = ["migrate", lenet_path, cache, "-o", tmp_path / "q.onnx"]
+    out = run(*base, "--log", tmp_path / "layers.json")
+    assert "conv1  Conv  int8       int8" in out
+    assert "conv2  Conv  fp16       float " in out
+    assert "1 of 4 nodes in INT8; 2 differ from the implicit build, 2 of them as" in out
+
+
 def test_the_rest_in_half(run, lenet_path, cache, tmp_path):
     base = ["migrate", lenet_path, cache, "-o", tmp_path / "q.onnx"]
     assert "give --high-precision fp16 as well" in run(*base, "--scales", "fp16", code=1)

@@ -95,6 +95,21 @@ def test_what_differs_is_marked(lenet_path):
     assert "in the cache and not in the model:\n  elsewhere\n" in text
 
 
+def test_nodes_the_log_does_not_name_are_counted_and_listed(lenet_path, real):
+    lines = [line for line in LOG.read_text().splitlines() if "conv2" not in line]
+    result = migrate(lenet_path, real, log=PrecisionReport.from_lines(lines))
+    assert result.quantized.nodes == ("conv1", "ip1")
+    row = next(row for row in result.rows if row.node == "conv2")
+    assert (row.implicit, row.explicit, row.named, row.same) == ("not named", "float", False, False)
+    assert row.why == "the log does not name it"
+    text = result.to_text()
+    assert (
+        "2 of 4 nodes in INT8; 1 differ from the implicit build, 1 of them as its log does not name" in text
+    )
+    assert "not named in the log, so perhaps INT8 there:\n  conv2\n" in text
+    assert "conv2  Conv  not named  float (differs)" in text
+
+
 def test_a_log_of_another_model_is_refused(make_model, rng, real):
     model = make_model(
         [op("MatMul", "data w", "y", "other")],

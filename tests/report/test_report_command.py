@@ -93,14 +93,15 @@ def test_errors_name_what_is_wrong(run, arguments, code, words):
         (
             "model.onnx",
             b"\x08\x08\x12\x0cbackend-test:\n\n\x01x\n",
-            "is an ONNX model, which goes to --model",
+            "by its name it is an ONNX model; trt-int8 report takes one beside the log (--model)",
         ),
         (
             "x.cache",
             b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n",
-            "calibration cache, which goes to --cache",
+            "it is a calibration cache; trt-int8 report takes one beside the log (--cache)",
         ),
-        ("x", b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n", "calibration cache, which goes to --cache"),
+        ("x", b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n", "it is a calibration cache"),
+        ("x.cache", b"\x00\xff\x17garbage\n", "no line in it is one of TensorRT's"),
         ("x.engine", b"ftrt\x00\x01\n", "is an engine"),
         ("x.json", b'[{"count": 1}]', "a profile goes to --profile"),
         ("empty.log", b"", "is empty"),

@@ -15,7 +15,8 @@ from trt_int8.cli import half, options, placement
     "--log",
     metavar="FILE",
     type=click.Path(),
-    help="Verbose log of the implicit build: what ran in INT8 there gets Q/DQ, nothing else.",
+    help="Verbose log of the implicit build, or its layer information: what ran in INT8 there gets Q/DQ, "
+    "nothing else.",
 )
 @placement.options
 @half.high_precision
@@ -47,7 +48,7 @@ def migrate(
     result = run(
         load_model(model),
         CalibrationCache.read(cache),
-        log=None if log is None else PrecisionReport.from_log(log),
+        log=None if log is None else PrecisionReport.read(log),
         placement=choice.placement(),
         selection=choice.selection(),
         high_precision=high_precision,

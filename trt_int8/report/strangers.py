@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from trt_int8.ranges.cache import is_header
+
 _WANTED = (
     "give the verbose log of a build (trtexec --verbose, trt.Logger.VERBOSE, trt-int8 build), or layer "
     "information in JSON (trtexec --exportLayerInfo)"
@@ -22,9 +24,9 @@ def no_log(path: str | os.PathLike[str]) -> str:
 def _guess(path: str | os.PathLike[str], start: bytes) -> str:
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
-        return "it is an ONNX model, which goes to --model, beside the log; "
-    if start.startswith(b"TRT-") or suffix == ".cache":
-        return "it is a calibration cache, which goes to --cache, beside the log; "
+        return "by its name it is an ONNX model; trt-int8 report takes one beside the log (--model); "
+    if is_header(start.split(b"\n")[0].strip().decode("utf-8", "replace")):
+        return "it is a calibration cache; trt-int8 report takes one beside the log (--cache); "
     if start.startswith((b"ftrt", b"ptrt")) or suffix in (".engine", ".plan", ".trt"):
         return "it is an engine; "
     if start.lstrip().startswith(b"[") and suffix == ".json":

@@ -18,7 +18,7 @@ from trt_int8.quantization.element_types import element_types, holds_half
 from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
 from trt_int8.quantization.migration.pairs import rounding
-from trt_int8.quantization.migration.parity import ParityRow, parity, parity_table, ran_int8
+from trt_int8.quantization.migration.parity import NOT_NAMED, ParityRow, parity, parity_table, ran_int8
 from trt_int8.quantization.opset import OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
@@ -65,14 +65,18 @@ class Migration:
         """The parity table and the lists below it, for people."""
         lines = [parity_table(self.rows)]
         differing = sum(not row.same for row in self.rows)
+        unnamed = [row.node for row in self.rows if not row.named]
         int8 = sum(row.explicit == "int8" for row in self.rows)
         summary = f"{int8} of {len(self.rows)} nodes in INT8"
         if any(row.implicit is not None for row in self.rows):
             summary += f"; {differing} differ from the implicit build"
+            if unnamed:
+                summary += f", {len(unnamed)} of them as its log does not name them"
         lines.append(summary + "\n")
         lists = {
             "resolved by position": [f"{entry} → {tensor}" for entry, tensor in self.resolved.items()],
             "taken from another tensor (values only move)": [f"{t} ← {e}" for t, e in self.moved.items()],
+            "not named in the log, so perhaps INT8 there": unnamed,
             "missing from the cache": self.missing,
             "in the cache and not in the model": self.gone,
             "scales that disagree, kept as the cache has them": self.disagreements,
@@ -201,7 +205,7 @@ def _narrowed(selection: Selection, index: GraphIndex, implicit: Mapping[str, st
     floats = {
         label(node): "float"
         for node in index.graph.node
-        if not ran_int8(implicit.get(label(node), "not named"))
+        if not ran_int8(implicit.get(label(node), NOT_NAMED))
     }
     plan = PrecisionPlan({**floats, **given}, "the implicit build")
     return Selection(selection.op_types, selection.nodes, selection.exclude, plan)

@@ -12,6 +12,9 @@ from trt_int8.quantization.placement.draft import Skipped
 from trt_int8.quantization.selection import OP_TYPES
 from trt_int8.ranges.cache import scale_to_hex
 
+#: The precision of nodes that the log of the implicit build lacks.
+NOT_NAMED = "not named"
+
 
 @dataclass(frozen=True)
 class ParityRow:
@@ -35,8 +38,13 @@ class ParityRow:
 
     @property
     def same(self) -> bool:
-        """Whether both builds agree, as far as the log says."""
-        return self.implicit is None or (self.explicit == "int8") == ran_int8(self.implicit)
+        """Whether both builds agree, if there is a log; a node that it does not name may have run in INT8."""
+        return self.implicit is None or (self.named and (self.explicit == "int8") == ran_int8(self.implicit))
+
+    @property
+    def named(self) -> bool:
+        """Whether the log, if there is one, says in which precision the node ran."""
+        return self.implicit != NOT_NAMED
 
 
 def ran_int8(precision: str) -> bool:
@@ -59,13 +67,13 @@ def parity(
         if node.op_type not in OP_TYPES or node.domain not in ("", "ai.onnx"):
             continue
         name = label(node)
-        was = None if implicit is None else implicit.get(name, "not named")
+        was = None if implicit is None else implicit.get(name, NOT_NAMED)
         if name in quantized:
             used = {t: scales[t] for t in node.input if t in scales}
             rows.append(ParityRow(name, node.op_type, was, "int8", used, ""))
             continue
         if was is not None and not ran_int8(was):
-            why = "the log does not name it" if was == "not named" else f"{was} in the implicit build"
+            why = "the log does not name it" if was == NOT_NAMED else f"{was} in the implicit build"
         else:
             why = reasons.get(name, f"no rule of placement {placement!r} quantizes it here")
         rows.append(ParityRow(name, node.op_type, was, "float", {}, why))
