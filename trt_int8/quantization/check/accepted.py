@@ -11,9 +11,9 @@ from onnx import TensorProto
 from trt_int8.model.graph import attribute, label
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
+from trt_int8.quantization.check.weights import requantize, to_float
 from trt_int8.quantization.opset import MINIMUM, opset_version, with_minimum_opset
 from trt_int8.quantization.placement.weights import output_channels
-from trt_int8.quantization.scales import quantize_int8, weight_scales
 
 #: Integer operators; TensorRT has no importer for them.
 _INTEGER = frozenset(
@@ -90,7 +90,7 @@ def fix_int32_bias(graph: QdqGraph) -> None:
     for node in graph.linear:
         values = graph.weight(node)
         if values is not None and values.dtype == np.int32:
-            _to_float(graph, node)
+            to_float(graph, node)
 
 
 def scalar_constant(graph: QdqGraph) -> Iterator[Fault]:
@@ -106,40 +106,7 @@ def fix_scalar_constant(graph: QdqGraph) -> None:
     for node in graph.linear:
         values = graph.weight(node)
         if values is not None and values.ndim == 0:
-            _to_float(graph, node)
-
-
-def scale(graph: QdqGraph) -> Iterator[Fault]:
-    """Scales that are zero, negative, infinite or NaN."""
-    for node in graph.linear:
-        values = graph.scale(node)
-        if values is not None and not ((values > 0) & np.isfinite(values)).all():
-            worst = values[~((values > 0) & np.isfinite(values))].flat[0]
-            constant = graph.weight(node) is not None
-            fixable = not constant or (np.isfinite(values).all() and graph.weight(node).dtype == np.int8)  # type: ignore[union-attr]
-            mend = None if constant else "the tensor was always zero or never calibrated: leave it in float"
-            yield Fault(label(node), f"its scale is {worst:g}", mend, fixable)
-
-
-def fix_scale(graph: QdqGraph) -> None:
-    """Turn negative weights over, give zero channels scale 1, take dead pairs out."""
-    for node in graph.linear:
-        values, weight = graph.scale(node), graph.weight(node)
-        if values is None or ((values > 0) & np.isfinite(values)).all():
-            continue
-        if weight is None:
-            if node.op_type == DEQUANTIZE and graph.quantize_behind(node) is not None:
-                graph.bypass(node)
-        elif np.isfinite(values).all() and weight.dtype == np.int8:
-            # w = s·q: a negative s turns over into q, a zero s makes w zero under any scale.
-            exact = dequantized(weight, values, graph.zero_point(node), axis_of(node) % max(weight.ndim, 1))
-            scales = np.where(values == 0, 1.0, np.abs(values))
-            turned = dequantized(weight, np.sign(values), None, axis_of(node) % max(weight.ndim, 1))
-            if turned.max(initial=0) > 127:
-                _requantize(graph, node, exact)
-            else:
-                node.input[0] = graph.add(node.input[0], turned.astype(np.int8))
-                graph.set_parameters([node], scales, axis_of(node) if scales.ndim else None)
+            to_float(graph, node)
 
 
 def symmetric_int8(graph: QdqGraph) -> Iterator[Fault]:
@@ -171,7 +138,7 @@ def fix_symmetric_int8(graph: QdqGraph) -> None:
         weight, values = graph.weight(node), _known(graph.scale(node))
         if weight is not None:
             channels = axis_of(node) % max(weight.ndim, 1)
-            _requantize(graph, node, dequantized(weight, values, graph.zero_point(node), channels))
+            requantize(graph, node, dequantized(weight, values, graph.zero_point(node), channels))
         else:
             graph.set_parameters([node], scales[node.output[0]], axis_of(node) if values.ndim else None)
 
@@ -246,24 +213,3 @@ def _element(graph: QdqGraph, node: onnx.NodeProto) -> int | None:
         return None if before is None else _element(graph, before)
     # Without a zero point and an output_dtype the type is uint8.
     return attribute(node, "output_dtype", 0) or TensorProto.UINT8
-
-
-def _to_float(graph: QdqGraph, node: onnx.NodeProto) -> None:
-    values, scales = graph.weight(node), graph.scale(node)
-    assert values is not None
-    if scales is None:
-        return
-    element = graph.index.constant(node.input[1])
-    dtype = np.float32 if element is None else element.dtype
-    exact = dequantized(values, scales, graph.zero_point(node), axis_of(node) % max(values.ndim, 1))
-    name = graph.add(f"{node.output[0]}_float", exact.astype(dtype))
-    for use in graph.readers(node.output[0]):
-        use.node.input[use.slot] = name
-
-
-def _requantize(graph: QdqGraph, node: onnx.NodeProto, exact: np.ndarray) -> None:
-    values = graph.scale(node)
-    axis = axis_of(node) % exact.ndim if values is not None and values.ndim else None
-    scales = weight_scales(exact, axis)
-    node.input[0] = graph.add(node.input[0], quantize_int8(exact, scales, axis))
-    graph.set_parameters([node], scales, axis)

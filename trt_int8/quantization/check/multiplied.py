@@ -87,7 +87,7 @@ def fix_weight_axis(graph: QdqGraph) -> None:
 def missing_pair(graph: QdqGraph) -> Iterator[Fault]:
     """Nodes one of whose operands is quantized and the other not."""
     constants = ConstantOperands(graph.index, opset_version(graph.model))
-    for node, bare in _half_quantized(graph):
+    for node, bare in half_quantized(graph):
         for slot in bare:
             weight = constants.value(node.input[slot])
             what = "weight" if weight is not None else "activation"
@@ -106,7 +106,7 @@ def missing_pair(graph: QdqGraph) -> Iterator[Fault]:
 def fix_missing_pair(graph: QdqGraph) -> None:
     """Quantize constant operands."""
     constants = ConstantOperands(graph.index, opset_version(graph.model))
-    for node, bare in list(_half_quantized(graph)):
+    for node, bare in list(half_quantized(graph)):
         for slot in bare:
             values = constants.value(node.input[slot])
             if values is None or not values.size or not np.isfinite(values.astype(np.float32)).all():
@@ -145,7 +145,8 @@ def _axes(
     return wanted, axis_of(dequantize) % values.ndim
 
 
-def _half_quantized(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, list[int]]]:
+def half_quantized(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, list[int]]]:
+    """Multiplying nodes one of whose operands is quantized, and the slot of the other."""
     for node in graph.index.graph.node:
         if node.op_type in MULTIPLYING:
             bare = [slot for slot in (0, 1) if not _is_quantized(graph, node.input[slot])]
