@@ -38,7 +38,7 @@ LOG = next((Path(__file__).parent / "report" / "logs").glob("*lenet*.log"))
         call("build", "--help"),
         call("report", str(LOG)),
         f"import trt_int8; trt_int8.PrecisionReport.from_log({str(LOG)!r}).last",
-        "import trt_int8; trt_int8.CalibrationCache; trt_int8.calibrate; trt_int8.quantize; trt_int8.evaluate",
+        "import trt_int8; [getattr(trt_int8, name) for name in trt_int8.__all__]",
     ],
     ids=["import", "help", "build help", "report", "from_log", "names"],
 )
@@ -73,8 +73,11 @@ def test_public_names():
         "BuildResult",
         "Calibration",
         "CalibrationCache",
+        "Checked",
         "Evaluation",
+        "Finding",
         "Histograms",
+        "Migration",
         "PrecisionReport",
         "Quantized",
         "Ranges",
@@ -82,8 +85,12 @@ def test_public_names():
         "TensorRange",
         "TrtInt8Error",
         "build_engine",
+        "cache_from_qdq",
         "calibrate",
+        "check_qdq",
         "evaluate",
+        "fix_qdq",
+        "migrate",
         "parse_shapes",
         "quantize",
     ]
@@ -92,3 +99,10 @@ def test_public_names():
     assert set(trt_int8.__all__) <= set(dir(trt_int8))
     with pytest.raises(AttributeError, match="has no attribute 'calibrat'"):
         trt_int8.calibrat  # noqa: B018
+
+
+def test_each_public_name_is_in_the_reference():
+    reference = (Path(__file__).parents[1] / "docs" / "reference" / "api.md").read_text()
+    listed = {line.rpartition(".")[2] for line in reference.splitlines() if line.startswith("::: ")}
+    # Errors are one entry, their module.
+    assert set(trt_int8.__all__) - {"TrtInt8Error"} <= listed

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trt_int8.evaluation import Evaluation, evaluate
     from trt_int8.model import ShapeRange, parse_shapes
     from trt_int8.quantization import Quantized, quantize
+    from trt_int8.quantization.check import Checked, Finding, check_qdq, fix_qdq
+    from trt_int8.quantization.migration import cache_from_qdq
+    from trt_int8.quantization.migration.migrate import Migration, migrate
     from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
     from trt_int8.report import PrecisionReport
 
@@ -28,8 +31,11 @@ _PUBLIC = {
     "BuildResult": "trt_int8.build",
     "Calibration": "trt_int8.calibration",
     "CalibrationCache": "trt_int8.ranges",
+    "Checked": "trt_int8.quantization.check",
     "Evaluation": "trt_int8.evaluation",
+    "Finding": "trt_int8.quantization.check",
     "Histograms": "trt_int8.calibration",
+    "Migration": "trt_int8.quantization.migration",
     "PrecisionReport": "trt_int8.report",
     "Quantized": "trt_int8.quantization",
     "Ranges": "trt_int8.ranges",
@@ -37,8 +43,12 @@ _PUBLIC = {
     "TensorRange": "trt_int8.ranges",
     "TrtInt8Error": "trt_int8.errors",
     "build_engine": "trt_int8.build",
+    "cache_from_qdq": "trt_int8.quantization.migration",
     "calibrate": "trt_int8.calibration",
+    "check_qdq": "trt_int8.quantization.check",
     "evaluate": "trt_int8.evaluation",
+    "fix_qdq": "trt_int8.quantization.check",
+    "migrate": "trt_int8.quantization.migration",
     "parse_shapes": "trt_int8.model",
     "quantize": "trt_int8.quantization",
 }
@@ -47,8 +57,11 @@ __all__ = [
     "BuildResult",
     "Calibration",
     "CalibrationCache",
+    "Checked",
     "Evaluation",
+    "Finding",
     "Histograms",
+    "Migration",
     "PrecisionReport",
     "Quantized",
     "Ranges",
@@ -56,8 +69,12 @@ __all__ = [
     "TensorRange",
     "TrtInt8Error",
     "build_engine",
+    "cache_from_qdq",
     "calibrate",
+    "check_qdq",
     "evaluate",
+    "fix_qdq",
+    "migrate",
     "parse_shapes",
     "quantize",
 ]

@@ -53,6 +53,10 @@ class Checked:
 def check_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> list[Finding]:
     """Everything in a Q/DQ model that TensorRT refuses, runs in float, or runs slowly; the worst first.
 
+    Examples:
+        >>> check_qdq("model.qdq.onnx")
+        []
+
     Raises:
         ModelError: the model cannot be read.
     """
@@ -64,6 +68,11 @@ def check_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> list[Finding]:
 
 def fix_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> Checked:
     """Mend what can be mended without calibrating again; the model given is not changed.
+
+    Examples:
+        >>> checked = fix_qdq("model.qdq.onnx")
+        >>> checked.fixed, checked.left
+        ((), ())
 
     Raises:
         ModelError: the model cannot be read.

@@ -24,6 +24,10 @@ def cache_from_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> Calibrati
     included, also if the model has its scales rounded to float16; a pair whose scale was changed since goes
     before the old entry.
 
+    Examples:
+        >>> list(cache_from_qdq("model.qdq.onnx").scales)
+        ['data', 'pool1', 'pool2_flat', 'ip1']
+
     Raises:
         ModelError: the model cannot be read.
         CacheError: no pairs, or one a cache cannot express: asymmetric, per channel, two scales for a tensor.
