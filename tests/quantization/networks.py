@@ -9,6 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 _ACTIVATIONS = ["Relu", "LeakyRelu", "HardSwish", "Clip", "SiLU", "GELU", "Tanh"]
 
+MANY_TOKENS = 32
+
 
 @dataclass
 class Network:
@@ -153,14 +155,17 @@ def _head(draw, net):
     tokens = height * width
     flat = net.add("Reshape", net.x, net.constant(np.array([batch, channels, tokens])))
     x = net.add("Transpose", flat, perm=[0, 2, 1])
-    # INT8 has few codes for attention that random weights spread over hundreds of tokens.
-    if kind == "batched" or tokens > 32:
+    if kind == "batched":
         net.x = net.add("MatMul", x, net.weight(batch, channels, 8, fan_in=channels))
         net.shape = [batch, tokens, 8]
         return
     query, key, value = (net.add("MatMul", x, net.weight(channels, 8, fan_in=channels)) for _ in range(3))
     scores = net.add("MatMul", query, net.add("Transpose", key, perm=[0, 2, 1]))
     scaled = net.add("Mul", scores, net.constant(np.float32(8**-0.5)))
+    if tokens > MANY_TOKENS:
+        # Scores capped at ±½: no token gets more than e / tokens, less than the 1/8 from which on Softmax has
+        # the range [0, 1]. In that range rows of small values beside rows with a peak have no codes left.
+        scaled = net.add("Mul", net.add("Tanh", scaled), net.constant(np.float32(0.5)))
     net.x = net.add("MatMul", net.add("Softmax", scaled, axis=-1), value)
     net.shape = [batch, tokens, 8]
 

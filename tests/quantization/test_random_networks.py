@@ -16,7 +16,7 @@ from trt_int8.quantization.migration import cache_from_qdq, migrate
 from trt_int8.ranges import CalibrationCache
 from trt_int8.report import PrecisionReport
 
-#: In dB. The lowest of 800 networks was 24 without attention; random attention has less to hold on to.
+#: In dB. The lowest of 800 networks was 24 without attention, and of 460 with attention 19.
 FLOOR = 15
 
 
