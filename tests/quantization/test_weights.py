@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from graphs import conv, has_pair, initializer, node, op, producer, ranges, scale, weight
 from onnx import numpy_helper
-from test_rules import norm_model
+from rules import norm_model
 
 from trt_int8.calibration import calibrate
 from trt_int8.evaluation import evaluate
