@@ -87,3 +87,26 @@ def joint_attention(make_model, rng, how, *, heads=2, width=8, tokens=6, **weigh
             **weights,
         },
     )
+
+
+def weight_of(model, name, slot=1):
+    """What a node reads as its weight: (int8 values, scales, axis)."""
+    dequantize = producer(model, node(model, name).input[slot])
+    assert dequantize.op_type == "DequantizeLinear"
+    axis = next((a.i for a in dequantize.attribute if a.name == "axis"), None)
+    values, scales, zero_points = (initializer(model, n) for n in dequantize.input)
+    assert values.dtype == zero_points.dtype == np.int8
+    assert not zero_points.any()
+    assert zero_points.shape == scales.shape
+    return values, scales, axis
+
+
+def activation_scale(model, name, slot=0):
+    """The scale of the Q/DQ pair in front of an input; None if it reads the float tensor."""
+    dequantize = producer(model, node(model, name).input[slot])
+    if dequantize.op_type != "DequantizeLinear":
+        return None
+    quantize_ = producer(model, dequantize.input[0])
+    assert quantize_.op_type == "QuantizeLinear"
+    assert list(quantize_.input[1:]) == list(dequantize.input[1:])
+    return initializer(model, dequantize.input[1])

@@ -49,7 +49,7 @@ def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
     with warnings.catch_warnings():
         # It warns of each value it rounds to 0 or up to the smallest float16: harmless among weights.
         warnings.simplefilter("ignore")
-        converted = converter.convert_float_to_float16(raised, keep_io_types=True)
+        converted: onnx.ModelProto = converter.convert_float_to_float16(raised, keep_io_types=True)
     _sort(converted)
     if scales == "fp32":
         _restore(converted, exact)
@@ -58,7 +58,7 @@ def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise QuantizationError(f"the FP16 model does not pass onnx.checker: {error}") from error
     refuse_what_tensorrt_refuses(converted)
-    return converted  # type: ignore[no-any-return]
+    return converted
 
 
 def check_half_options(high_precision: str, scales: str, *, half: bool = False) -> None:

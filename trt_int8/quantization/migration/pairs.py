@@ -48,7 +48,8 @@ def rounded(scale: np.float32 | None, dtype: np.dtype[np.generic]) -> np.generic
     if scale is None:
         return None
     with np.errstate(over="ignore"):
-        return np.asarray(np.asarray(scale).astype(dtype)).reshape(-1)[0]  # type: ignore[no-any-return]
+        value: np.generic = scale.astype(dtype)
+    return value
 
 
 def uncast(tensor: str, known: Container[str], index: GraphIndex) -> str:
