@@ -157,3 +157,18 @@ def test_a_half_model_whose_scale_underflows_stays_float(make_model, rng):
     result = quantize(model, ranges(x=1e-4, a=2.0))
     assert result.nodes == ("y",)
     assert "scale 7.87402e-07 of tensor 'x' underflows float16" in result.skipped[0].reason
+
+
+def test_a_half_model_of_opset_23_stays_as_it_is(make_model, rng):
+    model = make_model(
+        [op("MatMul", "x w", "y")],
+        inputs={"x": [2, 4]},
+        outputs=["y"],
+        weights={"w": weight(rng, 4, 4).astype(np.float16)},
+        opset=23,
+        dtype=TensorProto.FLOAT16,
+    )
+    quantized = quantize(model, ranges(x=1.0)).model
+    half = to_half(quantized)
+    assert list(half.graph.node) == list(quantized.graph.node)
+    assert list(half.graph.initializer) == list(quantized.graph.initializer)

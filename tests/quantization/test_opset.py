@@ -185,3 +185,21 @@ def test_a_converter_that_drops_tensors_is_not_believed(rng, monkeypatch):
     monkeypatch.setattr(module.version_converter, "convert_version", dropping)
     with pytest.raises(QuantizationError, match="it lost or changed d\\)"):
         with_minimum_opset(old_model(rng, 12))
+
+
+def test_functions_and_metadata_survive(rng, make_model):
+    twice = helper.make_function(
+        "local", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 14)]
+    )  # fmt: skip
+    model = make_model(
+        [op("MatMul", "x w", "y")], inputs={"x": [2, 4]}, outputs=["y"], weights={"w": weight(rng, 4, 4)}
+    )
+    model.graph.node[0].output[0] = "m"
+    model.graph.node.append(helper.make_node("Twice", ["m"], ["y"], domain="local"))
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    model.functions.append(twice)
+    model.metadata_props.add(key="author", value="me")
+    converted = with_minimum_opset(model, 19)
+    assert [(entry.key, entry.value) for entry in converted.metadata_props] == [("author", "me")]
+    batches = [{"x": rng.normal(size=(2, 4)).astype(np.float32)}]
+    assert evaluate(model, converted, batches).outputs["y"].max_abs_error == 0

@@ -121,6 +121,9 @@ def _restore(model: onnx.ModelProto, exact: dict[str, np.ndarray]) -> None:
             tensor.CopyFrom(numpy_helper.from_array(exact[tensor.name], tensor.name))
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
+            kept = [entry for entry in node.attribute if entry.name != "output_dtype"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
             node.attribute.append(helper.make_attribute("output_dtype", TensorProto.FLOAT16))
 
 

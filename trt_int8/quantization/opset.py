@@ -37,6 +37,8 @@ def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.M
     try:
         converted = version_converter.convert_version(model, minimum)
         converted.ir_version = max(converted.ir_version, _IR_VERSIONS[minimum])
+        if not converted.functions:  # the converter drops them
+            converted.functions.extend(model.functions)
         if version <= upsample.LAST:
             upsample.mend_resize(converted, model)
         onnx.checker.check_model(converted, full_check=True)
