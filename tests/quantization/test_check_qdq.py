@@ -222,6 +222,16 @@ def test_what_reads_a_dead_activation_is_left_in_float_whole(nodes, left, tensor
     int8_nodes(checked.model, tensorrt)
 
 
+def test_a_moved_tensor_that_is_an_output_stays_quantized():
+    nodes = [
+        *[*DEAD, op("Relu", "x", "t"), q("t", "tq"), dq("tq", "td")],
+        *[op("Transpose", "td", "tt", perm=[0, 1, 3, 2]), op("MatMul", "xd tt", "y")],
+    ]
+    checked = fix_qdq(build(nodes, s0=np.float32(0), outputs="y tt"))
+    assert checked.model.graph.node[3].input[0] == "td"
+    assert [f.rule for f in checked.left] == ["missing-pair"]
+
+
 def test_an_activation_without_a_pair_is_not_taken_for_a_dead_one():
     model = build(
         [*DEAD, *WEIGHT, conv("xd", "wd", "a"), op("Relu", "a", "r"), conv("r", "wd", "y")], s0=np.float32(0)

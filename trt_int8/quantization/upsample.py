@@ -45,7 +45,7 @@ def _rename(converted: onnx.ModelProto, upsample: onnx.NodeProto, before: GraphI
         return
     (new,) = found
     resize = after.producers.get(new)
-    if resize is None or resize.op_type != "Resize" or new in before.names:
+    if resize is None or resize.op_type != "Resize":
         return
     resize.name, resize.output[0] = upsample.name, name
     for use in after.consumers[new]:
