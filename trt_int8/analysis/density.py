@@ -53,15 +53,6 @@ class Density:
         inside = np.where(width > 0, np.clip((value - self.low) / safe, 0, 1), self.low < value)
         return float(inside @ self.weight) + (self.zeros if value > 0 else 0)
 
-    def shifted(self, offset: float) -> Density:
-        """The density of x − offset; the zeros become values at −offset."""
-        return Density(
-            np.append(self.low - offset, -offset),
-            np.append(self.high - offset, -offset),
-            np.append(self.weight, self.zeros),
-            0.0,
-        )
-
 
 def density(histogram: Histogram, *, parts: int = PARTS) -> Density:
     """Model how values spread inside the bins of ``histogram``.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
     from trt_int8.calibration import Calibration
+    from trt_int8.remedies.split import Split
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -48,7 +49,12 @@ class CalibrationOptions:
         return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
 
     def run(
-        self, loaded: onnx.ModelProto, data: Data, *, algorithm: str, tensors: Collection[str] | None = None
+        self,
+        loaded: onnx.ModelProto,
+        data: Data | Split,
+        *,
+        algorithm: str,
+        tensors: Collection[str] | None = None,
     ) -> Calibration:
         """Calibrate as the options say."""
         from trt_int8.calibration import calibrate

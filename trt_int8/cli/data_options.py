@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ class DataOptions:
         specs = input_specs(loaded)
         opener = self._opener(specs, shapes)
         source = self._checked(opener())
-        return Data(source, self._batch_size(source, specs, shapes), self, opener)
+        return Data(source, self._batch_size(source, specs, shapes), self, opener, specs)
 
     def _opener(self, specs: Mapping[str, InputSpec], shapes: Shapes | None) -> Opener:
         from trt_int8.batches.opening import open_data
@@ -125,6 +125,17 @@ class Data:
     batch_size: int
     options: DataOptions
     opener: Opener
+    specs: Mapping[str, InputSpec]
+
+    def in_parts(self, parts: int) -> Data:
+        """The same samples in ``parts`` batches or more, where model and source leave the size open."""
+        from trt_int8.batches.opening import ReadyBatches
+        from trt_int8.model.inputs import fixed_batch
+
+        if isinstance(self.source, ReadyBatches) or fixed_batch(self.specs) is not None:
+            return self
+        samples = min(len(self.source), self.options.limit or len(self.source))
+        return replace(self, batch_size=max(1, min(self.batch_size, samples // parts)))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.batches()
@@ -144,15 +155,22 @@ class Data:
         from trt_int8.batches.opening import batches_from
 
         o = self.options
+        source = self.opener() if self._read_once else self.source
         yield from batches_from(
-            self.source,
+            source,
             self.batch_size,
             last=o.last,  # type: ignore[arg-type]
             limit=o.limit,
             shuffle=o.shuffle,
         )
-        for reason in getattr(self.source, "skipped", {}).values():
+        for reason in getattr(source, "skipped", {}).values():
             click.echo(f"skipped: {reason}", err=True)
+
+    @property
+    def _read_once(self) -> bool:
+        """Whether the source is a generator, which a second reading would find used up."""
+        ready = getattr(self.source, "batches", None)
+        return isinstance(ready, Iterator)
 
     def _count(self) -> int | None:
         """How many batches there will be, where that is known."""

@@ -58,11 +58,16 @@ def refusal(model: onnx.ModelProto, tensor: str) -> str | None:
     return _refusal(tensor, index, ConstantOperands(index, opset_version(model)), _shapes(model))
 
 
-def recentrable(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The tensors that can be recentred, in graph order."""
+def refusals(model: onnx.ModelProto) -> dict[str, str | None]:
+    """`refusal` of every tensor, in graph order."""
     index = GraphIndex(model)
     constants, shapes = ConstantOperands(index, opset_version(model)), _shapes(model)
-    return tuple(name for name in index.order if _refusal(name, index, constants, shapes) is None)
+    return {name: _refusal(name, index, constants, shapes) for name in index.order}
+
+
+def recentrable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The tensors that can be recentred, in graph order."""
+    return tuple(name for name, reason in refusals(model).items() if reason is None)
 
 
 def _refusal(
