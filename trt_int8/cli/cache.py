@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.numbers import Bound
 from trt_int8.cli.options import check_outputs
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def show(file: str, form: str) -> None:
 @click.argument("right", type=click.Path())
 @click.option(
     "--fail-above",
-    type=click.FloatRange(min=1),
+    type=Bound(min=1),
     metavar="RATIO",
     help="Exit with 1 if a range differs by more.",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli import options
+from trt_int8.cli.numbers import Bound
 
 if TYPE_CHECKING:
     from trt_int8.analysis.sensitivity import Measurements, NodeSensitivity
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 @click.option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
 @click.option(
     "--max-drop",
-    type=float,
+    type=Bound(min=0),
     metavar="X",
     help="Search a plan: the metric, or top-1 as a share, falls by X at most.",
 )
-@click.option("--min-sqnr", type=float, metavar="DB", help="Search a plan: every output has DB at least.")
+@click.option(
+    "--min-sqnr", type=Bound(min=0), metavar="DB", help="Search a plan: every output has DB at least."
+)
 @click.option("-o", "--output", type=click.Path(), metavar="FILE", help="The precision plan to write (YAML).")
 @click.option(
     "--state",

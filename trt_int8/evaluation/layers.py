@@ -40,7 +40,8 @@ class LayerDifference:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; infinite values become null."""
-        return {key: value if value != math.inf else None for key, value in vars(self).items()}
+        infinite = (math.inf, -math.inf)
+        return {key: None if value in infinite else value for key, value in vars(self).items()}
 
 
 def compare_layers(
