@@ -83,7 +83,7 @@ def sensitivity(
     """
     import json
 
-    from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, rank, search
+    from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, rank, samples_needed, search
     from trt_int8.analysis.sensitivity.ranking import evaluations_of_ranking
     from trt_int8.batches.arrays import read_labels
     from trt_int8.calibration import calibrate
@@ -114,6 +114,12 @@ def sensitivity(
     else:
         ranges = calibrate(loaded, opened.batches(), algorithm=algorithm or EXPLICIT).ranges
     judge = Judge(loaded, opened.batches("reading"), labels=right, metric=figure, output=scores)
+    if max_drop is not None and right is not None and len(right) < (needed := samples_needed(max_drop)):
+        click.echo(
+            f"{len(right)} samples cannot bear a drop of {max_drop:g} out: top-1 may fall by up to "
+            f"{3 / len(right):.2g} on other data though it falls on none of these; give {needed} or more",
+            err=True,
+        )
     measurements = Measurements(loaded, ranges, judge, placement=placement, state=state)
     count = len(measurements.nodes)
     click.echo(f"{count} nodes: {evaluations_of_ranking(count)} models to run", err=True)
