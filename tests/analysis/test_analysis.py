@@ -165,6 +165,12 @@ def test_flags(name, rng):
     assert tensor.flags == FLAGGED[name]
 
 
+def test_a_constant_has_no_flag():
+    """It loses nothing, and cannot be recentred."""
+    assert analyze(one(np.full(50, 3.3)), method="minmax").tensors[0].flags == ()
+    assert analyze(one(np.full(50, -3.3)), method="minmax").tensors[0].flags == ()
+
+
 def test_dead_tiny_and_saturating(rng):
     (dead,) = analyze(one(np.zeros(9))).tensors
     assert dead.flags == ("dead",)

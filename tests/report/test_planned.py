@@ -9,7 +9,7 @@ def layer(name, *nodes):
 def test_each_deviation_has_its_reason():
     build = Build(
         layers=(
-            layer("first_kernel", "a", "x_Q", "a_bias"),
+            layer("first_kernel", "a", "x_Q", "relu"),
             layer("big", "b", "n1", "n2", "n3", "n4", "n5", "w_DQ"),
             layer("alone", "c"),
         ),
@@ -19,11 +19,12 @@ def test_each_deviation_has_its_reason():
             Node("b", "MatMul", "int8_io", ("big",)),
             Node("c", "Conv", "int8", ("alone",)),
             Node("d", "Conv", "fp16", ("gone",)),
+            *(Node(name, "Add", "fp32", ("big",)) for name in ("n1", "n2", "n3", "n4", "n5", "relu")),
         ),
     )
     planned = {"good": "int8", "a": "int8", "b": "int8", "c": "float", "d": "float", "e": "int8"}
     assert deviations(planned, build) == [
-        "a is planned as int8 and runs in fp32: TensorRT fused it with a_bias into first_kernel",
+        "a is planned as int8 and runs in fp32: TensorRT fused it with relu into first_kernel",
         "b is planned as int8 and runs in int8_io: TensorRT fused it with n1, n2, n3, n4 and 1 more into big",
         "c is planned as float and runs in int8: TensorRT took the kernel alone",
         "e is planned as int8, and the report does not name it",

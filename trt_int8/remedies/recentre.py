@@ -79,8 +79,12 @@ def _refusal(
     uses = index.consumers.get(tensor, [])
     if tensor not in index.order:
         return "the model computes no such tensor"
-    if not uses or tensor in index.outputs or tensor in index.used_in_bodies:
-        return "it is an output of the model, or read inside If, Loop or Scan"
+    if tensor in index.outputs:
+        return "it is an output of the model"
+    if tensor in index.used_in_bodies:
+        return "it is read inside If, Loop or Scan"
+    if not uses:
+        return "nothing reads it"
     if centred_name(tensor) in index.names:
         return f"the model has a tensor {centred_name(tensor)!r} already"
     for use in uses:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trt_int8.report.kernels import is_qdq
 from trt_int8.report.records import Build, Node
 
 #: Nodes of a kernel that are named.
@@ -33,13 +32,8 @@ def _why(node: Node, build: Build) -> str:
     """The kernels that run ``node``, with what else they run."""
     kernels = [layer for layer in build.layers if layer.name in node.layers]
     names = ", ".join(layer.name for layer in kernels)
-    ops = {other.node: other.op for other in build.nodes}
-    others = [
-        name
-        for layer in kernels
-        for name in layer.onnx_nodes
-        if name != node.node and not is_qdq(name, ops.get(name))
-    ]
+    known = {other.node for other in build.nodes} - {node.node}  # Q and DQ are not among them
+    others = [name for layer in kernels for name in layer.onnx_nodes if name in known]
     if not others:
         return f"TensorRT took the kernel {names}"
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
