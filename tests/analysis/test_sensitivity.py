@@ -69,6 +69,8 @@ def test_the_search_keeps_what_can_be_kept(fragile):
 class Table:
     """Measurements by a rule instead of a model."""
 
+    kept = ""
+
     def __init__(self, cost):
         self.nodes = dict.fromkeys(cost, "Conv")
         self.cost, self.asked = cost, []
@@ -104,6 +106,8 @@ def test_an_interrupted_run_goes_on(fragile, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         rank(Measurements(model, ranges, Stopping(model, batches), state=state))
     assert len(json.loads(state.read_text())["scores"]) == 3
+    assert Measurements(model, ranges, Judge(model, batches), state=state).kept.endswith(f"kept in {state}")
+    assert Measurements(model, ranges, Judge(model, batches)).kept == "With --state FILE it would be kept"
     again = Measurements(model, ranges, Judge(model, batches), state=state)
     resumed = rank(again)
     assert again.evaluations == 4

@@ -69,6 +69,13 @@ class Measurements:
         self._fingerprint = self._identify()
         self._scores = self._read()
 
+    @property
+    def kept(self) -> str:
+        """What stays of an interrupted run, for people."""
+        if self._state is None:
+            return "With --state FILE it would be kept"
+        return f"The models measured before are kept in {self._state}"
+
     def quantized(self, floats: Collection[str]) -> Quantized:
         """The model with the nodes ``floats`` in float and all others in INT8."""
         plan = PrecisionPlan(dict.fromkeys(floats, "float"))
@@ -114,7 +121,8 @@ class Measurements:
             fingerprint = document["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{self._state}: not a state file of sensitivity ({error}); choose another name"
+                f"{self._state}: not a state file of sensitivity, or a damaged one; delete it to start anew, "
+                "or choose another name"
             ) from error
         if fingerprint != self._fingerprint:
             raise DataError(

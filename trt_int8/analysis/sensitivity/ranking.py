@@ -55,7 +55,7 @@ def rank(measurements: Measurements) -> tuple[NodeSensitivity, ...]:
         "measuring sensitivity",
         total=evaluations_of_ranking(len(names)),
         unit="models",
-        kept="With --state, what was measured is kept",
+        kept=measurements.kept,
     ) as phase:
         whole = measurements.score([], phase=phase)
         found = []

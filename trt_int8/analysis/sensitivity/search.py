@@ -62,7 +62,7 @@ def search(measurements: Measurements, ranking: Sequence[NodeSensitivity], budge
         "searching",
         total=2 * len(ranking),
         unit="models",
-        kept="With --state, what was measured is kept",
+        kept=measurements.kept,
     ) as phase:
         score = measurements.score(floats)
         for entry in ranking:
