@@ -1,6 +1,6 @@
 """Plans that the sensitivity search finds on real models: the drop on unseen data, and the engine.
 
-Prints the table of docs/benchmarks.md; needs what benchmarks/explicit_quality.py needs, and shares its folder::
+Prints the table of docs/benchmarks.md; needs what explicit_quality.py needs, and shares its folder::
 
     python benchmarks/precision_plans.py
 """

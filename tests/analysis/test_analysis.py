@@ -98,6 +98,14 @@ def test_int8_has_a_code_128_on_the_negative_side_only():
     assert noise(positive, 1.0) == pytest.approx(1)
 
 
+def test_the_affine_range_is_clipped_where_that_helps(rng):
+    """One 1.5 above 400,000 values in [0, 1]: the best affine INT8 lets go of it."""
+    cells = density(one(np.append(rng.uniform(0, 1, 10 * N), 1.5)).tensors["x"], parts=1)
+    scale, zero_point = best_affine(cells, minimum=0.0, maximum=1.5, symmetric=1.5 / 127)
+    assert (scale, zero_point) == (pytest.approx(1 / 255, rel=0.15), -128)
+    assert noise(cells, scale, zero_point) < 0.75 * noise(cells, 1.5 / 255, -128)
+
+
 def test_a_zero_point_is_worth_6_db_to_one_sided_data(rng):
     (tensor,) = analyze(one(rng.uniform(0, 1, N))).tensors
     assert tensor.symmetry_cost_db == pytest.approx(20 * np.log10(2), abs=0.1)

@@ -74,6 +74,15 @@ def test_merging_loaded_shards(histograms, tmp_path):
     assert twice.tensors["a"].total == 2000
 
 
+def test_large_counts_come_back():
+    """40,000 of one value need more than 16 bits, 3 billion more than 32."""
+    many = Histogram.empty().add(np.full(40_000, 0.7))
+    billions = Histogram(many.counts * 75_000, many.exponent, 0, many.minimum, many.maximum)
+    for one in (many, billions):
+        (back,) = from_bytes(to_bytes(Histograms({"x": one}, samples=1)))[0].tensors.values()
+        assert (back.counts == one.counts).all()
+
+
 FIX = "; give what trt-int8 calibrate --histograms wrote, or calibrate again"
 REFUSED = {
     "missing": "cannot be read: No such file or directory; check the path of the histogram file",
