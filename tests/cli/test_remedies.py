@@ -91,6 +91,12 @@ def test_batches_are_cut_for_a_few_samples(run, padded):
     assert "remedies are judged on 5 samples that nothing was fitted to" in run(*command)
 
 
+def test_auto_cuts_batches_too(run, padded):
+    """20 samples would be one batch of 32, and nothing to hold out."""
+    out = run("calibrate", padded, "--data", "around5.npz", "--method", "auto", "-o", "c")
+    assert "2 tensors from 20 samples (auto)" in out
+
+
 def test_a_generator_is_called_for_each_reading(run, padded, tmp_path):
     (tmp_path / "made.py").write_text(
         "import numpy as np\n\n\ndef batches():\n"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.data_options import Data
 from trt_int8.cli.grouping import grouped
+from trt_int8.cli.opened_data import Data
 
 if TYPE_CHECKING:
     import onnx
@@ -58,7 +58,11 @@ class CalibrationOptions:
     ) -> Calibration:
         """Calibrate as the options say."""
         from trt_int8.calibration import calibrate
+        from trt_int8.calibration.calibration import AUTO
+        from trt_int8.remedies.split import EVERY
 
+        if algorithm == AUTO and hasattr(data, "in_parts"):
+            data = data.in_parts(EVERY)  # it holds batches out
         return calibrate(
             loaded,
             data.readable() if self.distributed else data,
