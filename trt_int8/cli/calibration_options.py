@@ -61,7 +61,7 @@ class CalibrationOptions:
         from trt_int8.calibration.calibration import AUTO
         from trt_int8.remedies.split import EVERY
 
-        if algorithm == AUTO and hasattr(data, "in_parts"):
+        if algorithm == AUTO and isinstance(data, Data):
             data = data.in_parts(EVERY)  # it holds batches out
         return calibrate(
             loaded,
