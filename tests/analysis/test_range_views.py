@@ -26,6 +26,19 @@ def test_text_names_a_command_for_each_flag(rng):
     assert re.search(r"^relu<1>&.* \d+\.\d\*", text, re.MULTILINE)
 
 
+def test_uncertain_figures_are_marked(rng):
+    pytest.importorskip("jinja2")
+    values = np.append(rng.normal(size=5000), 1e5)
+    analysis = analyze(Histograms({"x": Histogram.empty().add(values)}, samples=1))
+    (tensor,) = analysis.tensors
+    assert "minmax" in tensor.uncertain
+    assert f"~{tensor.sqnr_db['minmax']:.1f}" in analysis.to_text()
+    assert "\n~ uncertain by more than 0.5 dB" in analysis.to_text()
+    assert f"minmax ~{tensor.sqnr_db['minmax']:.1f} dB" in analysis.to_html()
+    assert analysis.to_dict()["tensors"][0]["uncertain"] == list(tensor.uncertain)
+    assert "~" not in analyze(histograms(rng)).to_text()
+
+
 def test_drawing_shades_the_unused_half(rng):
     tensor = analyze(histograms(rng)).tensors[0]
     drawing = draw(tensor)

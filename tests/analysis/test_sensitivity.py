@@ -71,6 +71,8 @@ def test_the_search_keeps_what_can_be_kept(fragile):
 class Table:
     """Measurements by a rule instead of a model."""
 
+    kept = ""
+
     def __init__(self, cost):
         self.nodes = dict.fromkeys(cost, "Conv")
         self.cost, self.asked = cost, []

@@ -65,6 +65,8 @@ MISTAKES = {
     "merge over": (["merge", "old", "new", "-o", "new"], 1, "would overwrite the right"),
     "no change": (["set", "old", "-o", "x"], 2, "say what to change"),
     "bad value": (["set", "old", "conv1=big", "-o", "x"], 2, "'conv1=big' is not GLOB=AMAX"),
+    "too small": (["set", "old", "conv1=1e-46", "-o", "x"], 2, "is no float32 scale"),
+    "too large": (["set", "old", "conv1=1e41", "-o", "x"], 2, "is no float32 scale"),
     "negative": (["set", "old", "conv1=-1", "-o", "x"], 2, "is not GLOB=AMAX"),
     "no such tensor": (["set", "old", "conv9=1", "-o", "x"], 1, "'conv9' fits none of the 3 tensors; nearest names: conv1"),
     "bad header": (["convert", "old", "--to", "tensorrt", "--header", "TRT", "-o", "x"], 1, "'TRT' is not the header"),

@@ -26,8 +26,13 @@ def test_gates(evaluate, tmp_path):
     compare = ("q.onnx", "--data", "d.npz")
     assert "below --min-sqnr 90" in evaluate(*compare, "--min-sqnr", 90, code=1)
     evaluate(*compare, "--min-sqnr", 20)
-    (tmp_path / "m.py").write_text("def f(outputs, labels):\n    return outputs['prob'].max()\n")
-    assert "above --max-drop -1" in evaluate(*compare, "--metric", "m.py:f", "--max-drop", "-1", code=1)
+    (tmp_path / "m.py").write_text(
+        "calls = []\ndef f(outputs, labels):\n    return outputs['prob'].max()\n"
+        "def g(outputs, labels):\n    calls.append(1)\n    return -len(calls)\n"
+    )
+    assert "the drop is 1, above --max-drop 0.9" in evaluate(
+        *compare, "--metric", "m.py:g", "--max-drop", "0.9", code=1
+    )
     out = evaluate(*compare, "--metric", "m.py:f", "--max-drop", "0.1", "--labels", "labels")
     assert "metric: float 1" in out
     assert "top-5 on prob: float 100.00%" in out
@@ -46,11 +51,17 @@ def test_layers(evaluate):
     ("more", "code", "message"),
     [
         (["q.onnx", "--max-drop", "1"], 2, "--max-drop needs --labels (for top-1) or --metric"),
+        (
+            ["q.onnx", "--metric", "inf.py:f"],
+            1,
+            "the metric inf.py:f returned inf; it must return a finite number",
+        ),
         (["x.engine", "--per-layer"], 2, "x.engine is an engine"),
         (["q.onnx", "--metric", "gone.py:f"], 1, "gone.py: no such file"),
     ],
 )
-def test_mistakes(evaluate, more, code, message):
+def test_mistakes(evaluate, tmp_path, more, code, message):
+    (tmp_path / "inf.py").write_text("def f(outputs, labels):\n    return float('inf')\n")
     out = evaluate(*more, "--data", "d.npz", code=code)
     assert message in out
 

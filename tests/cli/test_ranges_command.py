@@ -47,7 +47,7 @@ def test_html_goes_to_a_file(run, shards, lenet_path):
     ("arguments", "message"),
     [
         (["ranges", "analyze", "no.npz"], "no.npz"),
-        (["ranges", "analyze", "a.npz"], "not a histogram file"),
+        (["ranges", "analyze", "a.npz"], "an .npz file, but not one of histograms"),
         (["ranges", "analyze", "a.npz", "-o", "a.npz"], "the analysis would overwrite the histograms"),
         (["ranges", "merge", "a.npz", "b.npz", "-o", "a.npz"], "would overwrite the shard"),
         (["ranges", "merge", "a.npz", "-o", "gone/x.npz"], "gone does not exist; create it first"),

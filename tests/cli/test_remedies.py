@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from trt_int8.ranges import CalibrationCache
 
@@ -28,8 +31,10 @@ def test_recentring_and_bias_correction_are_listed(run, lenet_path):
         "--algorithm",
         "entropy",
     )
-    assert "recentred pool1 by" in out
-    assert "bias correction: " in out
+    assert "remedies are judged on 6 samples that nothing was fitted to; so few decide little" in out
+    assert re.search(r"^recentred pool1 by \S+: ip2 [+-]\d+\.\d\d dB", out, re.M)
+    assert re.search(r"^bias correction: ip2 [+-]", out, re.M)
+    assert "not recentred: conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in out
     names = {node.name for node in onnx.load("q.onnx").graph.node}
     assert any(name.endswith("_centred_Q") for name in names)
 
@@ -49,6 +54,57 @@ def test_the_commands_that_flags_name_exist(run, lenet_path):
         run(*words[1:])
     run("cache", "set", "CACHE", "--unset", "conv1", "-o", "NEW_CACHE")
     assert "conv1" not in CalibrationCache.read("NEW_CACHE").scales
+
+
+@pytest.fixture
+def padded(tmp_path, make_model, rng):
+    """A convolution that pads, of any batch size, height and width; 20 samples around 5."""
+    model = make_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1] * 4)],
+        inputs={"x": ["n", 3, "h", "w"]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(8, 3, 3, 3)).astype(np.float32)},
+    )
+    onnx.save(model, tmp_path / "padded.onnx")
+    np.savez(tmp_path / "around5.npz", x=rng.uniform(4, 6, (20, 3, 8, 8)).astype(np.float32))
+    return "padded.onnx"
+
+
+def test_what_is_passed_over_is_listed(run, padded):
+    out = run("quantize", padded, "--data", "around5.npz", "-o", "q.onnx", "--recentre", "*")
+    why = "conv: it pads, and the height and width of its input are dynamic; fix them"
+    assert f"not recentred: x: {why}" in out
+    assert "not recentred: y: it is an output of the model" in out
+
+
+def test_batches_are_cut_for_a_few_samples(run, padded):
+    """20 samples would be one batch of 32, and nothing to judge by."""
+    command = ("quantize", padded, "--data", "around5.npz", "-o", "q.onnx", "--bias-correction")
+    assert "remedies are judged on 5 samples that nothing was fitted to" in run(*command)
+
+
+def test_auto_cuts_batches_too(run, padded):
+    """20 samples would be one batch of 32, and nothing to hold out."""
+    out = run("calibrate", padded, "--data", "around5.npz", "--method", "auto", "-o", "c")
+    assert "2 tensors from 20 samples (auto)" in out
+
+
+def test_a_generator_is_called_for_each_reading(run, padded, tmp_path):
+    (tmp_path / "made.py").write_text(
+        "import numpy as np\n\n\ndef batches():\n"
+        "    for x in np.load('around5.npz')['x']:\n        yield x[None]\n"
+    )
+    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--bias-correction")
+    assert "remedies are judged on 5 samples" in out
+    assert "all in INT8" in run("sensitivity", padded, "--data", "made.py:batches")
+
+
+def test_a_single_batch_is_judged_by_itself(run, padded, tmp_path):
+    (tmp_path / "made.py").write_text(
+        "import numpy as np\n\n\ndef batches():\n    return [np.load('around5.npz')['x']]\n"
+    )
+    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--bias-correction")
+    assert "on the 20 samples that all was fitted to, for want of a second batch" in out
 
 
 def test_auto_is_a_method(run, lenet_path):

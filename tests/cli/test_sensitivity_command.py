@@ -70,6 +70,26 @@ def test_json_and_labels(run, lenet_path):
     assert set(PrecisionPlan.read("p.yaml").nodes.values()) == {"int8"}
 
 
+def test_too_few_samples_for_the_budget(run, lenet_path):
+    """16 samples, none of them lost: other data may still lose 3 / 16."""
+    command = (
+        "sensitivity",
+        lenet_path,
+        "--data",
+        "d.npz",
+        "--labels",
+        "labels",
+        "-o",
+        "p.yaml",
+        "--state",
+        "s",
+    )
+    out = run(*command, "--max-drop", "0.1")
+    assert "16 samples cannot bear a drop of 0.1 out: top-1 may fall by up to 0.19 on other data" in out
+    assert "give 30 or more" in out
+    assert "cannot bear" not in run(*command, "--max-drop", "0.1875")
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

@@ -36,6 +36,17 @@ def test_equal_models(make_model):
     assert result.to_dict()["outputs"]["y"]["sqnr_db"] is None
 
 
+def test_infinite_outputs():
+    """A mask of -inf that both models have is no error; one that only one has is an infinite one."""
+    masked = Difference()
+    masked.add(np.array([3.0, -np.inf]), np.array([2.7, -np.inf]))
+    assert masked.sqnr_db == pytest.approx(20)
+    assert masked.cosine == pytest.approx(1)
+    broken = Difference()
+    broken.add(np.array([3.0, 1.0]), np.array([2.7, np.inf]))
+    assert (broken.sqnr_db, broken.max_abs) == (-math.inf, math.inf)
+
+
 def test_top1_counts_right_answers(make_model):
     x = np.array([[0, 9, 0, 1], [5, 0, 0, 1], [0, 0, 3, 1], [1, 2, 3, 9]], np.float32)
     # the second model prefers the last class by far

@@ -74,7 +74,10 @@ def test_a_metric_of_ones_own(make_model, tmp_path, monkeypatch):
     batches = [{"x": np.ones((n, 8), np.float32)} for n in (2, 3)]
     result = evaluate(*pair, batches, metric=load_metric("score.py:mean"))
     assert (result.metric.reference, result.metric.quantized, result.drop) == (0.5, 1.5, -1)
-    for name, message in {"broken": "raised RuntimeError: no such thing", "nothing": "returned NaN"}.items():
+    for name, message in {
+        "broken": "raised RuntimeError: no such thing",
+        "nothing": "returned nan; it must return a finite number",
+    }.items():
         with pytest.raises(DataError, match=message):
             evaluate(*pair, batches, metric=load_metric(f"score.py:{name}"))
     for source, message in {"score.py:men": "has no function 'men'; did you mean 'mean'", "score.py": "names no function", "gone.py:f": "no such file"}.items():  # fmt: skip

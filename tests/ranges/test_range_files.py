@@ -119,7 +119,8 @@ def test_yaml_and_json_are_what_the_implicit_route_takes(tmp_path):
     [
         (b"", "is not the header of a TensorRT calibration cache"),
         (b"\x00\x01\x02\x03nothing", "neither text nor an onnxruntime calibration table"),
-        (b"\xff" * 64, "neither text nor an onnxruntime calibration table"),
+        (b"\xff" * 64, "neither text nor an onnxruntime calibration table (it is binary, and no table or cut short); give"),
+        (b"PK\x03\x04" + b"\0" * 64, "neither text nor an onnxruntime calibration table (it is a zip file); give"),
         (b"{", ":1: not JSON"),
         (b'{"a": 1, "a": 2}', "'a' is listed twice"),
         (b'{"a": "much"}', "tensor 'a': 'much' is not a range"),

@@ -126,9 +126,19 @@ def test_int8_gains_on_unseen_data(make_model, rng):
 def test_it_is_kept_only_where_it_helps(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
     histograms = calibrate(model, batches).histograms
-    result = quantize_with_remedies(model, ranges, histograms, batches, bias_correction=True)
-    assert result.sqnr_db[1] > result.sqnr_db[0]
-    assert result.lines[-1].startswith("bias correction: +")
+    fit, held_out = batches[:30], batches[30:]
+    result = quantize_with_remedies(model, ranges, histograms, fit, held_out=held_out, bias_correction=True)
+    gain = result.after["z"] - result.before["z"]
+    assert gain > 1
+    assert result.lines == (f"bias correction: z +{gain:.2f} dB",)
+    each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_out]
+    assert result.after["z"] == pytest.approx(np.mean(each))
+    # means of data that has little to do with what is judged by: nothing to gain, so nothing is changed
+    other = [{"x": -9 * batch["x"]} for batch in fit]
+    result = quantize_with_remedies(model, ranges, histograms, other, held_out=held_out, bias_correction=True)
+    assert result.lines[0].endswith("so all stays as it was")
+    assert result.after == result.before
+    assert result.quantized.model == quantize(model, ranges).model
 
 
 @pytest.mark.parametrize("bias", ["none", "vector", "row", "scalar", "computed"])

@@ -12,6 +12,8 @@ from trt_int8.calibration.histogram import Histogram
 
 Floats = npt.NDArray[np.float64]
 
+#: Bins from zero on that are narrow beside the values in them.
+_FAR = BINS // 8
 #: Parts of a bin whose density may differ.
 PARTS = 8
 
@@ -53,45 +55,54 @@ class Density:
         inside = np.where(width > 0, np.clip((value - self.low) / safe, 0, 1), self.low < value)
         return float(inside @ self.weight) + (self.zeros if value > 0 else 0)
 
-    def shifted(self, offset: float) -> Density:
-        """The density of x − offset; the zeros become values at −offset."""
-        return Density(
-            np.append(self.low - offset, -offset),
-            np.append(self.high - offset, -offset),
-            np.append(self.weight, self.zeros),
-            0.0,
-        )
-
 
 def density(histogram: Histogram, *, parts: int = PARTS) -> Density:
     """Model how values spread inside the bins of ``histogram``.
 
     The density grows or falls exponentially across a bin, as the counts of its neighbours say. Next to
     zero only the outer neighbour counts: that is where most distributions have their peak. Data on a grid
-    of its own (pixels / 256, integers) is known exactly. The bins of
-    the smallest and the largest value end there, and hold only that value if they stand alone.
+    of its own (pixels / 256, integers) is known exactly. The bins of the smallest and the largest value end
+    there, and hold only that value if they stand alone, far from zero.
 
     Args:
         histogram: of one tensor.
         parts: cells a bin; 1: even spread.
     """
+    bins = known_bins(histogram)
+    low, high, counts = bins.low.copy(), bins.high.copy(), bins.weight
+    if not (high > low).any():
+        return bins
     filled = np.flatnonzero(histogram.counts)
-    counts = histogram.counts[filled].astype(np.float64)
-    if not filled.size:
-        return Density(counts, counts, counts, float(histogram.zeros))
-    low = np.maximum((filled - BINS) * histogram.width, histogram.minimum)
-    high = np.minimum((filled + 1 - BINS) * histogram.width, histogram.maximum)
-    if _on_grid(filled, histogram):
-        outer = np.where(filled >= BINS, filled + 1 - BINS, filled - BINS) * histogram.width
-        return Density(outer, outer, counts, float(histogram.zeros))
-    _place_extremes(low, high, filled, counts, histogram)
+    _place_extremes(low, high, filled, histogram)
     if parts == 1:
-        return Density(low, high, counts, float(histogram.zeros))
+        return Density(low, high, counts, bins.zeros)
     steps = np.arange(parts + 1) / parts
     edges = low[:, None] + (high - low)[:, None] * steps
     shape = np.exp(_slopes(histogram)[filled, None] * (steps[:-1] + 0.5 / parts - 0.5))
     weights = counts[:, None] * shape / shape.sum(axis=1, keepdims=True)
-    return Density(edges[:, :-1].ravel(), edges[:, 1:].ravel(), weights.ravel(), float(histogram.zeros))
+    return Density(edges[:, :-1].ravel(), edges[:, 1:].ravel(), weights.ravel(), bins.zeros)
+
+
+def known_bins(histogram: Histogram) -> Density:
+    """The bins of ``histogram``, as narrow as is certain: cut at the extreme values, a point for one value.
+
+    Data on a grid of its own is a point a bin.
+    """
+    filled = np.flatnonzero(histogram.counts)
+    counts = histogram.counts[filled].astype(np.float64)
+    zeros = float(histogram.zeros)
+    if not filled.size:
+        return Density(counts, counts, counts, zeros)
+    low = np.maximum((filled - BINS) * histogram.width, histogram.minimum)
+    high = np.minimum((filled + 1 - BINS) * histogram.width, histogram.maximum)
+    if _on_grid(filled, histogram):
+        outer = np.where(filled >= BINS, filled + 1 - BINS, filled - BINS) * histogram.width
+        return Density(outer, outer, counts, zeros)
+    if counts[-1] == 1 and high[-1] == histogram.maximum:
+        low[-1] = high[-1]
+    if counts[0] == 1 and low[0] == histogram.minimum:
+        high[0] = low[0]
+    return Density(low, high, counts, zeros)
 
 
 def _on_grid(filled: npt.NDArray[np.intp], histogram: Histogram) -> bool:
@@ -101,17 +112,14 @@ def _on_grid(filled: npt.NDArray[np.intp], histogram: Histogram) -> bool:
     return bool(np.gcd.reduce(outer) > 1) and all(end == round(end) for end in ends)
 
 
-def _place_extremes(
-    low: Floats, high: Floats, filled: npt.NDArray[np.intp], counts: Floats, histogram: Histogram
-) -> None:
-    """Put a lone outermost bin, or one of a single value, on the extreme value itself, in place."""
-    if len(filled) < 2 and 0 < histogram.minimum < histogram.maximum:
+def _place_extremes(low: Floats, high: Floats, filled: npt.NDArray[np.intp], histogram: Histogram) -> None:
+    """Put an outermost bin that stands alone, far from zero, on the extreme value, in place."""
+    if len(filled) < 2 and histogram.minimum * histogram.maximum > 0:
         return  # one bin holds both ends
-    if len(filled) < 2 and histogram.minimum < histogram.maximum < 0:
-        return
-    if high[-1] == histogram.maximum and (counts[-1] == 1 or len(filled) < 2 or filled[-1] - filled[-2] > 1):
+    away = np.where(filled >= BINS, filled - BINS, BINS - 1 - filled) >= _FAR
+    if high[-1] == histogram.maximum and away[-1] and (len(filled) < 2 or filled[-1] - filled[-2] > 1):
         low[-1] = high[-1]
-    if low[0] == histogram.minimum and (counts[0] == 1 or len(filled) < 2 or filled[1] - filled[0] > 1):
+    if low[0] == histogram.minimum and away[0] and (len(filled) < 2 or filled[1] - filled[0] > 1):
         high[0] = low[0]
 
 

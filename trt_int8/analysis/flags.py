@@ -40,7 +40,7 @@ def flags(density: Density, *, minimum: float, maximum: float, amax: float, clip
     found = ["tiny"] if largest / 127 < _TINY_SCALE else []
     low, high = bulk(density)
     side = _side(low, high, density)
-    if side:
+    if side and minimum < maximum:  # a constant loses nothing
         found.append(side)
     if largest > _OUTLIERS * max(-low, high):
         found.append("outliers")

@@ -13,6 +13,7 @@ from trt_int8.analysis.affine import best_affine
 from trt_int8.analysis.density import density
 from trt_int8.analysis.flags import flags
 from trt_int8.analysis.noise import HIGHEST, LOWEST, sqnr_db
+from trt_int8.analysis.resolution import CERTAIN_DB, uncertainty_db
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.ranges.ranges import TensorRange
 
@@ -31,6 +32,8 @@ class TensorAnalysis:
         used: bool [256], whether INT8 code i − 128 occurs.
         sqnr_db: SQNR of each method's symmetric INT8, and of ``affine``, the best one with an int8 zero
             point; NaN for a tensor of zeros.
+        uncertain: keys of ``sqnr_db`` whose figure may be off by more than 0.5 dB
+            (`trt_int8.analysis.resolution.uncertainty_db`).
         flags: of `trt_int8.analysis.flags.FLAGS`.
     """
 
@@ -45,6 +48,7 @@ class TensorAnalysis:
     clipped: float
     used: np.ndarray[Any, np.dtype[np.bool_]]
     sqnr_db: Mapping[str, float]
+    uncertain: tuple[str, ...]
     flags: tuple[str, ...]
 
     @property
@@ -72,6 +76,7 @@ class TensorAnalysis:
             "clipped": self.clipped,
             "codes_used": self.codes_used,
             "sqnr_db": {method: _finite(value) for method, value in self.sqnr_db.items()},
+            "uncertain": list(self.uncertain),
             "symmetry_cost_db": _finite(self.symmetry_cost_db),
             "flags": list(self.flags),
         }
@@ -94,6 +99,7 @@ def analyze_tensor(
     sqnr = {key: sqnr_db(fine, scale) for key, scale in scales.items()}
     known = {key: value for key, value in sqnr.items() if not math.isnan(value)}
     sqnr["affine"] = math.nan
+    uncertain = [key for key in known if uncertainty_db(histogram, scales[key]) > CERTAIN_DB]
     if known:
         best = scales[max(known, key=lambda key: known[key])]
         coarse = density(histogram, parts=1)
@@ -102,6 +108,8 @@ def analyze_tensor(
         )
         # The search ran on coarse cells: the symmetric one may be better by a trifle.
         sqnr["affine"] = max(sqnr_db(fine, scale, zero_point), max(known.values()))
+        if uncertainty_db(histogram, scale, zero_point) > CERTAIN_DB:
+            uncertain.append("affine")
     total = fine.total
     clipped = 0.0
     if total and amax < histogram.amax:
@@ -119,6 +127,7 @@ def analyze_tensor(
         clipped,
         used_codes(histogram, scales[method]),
         sqnr,
+        tuple(uncertain),
         tuple(found),
     )
 

@@ -61,13 +61,30 @@ def load_histograms_and_extra(path: str | os.PathLike[str]) -> tuple[Histograms,
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CalibrationError(
+            f"{path}: cannot be read: {error.strerror or error}; check the path of the histogram file"
+        ) from error
     try:
         return from_bytes(data)
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile, zlib and json raise a dozen kinds
+        why = str(error) if isinstance(error, _Unreadable) else _why(data, error)
         raise CalibrationError(
-            f"{path}: not a histogram file of this package, or a damaged one ({error}); calibrate again"
+            f"{path}: {why}; give what trt-int8 calibrate --histograms wrote, or calibrate again"
         ) from error
+
+
+class _Unreadable(ValueError):
+    """Said in the words of this package."""
+
+
+def _why(data: bytes, error: Exception) -> str:
+    if not data:
+        return "empty, so not a histogram file"
+    if not data.startswith(b"PK"):
+        return "not a histogram file (.npz), nor any other .npz"
+    if isinstance(error, KeyError):
+        return "an .npz file, but not one of histograms"
+    return "a damaged histogram file, or one of another format"
 
 
 def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> bytes:
@@ -101,14 +118,16 @@ def from_bytes(data: bytes) -> tuple[Histograms, dict[str, Any]]:
     """Inverse of `to_bytes`.
 
     Raises:
-        ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile: not such bytes.
+        Exception, of whatever kind: not such bytes.
     """
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         header = json.loads(file["header"].tobytes())
         if header["format"] != _FORMAT:
-            raise ValueError("another format")
+            raise _Unreadable("an .npz file of another format than histograms")
         if header["version"] > _VERSION:
-            raise ValueError(f"version {header['version']} is newer than this package reads ({_VERSION})")
+            raise _Unreadable(
+                f"its version {header['version']} is newer than this package reads ({_VERSION})"
+            )
         counts = file["counts"].astype(np.int64)
         columns = [file[name].tolist() for name in _COLUMNS]
     if counts.shape[1:] != (2 * BINS,):

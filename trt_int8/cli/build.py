@@ -74,8 +74,8 @@ def build(
     from trt_int8.engine.explicit import default_log
     from trt_int8.model import load_model
     from trt_int8.quantization import PrecisionPlan, has_qdq
-    from trt_int8.quantization.plan import deviations
     from trt_int8.ranges import CalibrationCache
+    from trt_int8.report.planned import deviations
 
     log = log or str(default_log(Path(output)))
     options.check_outputs(
@@ -111,7 +111,7 @@ def build(
         options.report_skipped(result.quantized)
     click.echo(result.report.to_text(), nl=False)
     if precisions is not None:
-        for line in deviations(precisions, {node.node: node.precision for node in result.report.last.nodes}):
+        for line in deviations(precisions.nodes, result.report.last):
             click.echo(f"plan: {line}")
     click.echo(f"engine: {result.engine} ({len(plan.data):,} bytes, {plan.target}, {plan.tensorrt})")
     click.echo(f"log: {result.log}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.numbers import Bound
 from trt_int8.cli.options import check_outputs
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def show(file: str, form: str) -> None:
 @click.argument("right", type=click.Path())
 @click.option(
     "--fail-above",
-    type=click.FloatRange(min=1),
+    type=Bound(min=1),
     metavar="RATIO",
     help="Exit with 1 if a range differs by more.",
 )
@@ -93,7 +94,8 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
         click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
         for change in result.changes:
-            click.echo(f"{change.ratio:8.4f}  {change.left:12.6g}  {change.right:12.6g}  {change.name}")
+            ratio = f"{change.ratio:8.4f}" if change.ratio < 1000 else f"{change.ratio:8.3g}"
+            click.echo(f"{ratio}  {change.left:12.6g}  {change.right:12.6g}  {change.name}")
         for path, names in ((left, result.only_left), (right, result.only_right)):
             for name in names:
                 click.echo(f"only in {path}: {name}")
@@ -168,6 +170,8 @@ def set_(
 
 
 def _assignment(text: str) -> tuple[str, float]:
+    from trt_int8.ranges import TensorRange
+
     glob, separator, value = text.rpartition("=")
     try:
         amax = float(value)
@@ -175,6 +179,8 @@ def _assignment(text: str) -> tuple[str, float]:
         amax = -1.0
     if not separator or not glob or not 0 < amax < float("inf"):
         raise click.UsageError(f"{text!r} is not GLOB=AMAX with a positive number, such as 'relu*=6.0'")
+    if not TensorRange(amax, source=text).usable:
+        raise click.UsageError(f"{text!r}: {amax / 127:g} is no float32 scale; give a range of 1e-40 to 1e40")
     return glob, amax
 
 

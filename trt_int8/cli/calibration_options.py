@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.data_options import Data
 from trt_int8.cli.grouping import grouped
+from trt_int8.cli.opened_data import Data
 
 if TYPE_CHECKING:
     import onnx
 
     from trt_int8.calibration import Calibration
+    from trt_int8.remedies.split import Split
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -49,14 +50,23 @@ class CalibrationOptions:
         return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
 
     def run(
-        self, loaded: onnx.ModelProto, data: Data, *, algorithm: str, tensors: Collection[str] | None = None
+        self,
+        loaded: onnx.ModelProto,
+        data: Data | Split,
+        *,
+        algorithm: str,
+        tensors: Collection[str] | None = None,
     ) -> Calibration:
         """Calibrate as the options say."""
         from trt_int8.calibration import calibrate
+        from trt_int8.calibration.calibration import AUTO
+        from trt_int8.remedies.split import EVERY
 
+        if algorithm == AUTO and isinstance(data, Data):
+            data = data.in_parts(EVERY)  # it holds batches out
         return calibrate(
             loaded,
-            data.readable() if self.distributed else replace(data, lost=self._lost),
+            data.readable() if self.distributed else self._telling(data),
             algorithm=algorithm,
             tensors=tensors,
             max_memory=self.max_memory,
@@ -65,6 +75,14 @@ class CalibrationOptions:
             scheduler=self.dask,
             workers=self.workers,
         )
+
+    def _telling(self, data: Data | Split) -> Data | Split:
+        """``data`` that says on Ctrl-C what is lost."""
+        if isinstance(data, Data):
+            return replace(data, lost=self._lost)
+        if isinstance(data.batches, Data):
+            return replace(data, batches=replace(data.batches, lost=self._lost))
+        return data
 
     def _lost(self) -> str:
         """What Ctrl-C costs."""

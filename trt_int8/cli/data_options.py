@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -12,17 +12,15 @@ import click
 
 from trt_int8 import progress
 from trt_int8.cli.grouping import Command, grouped
+from trt_int8.cli.opened_data import Data, Opener
 
 if TYPE_CHECKING:
     import onnx
 
     from trt_int8.batches.opening import ReadyBatches
-    from trt_int8.batches.readable import ReadableBatches
     from trt_int8.batches.source import Samples
     from trt_int8.model.inputs import InputSpec
     from trt_int8.model.shape_range import Shapes
-
-    Opener = Callable[[], Samples | ReadyBatches]
 
 #: Samples in a batch where neither the options nor the model say.
 DEFAULT_BATCH = 32
@@ -117,61 +115,6 @@ class DataOptions:
                 "leave the option out"
             )
         return fixed or self.batch_size or best or DEFAULT_BATCH
-
-
-@dataclass(frozen=True)
-class Data:
-    """Opened data and how to batch it; iterating reads the batches anew.
-
-    Attributes:
-        lost: see `trt_int8.progress.phases.Phase`.
-    """
-
-    source: Samples | ReadyBatches
-    batch_size: int
-    options: DataOptions
-    opener: Opener
-    specs: Mapping[str, InputSpec]
-    shapes: Shapes
-    lost: Callable[[], str] | None = None
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self.batches()
-
-    def readable(self) -> ReadableBatches:
-        """The same batches for readers elsewhere."""
-        from trt_int8.batches.readable import ReadableBatches
-
-        o = self.options
-        return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]
-
-    def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
-        """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""
-        return progress.track(self._batches(), doing, total=self._count(), lost=self.lost)
-
-    def _batches(self) -> Iterator[dict[str, Any]]:
-        from trt_int8.batches.opening import batches_from
-        from trt_int8.batches.shapes import within
-
-        o = self.options
-        batches = batches_from(
-            self.source,
-            self.batch_size,
-            last=o.last,  # type: ignore[arg-type]
-            limit=o.limit,
-            shuffle=o.shuffle,
-        )
-        yield from within(self.shapes, batches, self.specs)
-        for reason in getattr(self.source, "skipped", {}).values():
-            click.echo(f"skipped: {reason}", err=True)
-
-    def _count(self) -> int | None:
-        """How many batches there will be, where that is known."""
-        ready = getattr(self.source, "batches", None)
-        if ready is not None:
-            return len(ready) if hasattr(ready, "__len__") and self.options.limit is None else None
-        samples = len(self.source)  # type: ignore[arg-type]
-        return -(-min(samples, self.options.limit or samples) // self.batch_size)
 
 
 def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli import options
+from trt_int8.cli.numbers import Bound
 
 if TYPE_CHECKING:
     from trt_int8.evaluation import Evaluation
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     help="Your own figure: function(outputs, labels) → number, higher is better; file.py:function too.",
 )
 @click.option("--per-layer", is_flag=True, help="Follow SQNR through the network (ONNX models).")
-@click.option("--min-sqnr", type=float, metavar="DB", help="Exit with 1 if an output has less.")
+@click.option("--min-sqnr", type=Bound(min=0), metavar="DB", help="Exit with 1 if an output has less.")
 @click.option(
     "--max-drop",
-    type=float,
+    type=Bound(min=0),
     metavar="X",
     help="Exit with 1 if the metric, or else top-1 as a share, falls by more.",
 )
@@ -101,9 +102,9 @@ def evaluate(
     else:
         _print(result, layers, executed=bool(engines))
     offences = []
-    if min_sqnr is not None and result.sqnr_db < min_sqnr:
+    if min_sqnr is not None and not result.sqnr_db >= min_sqnr:
         offences.append(f"SQNR is {result.sqnr_db:.2f} dB, below --min-sqnr {min_sqnr:g}")
-    if max_drop is not None and result.drop is not None and result.drop > max_drop:
+    if max_drop is not None and result.drop is not None and not result.drop <= max_drop:
         offences.append(f"the drop is {result.drop:.4g}, above --max-drop {max_drop:g}")
     for offence in offences:
         click.echo(f"not met: {offence}", err=True)

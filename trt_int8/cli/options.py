@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.data_options import Data, DataOptions, data
+from trt_int8.cli.data_options import DataOptions, data
 from trt_int8.cli.grouping import Command
+from trt_int8.cli.opened_data import Data
 from trt_int8.cli.shape_options import ShapeOptions, shapes
 
 if TYPE_CHECKING:

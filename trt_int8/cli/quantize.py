@@ -58,7 +58,8 @@ def quantize(
     from trt_int8.quantization import required_tensors, to_half
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
-    from trt_int8.remedies.remedied import first_batches, quantize_with_remedies
+    from trt_int8.remedies import quantize_with_remedies
+    from trt_int8.remedies.split import PARTS, split
 
     options.require_one(data, cache)
     if scale_type == "fp16" and high_precision != "fp16":
@@ -71,32 +72,36 @@ def quantize(
     if (recentre or bias_correction) and not data.given:
         raise click.UsageError("--recentre and --bias-correction measure what they gain: give --data")
     profile = shapes.parse()
+    method = algorithm or EXPLICIT
+    renamed = rename_unequal_dims(loaded, profile) if shapes.rename_dims else loaded
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
+        quantized = run(renamed, ranges, placement=rules, selection=selection)
+    elif not (recentre or bias_correction):
+        tensors = required_tensors(loaded, placement=rules, selection=selection)
+        ranges = calibration.run(loaded, data.open(loaded, profile), algorithm=method, tensors=tensors).ranges
+        quantized = run(renamed, ranges, placement=rules, selection=selection)
     else:
-        remedies = recentre or bias_correction  # they look at other tensors too
-        tensors = None if remedies else required_tensors(loaded, placement=rules, selection=selection)
-        opened = data.open(loaded, profile)
-        calibrated = calibration.run(loaded, opened, algorithm=algorithm or EXPLICIT, tensors=tensors)
-        ranges = calibrated.ranges
-    if shapes.rename_dims:
-        loaded = rename_unequal_dims(loaded, profile)
-    if recentre or bias_correction:
+        opened = data.open(loaded, profile).in_parts(PARTS)
+        parts = split(opened, opened.specs, reading=opened.batches("reading"))
+        calibrated = calibration.run(loaded, parts, algorithm=method)
         remedied = quantize_with_remedies(
-            loaded,
-            ranges,
+            renamed,
+            calibrated.ranges,
             calibrated.histograms,
-            first_batches(opened.batches("reading")),
+            parts.first,
+            held_out=parts.judging,
             recentred=recentre,
             bias_correction=bias_correction,
             placement=rules,
             selection=selection,
         )
         quantized = remedied.quantized
+        for tensor in remedied.passed_over:
+            click.echo(f"not recentred: {tensor}", err=True)
+        click.echo(parts.text)
         for line in remedied.lines:
             click.echo(line)
-    else:
-        quantized = run(loaded, ranges, placement=rules, selection=selection)
     result = quantized.model if high_precision == "fp32" else to_half(quantized.model, scales=scale_type)
     save_like(result, output, source=model)
     options.report_skipped(quantized)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.numbers import Bound
+
 if TYPE_CHECKING:
     from trt_int8.report import PrecisionReport
 
@@ -35,7 +37,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--require", multiple=True, metavar="GLOB", help="Fail unless these nodes or layers are in INT8."
 )
-@click.option("--min-int8", type=click.FloatRange(0, 1), help="Fail below this share of nodes in INT8.")
+@click.option("--min-int8", type=Bound(0, 1), help="Fail below this share of nodes in INT8.")
 @click.option("--max-reformats", type=click.IntRange(min=0), help="Fail with more reformat layers than this.")
 @click.pass_context
 def report(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli import options
+from trt_int8.cli.numbers import Bound
 
 if TYPE_CHECKING:
     from trt_int8.analysis.sensitivity import Measurements, NodeSensitivity
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 @click.option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
 @click.option(
     "--max-drop",
-    type=float,
+    type=Bound(min=0),
     metavar="X",
     help="Search a plan: the metric, or top-1 as a share, falls by X at most.",
 )
-@click.option("--min-sqnr", type=float, metavar="DB", help="Search a plan: every output has DB at least.")
+@click.option(
+    "--min-sqnr", type=Bound(min=0), metavar="DB", help="Search a plan: every output has DB at least."
+)
 @click.option("-o", "--output", type=click.Path(), metavar="FILE", help="The precision plan to write (YAML).")
 @click.option(
     "--state",
@@ -80,7 +83,7 @@ def sensitivity(
     """
     import json
 
-    from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, rank, search
+    from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, rank, samples_needed, search
     from trt_int8.analysis.sensitivity.ranking import evaluations_of_ranking
     from trt_int8.batches.arrays import read_labels
     from trt_int8.calibration import calibrate
@@ -111,6 +114,12 @@ def sensitivity(
     else:
         ranges = calibrate(loaded, opened.batches(), algorithm=algorithm or EXPLICIT).ranges
     judge = Judge(loaded, opened.batches("reading"), labels=right, metric=figure, output=scores)
+    if max_drop is not None and right is not None and len(right) < (needed := samples_needed(max_drop)):
+        click.echo(
+            f"{len(right)} samples cannot bear a drop of {max_drop:g} out: top-1 may fall by up to "
+            f"{3 / len(right):.2g} on other data though it falls on none of these; give {needed} or more",
+            err=True,
+        )
     measurements = Measurements(loaded, ranges, judge, placement=placement, state=state)
     count = len(measurements.nodes)
     click.echo(f"{count} nodes: {evaluations_of_ranking(count)} models to run", err=True)

@@ -32,8 +32,10 @@ def load_metric(source: str) -> Metric:
             value = float(function(outputs, labels))
         except Exception as error:
             raise DataError(f"the metric {source} raised {type(error).__name__}: {error}") from error
-        if math.isnan(value):
-            raise DataError(f"the metric {source} returned NaN; it must return a number, higher is better")
+        if not math.isfinite(value):
+            raise DataError(
+                f"the metric {source} returned {value}; it must return a finite number, higher is better"
+            )
         return value
 
     return metric

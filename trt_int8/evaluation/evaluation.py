@@ -79,14 +79,16 @@ class Evaluation:
         return None if figures is None else figures.reference - figures.quantized
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. An infinite SQNR (equal outputs) becomes null."""
+        """For JSON. An infinite SQNR (equal outputs) or error becomes null."""
         return {
             "samples": self.samples,
             "outputs": {
                 name: {
                     "sqnr_db": difference.sqnr_db if np.isfinite(difference.sqnr_db) else None,
                     "cosine": difference.cosine,
-                    "max_abs_error": difference.max_abs_error,
+                    "max_abs_error": difference.max_abs_error
+                    if np.isfinite(difference.max_abs_error)
+                    else None,
                 }
                 for name, difference in self.outputs.items()
             },

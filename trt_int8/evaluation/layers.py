@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,8 @@ class LayerDifference:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; infinite values become null."""
-        return {key: value if value != math.inf else None for key, value in vars(self).items()}
+        infinite = (math.inf, -math.inf)
+        return {key: None if value in infinite else value for key, value in vars(self).items()}
 
 
 def compare_layers(
@@ -53,7 +55,7 @@ def compare_layers(
     """
     index, other = GraphIndex(reference), GraphIndex(quantized)
     names = [name for name in index.order if name in other.producers and name in index.producers]
-    sessions = [Session(_showing(model, names), optimize=False) for model in (reference, quantized)]
+    sessions = [Session(showing(model, names), optimize=False) for model in (reference, quantized)]
     names = [name for name in names if all(name in session.float_outputs for session in sessions)]
     if not names:
         raise ModelError("the models share no tensor; compare a model with its own quantized form")
@@ -74,7 +76,8 @@ def _layer(name: str, index: GraphIndex, sqnr: dict[str, float]) -> LayerDiffere
     return LayerDifference(name, label(node), node.op_type, sqnr[name], drop, begins)
 
 
-def _showing(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+def showing(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy of ``model`` that has the tensors ``names`` among its outputs."""
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     known = {output.name for output in model.graph.output}

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 @dataclass
 class Difference:
-    """Running sums over a reference x and an approximation y of it."""
+    """Running sums over a reference x and an approximation y of it.
+
+    ±inf is no error where both have it, an infinite one where one has it, and no part of the signal.
+    """
 
     signal: float = 0.0
     noise: float = 0.0
@@ -22,7 +25,9 @@ class Difference:
     def add(self, reference: npt.NDArray[np.generic], approximation: npt.NDArray[np.generic]) -> None:
         """Count one batch; both of the same shape."""
         x, y = reference.astype(np.float64).ravel(), approximation.astype(np.float64).ravel()
-        error = y - x
+        with np.errstate(invalid="ignore"):
+            error = np.where(x == y, 0.0, y - x)
+        x, y = (np.where(np.isfinite(values), values, 0.0) for values in (x, y))
         self.signal += float(x @ x)
         self.noise += float(error @ error)
         self.other += float(y @ y)
@@ -34,7 +39,9 @@ class Difference:
         """Signal to quantization noise ratio, 10·log10(Σx² / Σ(y − x)²) dB; inf if equal."""
         if self.noise == 0:
             return math.inf
-        return 10 * math.log10(self.signal / self.noise) if self.signal else -math.inf
+        if not self.signal or math.isinf(self.noise):
+            return -math.inf
+        return 10 * (math.log10(self.signal) - math.log10(self.noise))
 
     @property
     def cosine(self) -> float:

@@ -84,25 +84,6 @@ class PrecisionPlan:
                 raise QuantizationError(f"{self.source}: the model has no node {name!r}{hint}")
 
 
-def deviations(plan: PrecisionPlan, built: Mapping[str, str]) -> list[str]:
-    """Where an engine is not what the plan says; a line each, for people.
-
-    Args:
-        plan: the plan.
-        built: node → precision in the engine (``int8``, …), from the precision report.
-    """
-    lines = []
-    for name, planned in plan.nodes.items():
-        found = built.get(name)
-        if found is None:
-            lines.append(f"{name} is planned as {planned}, and the report does not name it")
-        elif planned == "int8" and found != "int8":
-            lines.append(f"{name} is planned as int8 and runs in {found}: no INT8 kernel was chosen")
-        elif planned == "float" and found == "int8":
-            lines.append(f"{name} is planned as float and runs in int8")
-    return lines
-
-
 def _nodes(document: Any, place: str) -> dict[str, str]:
     if not isinstance(document, dict) or str(document.get("schema")) != str(SCHEMA):
         found = document.get("schema") if isinstance(document, dict) else None

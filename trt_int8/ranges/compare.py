@@ -48,7 +48,7 @@ class RangeDiff:
 
     def above(self, ratio: float) -> tuple[Change, ...]:
         """Tensors whose ranges differ by more than ``ratio``."""
-        return tuple(change for change in self.changes if change.ratio > ratio)
+        return tuple(change for change in self.changes if not change.ratio <= ratio)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; infinite values become null."""

@@ -100,9 +100,10 @@ def parse_flatbuffers(data: bytes, source: str) -> dict[str, float]:
             entry = table_module.Table(data, root.Indirect(root.Vector(vector) + 4 * i))
             pairs.append([_string(entry, slot) for slot in (_FIELD_0, _FIELD_1)])
     except (struct.error, ValueError, IndexError, OverflowError, TypeError) as error:
+        found = "it is a zip file" if data.startswith(b"PK") else "it is binary, and no table or cut short"
         raise CacheError(
-            f"{source}: neither text nor an onnxruntime calibration table (flatbuffers: {error}); "
-            "check the path of the cache"
+            f"{source}: neither text nor an onnxruntime calibration table ({found}); give a calibration "
+            "cache, or what trt-int8 cache convert wrote"
         ) from error
     return {name: amax_of(value, f"{source}: tensor {name!r}") for name, value in pairs}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trt_int8.analysis.density import density
+from trt_int8.analysis.density import Density, density
+from trt_int8.analysis.flags import bulk
 from trt_int8.analysis.noise import noise, sqnr_db
 from trt_int8.calibration.histogram import Histogram
 
@@ -34,17 +36,42 @@ class Offset:
         return self.steps * self.scale
 
 
-def best_offset(histogram: Histogram) -> Offset | None:
-    """The offset and scale with the least squared error; None for a tensor of one value or none.
+def best_offset(
+    histogram: Histogram, *, unseen: Histogram | None = None, amax: float = math.inf
+) -> Offset | None:
+    """The offset and scale that serve ``unseen`` best; None for a tensor of one value or none.
+
+    One wild value in the data moves the middle of all others. So three offsets are computed from
+    ``histogram``, each with the least squared error: over all values, over values clipped to ±``amax``, and
+    over values clipped to the bulk (`trt_int8.analysis.flags.bulk`). The one with the best SQNR on
+    ``unseen`` is taken.
+
+    Args:
+        histogram: of the values that the offset is fitted to.
+        unseen: of other values of the tensor; None: ``histogram``.
+        amax: the range that a calibration method found for the tensor.
+    """
+    judged = unseen if unseen is not None and unseen.amax > 0 else histogram
+    cells, coarse = _with_zeros(density(judged)), _with_zeros(density(histogram, parts=1))
+    lowest, highest = histogram.minimum, histogram.maximum
+    limits = [(lowest, highest), (max(lowest, -amax), min(highest, amax)), bulk(density(histogram, parts=1))]
+    found = []
+    for low, high in dict.fromkeys(limits):
+        if histogram.zeros:
+            low, high = min(low, 0.0), max(high, 0.0)
+        scale, steps = _fitted(_clipped(coarse, low, high), low, high) if high > low else (0.0, 0)
+        if scale > 0:
+            found.append(Offset(scale, steps, sqnr_db(cells, scale, -steps)))
+    return max(found, key=lambda offset: offset.sqnr_db, default=None)
+
+
+def _fitted(coarse: Density, low: float, high: float) -> tuple[float, int]:
+    """Scale and offset in steps with the least squared error.
 
     With μ = k·scale, x − μ in symmetric INT8 has the same error as x with a zero point of −k, which need
     not be a code here. Each end of the range is clipped in turn where that helps.
     """
-    low = min(histogram.minimum, 0.0) if histogram.zeros else histogram.minimum
-    high = max(histogram.maximum, 0.0) if histogram.zeros else histogram.maximum
-    if not high > low:
-        return None
-    coarse, middle = density(histogram, parts=1), (low + high) / 2
+    middle = (low + high) / 2
     extremes, ends, least = (low, high), [low, high], np.inf
     for _ in range(_ROUNDS):
         before = least
@@ -59,8 +86,23 @@ def best_offset(histogram: Histogram) -> Offset | None:
                     least, ends = error, tried
         if least == before:
             break
-    scale, steps = _parameters(*ends)
-    return Offset(scale, steps, sqnr_db(density(histogram), scale, -steps)) if scale > 0 else None
+    return _parameters(*ends)
+
+
+def _with_zeros(cells: Density) -> Density:
+    """The zeros as values like others: behind an offset they can be clipped."""
+    return replace(
+        cells,
+        low=np.append(cells.low, 0.0),
+        high=np.append(cells.high, 0.0),
+        weight=np.append(cells.weight, cells.zeros),
+        zeros=0.0,
+    )
+
+
+def _clipped(cells: Density, low: float, high: float) -> Density:
+    """Values beyond [low, high] moved to its ends."""
+    return replace(cells, low=np.clip(cells.low, low, high), high=np.clip(cells.high, low, high))
 
 
 def _parameters(low: float, high: float) -> tuple[float, int]:

@@ -58,11 +58,16 @@ def refusal(model: onnx.ModelProto, tensor: str) -> str | None:
     return _refusal(tensor, index, ConstantOperands(index, opset_version(model)), _shapes(model))
 
 
-def recentrable(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The tensors that can be recentred, in graph order."""
+def refusals(model: onnx.ModelProto) -> dict[str, str | None]:
+    """`refusal` of every tensor, in graph order."""
     index = GraphIndex(model)
     constants, shapes = ConstantOperands(index, opset_version(model)), _shapes(model)
-    return tuple(name for name in index.order if _refusal(name, index, constants, shapes) is None)
+    return {name: _refusal(name, index, constants, shapes) for name in index.order}
+
+
+def recentrable(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The tensors that can be recentred, in graph order."""
+    return tuple(name for name, reason in refusals(model).items() if reason is None)
 
 
 def _refusal(
@@ -74,8 +79,12 @@ def _refusal(
     uses = index.consumers.get(tensor, [])
     if tensor not in index.order:
         return "the model computes no such tensor"
-    if not uses or tensor in index.outputs or tensor in index.used_in_bodies:
-        return "it is an output of the model, or read inside If, Loop or Scan"
+    if tensor in index.outputs:
+        return "it is an output of the model"
+    if tensor in index.used_in_bodies:
+        return "it is read inside If, Loop or Scan"
+    if not uses:
+        return "nothing reads it"
     if centred_name(tensor) in index.names:
         return f"the model has a tensor {centred_name(tensor)!r} already"
     for use in uses:

@@ -40,7 +40,7 @@ def offences(
     found = [offence for pattern in require for offence in _require(build, pattern)]
     if min_int8 is not None:
         share = int8_share(build)
-        if share is None or share < min_int8:
+        if share is None or not share >= min_int8:
             rest = ", ".join(
                 f"{node.node} {node.precision}"
                 for node in multiplying_nodes(build)

@@ -3,6 +3,16 @@
 from trt_int8.analysis.sensitivity.judge import Judge, Score
 from trt_int8.analysis.sensitivity.measure import Measurements
 from trt_int8.analysis.sensitivity.ranking import NodeSensitivity, rank
-from trt_int8.analysis.sensitivity.search import Budget, Found, search
+from trt_int8.analysis.sensitivity.search import Budget, Found, samples_needed, search
 
-__all__ = ["Budget", "Found", "Judge", "Measurements", "NodeSensitivity", "Score", "rank", "search"]
+__all__ = [
+    "Budget",
+    "Found",
+    "Judge",
+    "Measurements",
+    "NodeSensitivity",
+    "Score",
+    "rank",
+    "samples_needed",
+    "search",
+]

@@ -120,7 +120,8 @@ class Measurements:
             fingerprint = document["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{self._state}: not a state file of sensitivity ({error}); choose another name"
+                f"{self._state}: not a state file of sensitivity, or a damaged one; delete it to start anew, "
+                "or choose another name"
             ) from error
         if fingerprint != self._fingerprint:
             raise DataError(

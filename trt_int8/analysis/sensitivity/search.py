@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,14 @@ class Budget:
         """Whether ``score`` is within the budget; a drop that is NaN is not."""
         drop = self.max_drop is None or score.drop <= self.max_drop
         return drop and (self.min_sqnr_db is None or score.sqnr_db >= self.min_sqnr_db)
+
+
+def samples_needed(max_drop: float) -> int:
+    """Samples of which none may be lost before top-1 can be said to fall by ``max_drop`` at most, at 95 %.
+
+    With no loss among n samples, up to 3 / n may be lost on other data (the rule of three).
+    """
+    return math.ceil(round(3 / max_drop, 6)) if max_drop > 0 else 0
 
 
 @dataclass(frozen=True)

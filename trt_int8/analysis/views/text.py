@@ -32,6 +32,11 @@ def render(analysis: RangeAnalysis) -> str:
     lines = [f"{len(analysis.tensors)} tensors from {analysis.samples} samples; SQNR in dB, * chosen"]
     for row in rows:
         lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+    if any(tensor.uncertain for tensor in analysis.tensors):
+        lines.append(
+            "~ uncertain by more than 0.5 dB: few bins hold most values, as where an outlier stretches "
+            "the histogram; measure with trt-int8 sensitivity"
+        )
     for tensor in analysis.tensors:
         for flag, command in analysis.remedies(tensor):
             lines.append(f"{tensor.name}: {flag}: {command}")
@@ -39,7 +44,10 @@ def render(analysis: RangeAnalysis) -> str:
 
 
 def _row(tensor: TensorAnalysis) -> list[str]:
-    sqnr = [f"{tensor.sqnr_db[m]:.1f}{'*' if m == tensor.method else ''}" for m in _METHODS]
+    sqnr = [
+        f"{'~' if m in tensor.uncertain else ''}{tensor.sqnr_db[m]:.1f}{'*' if m == tensor.method else ''}"
+        for m in _METHODS
+    ]
     return [
         tensor.name,
         f"{tensor.minimum:.4g}",

@@ -1,0 +1,93 @@
+"""The samples that the data options name, opened and batched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from trt_int8 import progress
+
+if TYPE_CHECKING:
+    from trt_int8.batches.opening import ReadyBatches
+    from trt_int8.batches.readable import ReadableBatches
+    from trt_int8.batches.source import Samples
+    from trt_int8.cli.data_options import DataOptions
+    from trt_int8.model.inputs import InputSpec
+    from trt_int8.model.shape_range import Shapes
+
+Opener: TypeAlias = "Callable[[], Samples | ReadyBatches]"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Opened data and how to batch it; iterating reads the batches anew.
+
+    Attributes:
+        lost: see `trt_int8.progress.phases.Phase`.
+    """
+
+    source: Samples | ReadyBatches
+    batch_size: int
+    options: DataOptions
+    opener: Opener
+    specs: Mapping[str, InputSpec]
+    shapes: Shapes
+    lost: Callable[[], str] | None = None
+
+    def in_parts(self, parts: int) -> Data:
+        """The same samples in ``parts`` batches or more, where model and source leave the size open."""
+        from trt_int8.batches.opening import ReadyBatches
+        from trt_int8.model.inputs import fixed_batch
+
+        if isinstance(self.source, ReadyBatches) or fixed_batch(self.specs) is not None:
+            return self
+        samples = min(len(self.source), self.options.limit or len(self.source))
+        return replace(self, batch_size=max(1, min(self.batch_size, samples // parts)))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.batches()
+
+    def readable(self) -> ReadableBatches:
+        """The same batches for readers elsewhere."""
+        from trt_int8.batches.readable import ReadableBatches
+
+        o = self.options
+        return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]
+
+    def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
+        """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""
+        return progress.track(self._batches(), doing, total=self._count(), lost=self.lost)
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        from trt_int8.batches.opening import batches_from
+        from trt_int8.batches.shapes import within
+
+        o = self.options
+        source = self.opener() if self._read_once else self.source
+        batches = batches_from(
+            source,
+            self.batch_size,
+            last=o.last,  # type: ignore[arg-type]
+            limit=o.limit,
+            shuffle=o.shuffle,
+        )
+        yield from within(self.shapes, batches, self.specs)
+        for reason in getattr(source, "skipped", {}).values():
+            click.echo(f"skipped: {reason}", err=True)
+
+    @property
+    def _read_once(self) -> bool:
+        """Whether the source is a generator, which a second reading would find used up."""
+        ready = getattr(self.source, "batches", None)
+        return isinstance(ready, Iterator)
+
+    def _count(self) -> int | None:
+        """How many batches there will be, where that is known."""
+        ready = getattr(self.source, "batches", None)
+        if ready is not None:
+            return len(ready) if hasattr(ready, "__len__") and self.options.limit is None else None
+        samples = len(self.source)  # type: ignore[arg-type]
+        return -(-min(samples, self.options.limit or samples) // self.batch_size)
