@@ -13,11 +13,11 @@ import onnx
 from trt_int8 import atomic
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes, within
-from trt_int8.calibration.calibration import Calibration, calibrate
-from trt_int8.calibration.thresholds import EXPLICIT
+from trt_int8.calibration.calibration import Calibration
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
 from trt_int8.engine.log import BuildLog, require_regular
 from trt_int8.errors import BuildError
+from trt_int8.from_data import quantize_from_data
 from trt_int8.implicit.build import build_implicit
 from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.fingerprint import Fingerprint
@@ -36,7 +36,6 @@ from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
-from trt_int8.quantization.required import required_tensors
 from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, require_ranges
 from trt_int8.report import PrecisionReport
@@ -95,6 +94,7 @@ def build_engine(
     reuse_cache: bool = False,
     device: Device | None = None,
     placement: str | Placement | None = None,
+    bias_correction: bool | None = None,
     tell: Callable[[str], None] = _logger.info,
 ) -> BuildResult:
     """Build an INT8 engine and report which layers got INT8.
@@ -133,6 +133,9 @@ def build_engine(
         device: where the implicit route's calibrator puts batches, see `trt_int8.streamer.device`.
         placement: where Q/DQ pairs go on the explicit route, see `trt_int8.quantization.quantize`; None: what
             fits the TensorRT that builds.
+        bias_correction: take what quantization shifts means by out of the biases, where that helps on samples
+            that it was not measured on (`trt_int8.remedies.first`). None: on the explicit route, with
+            ``batches``.
         tell: gets lines for people while the build goes on.
 
     Raises:
@@ -175,6 +178,11 @@ def build_engine(
     if batches is not None:
         batches = within(shapes, batches, specs)
     if route.name == "implicit":
+        if bias_correction:
+            raise BuildError(
+                "bias_correction: only the explicit route has Q/DQ nodes to correct biases by, and this "
+                f"build takes the implicit one ({route.reason})"
+            )
         options = _with_plan(options, plan, loaded)
         options = replace(options, shapes=shapes, ranges=[*([ranges] if ranges else []), *options.ranges])
         calibrator = None
@@ -189,15 +197,25 @@ def build_engine(
             kind = MinMaxCalibrator if algorithm == "minmax" else EntropyCalibrator
             calibrator = kind(batches, cache=cache, reuse_cache=reuse_cache, device=device, model=model)
         return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
+    if bias_correction and batches is None:
+        raise BuildError("bias_correction: means are measured on batches (--data), and there are none")
     _refuse_implicit_only(route, cache, reuse_cache, replace(options, shapes=None, batch_size=None))
     rules = placement_for(route.tensorrt.flavor) if placement is None else placement
     selection = Selection(plan=plan)
-    calibration = None
+    calibration, quantized = None, None
     if batches is not None:
-        tensors = required_tensors(loaded, placement=rules, selection=selection)
-        calibration = calibrate(loaded, batches, algorithm=algorithm or EXPLICIT, tensors=tensors)
-        ranges = calibration.ranges
-    quantized = None if ranges is None else quantize(loaded, ranges, placement=rules, selection=selection)
+        made = quantize_from_data(
+            loaded,
+            batches,
+            algorithm=algorithm,
+            placement=rules,
+            selection=selection,
+            bias_correction=bias_correction is not False,
+            tell=tell,
+        )
+        calibration, quantized = made.calibration, made.quantized
+    elif ranges is not None:
+        quantized = quantize(loaded, ranges, placement=rules, selection=selection)
     with BuildLog(log_path) as record:
         built = build_explicit(
             loaded if quantized is None else quantized.model,

@@ -61,15 +61,14 @@ QUANTIZERS = (
 def ours(model, images, output, *, placement):
     import onnx
 
-    import trt_int8
-    from trt_int8.calibration.thresholds import EXPLICIT
+    from trt_int8.from_data import quantize_from_data
 
     # What `trt-int8 build` does on the explicit route.
     def run():
         (name,) = inputs_of(model)
         batches = [{name: image[None]} for image in images]
-        calibration = trt_int8.calibrate(model, batches, algorithm=EXPLICIT)
-        onnx.save(trt_int8.quantize(model, calibration.ranges, placement=placement).model, output)
+        made = quantize_from_data(onnx.load(model), batches, placement=placement)
+        onnx.save(made.quantized.model, output)
 
     return run
 

@@ -67,6 +67,22 @@ def test_threads_do_not_change_a_byte(lenet_path, digits, lenet_calibration, thr
     assert calibration.samples == 100
 
 
+def test_a_source_may_fill_the_same_array_again(lenet_path, digits):
+    """Batches are in use on every core while the source makes the next one."""
+    images = digits["calibration"][:64]
+
+    def reusing():
+        array = np.empty((1, 1, 28, 28), np.float32)
+        for image in images:
+            array[:] = image
+            yield {"data": array}
+
+    fresh = collect(onnx.load(lenet_path), digit_batches(images))
+    again = collect(onnx.load(lenet_path), reusing(), threads=3)
+    for name, histogram in fresh.tensors.items():
+        np.testing.assert_array_equal(histogram.counts, again.tensors[name].counts, err_msg=name)
+
+
 def test_views_share_one_histogram(lenet_calibration):
     tensors = lenet_calibration.histograms.tensors
     assert tensors["pool2_flat"] is tensors["pool2"]

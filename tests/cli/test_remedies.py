@@ -79,8 +79,10 @@ def test_what_is_passed_over_is_listed(run, padded):
 
 def test_batches_are_cut_for_a_few_samples(run, padded):
     """20 samples would be one batch of 32, and nothing to judge by."""
-    command = ("quantize", padded, "--data", "around5.npz", "-o", "q.onnx", "--bias-correction")
-    assert "remedies are judged on 5 samples that nothing was fitted to" in run(*command)
+    command = ("quantize", padded, "--data", "around5.npz", "-o", "q.onnx")
+    assert "remedies are judged on 5 samples that nothing was fitted to" in run(*command, "--recentre", "*")
+    assert "biases corrected by 10 samples, judged on 10 others: y " in run(*command)
+    assert "biases" not in run(*command, "--no-bias-correction")
 
 
 def test_auto_cuts_batches_too(run, padded):
@@ -94,7 +96,9 @@ def test_a_generator_is_called_for_each_reading(run, padded, tmp_path):
         "import numpy as np\n\n\ndef batches():\n"
         "    for x in np.load('around5.npz')['x']:\n        yield x[None]\n"
     )
-    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--bias-correction")
+    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx")
+    assert "biases corrected by 10 samples, judged on 10 others" in out
+    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--recentre", "*")
     assert "remedies are judged on 5 samples" in out
     assert "all in INT8" in run("sensitivity", padded, "--data", "made.py:batches")
 
@@ -103,7 +107,7 @@ def test_a_single_batch_is_judged_by_itself(run, padded, tmp_path):
     (tmp_path / "made.py").write_text(
         "import numpy as np\n\n\ndef batches():\n    return [np.load('around5.npz')['x']]\n"
     )
-    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--bias-correction")
+    out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--recentre", "*")
     assert "on the 20 samples that all was fitted to, for want of a second batch" in out
 
 
@@ -117,6 +121,7 @@ def test_auto_is_a_method(run, lenet_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["--cache", "c", "--bias-correction"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
         (["--cache", "c", "--recentre", "*"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
         (["--data", "d.npz", "--recentre", "nothing"], 1, "--recentre 'nothing' fits no tensor"),
         (["--data", "d.npz", "--recentre", "conv1"], 1, "'conv1' cannot be recentred: pool1: MaxPool reads it"),

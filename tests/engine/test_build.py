@@ -144,6 +144,22 @@ def test_qdq_model_is_built_as_it_is(lenet_path, lenet_ranges, tmp_path):
         build_engine(model, tmp_path / "e", ranges=lenet_ranges)
 
 
+def test_biases_are_corrected_with_data_unless_told(lenet_path, lenet_ranges, digits, tmp_path):
+    batches = [{"data": image[None]} for image in digits["calibration"][:20]]
+    told = []
+    corrected = build_engine(lenet_path, tmp_path / "e", batches=batches, tell=told.append)
+    assert (
+        sum(line.startswith("biases corrected by 10 samples, judged on 10 others: ip2 ") for line in told)
+        == 1
+    )
+    plain = build_engine(lenet_path, tmp_path / "p", batches=batches, bias_correction=False, tell=told.append)
+    assert sum("biases" in line for line in told) == 1
+    assert plain.quantized.scales == corrected.quantized.scales
+    with pytest.raises(BuildError, match=r"bias_correction: means are measured on batches \(--data\)"):
+        build_engine(lenet_path, tmp_path / "x", ranges=lenet_ranges, bias_correction=True)
+    assert not (tmp_path / "x").exists()
+
+
 def test_dynamic_batch(make_model, rng, tmp_path):
     model = make_model(
         [helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")],

@@ -56,6 +56,12 @@ def test_what_is_read_is_not_overwritten(build, tmp_path):
     assert engine.read_text() == '{"conv1": 1}'
 
 
+def test_there_are_no_biases_to_correct_without_qdq_nodes(build, tmp_path):
+    with pytest.raises(BuildError, match="bias_correction: only the explicit route has Q/DQ nodes"):
+        build(bias_correction=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("options", [{"cache": "x.cache"}, {"reuse_cache": True}])
 def test_a_calibration_cache_without_a_calibration_is_refused(build, tmp_path, options):
     ranges = ImplicitOptions(ranges=[{"*": 1}])

@@ -27,7 +27,8 @@ def clipping(make_model, rng):
             helper.make_node("Relu", ["c"], ["r"]),
             helper.make_node("Reshape", ["r", "shape"], ["f"]),
             helper.make_node("Gemm", ["f", "g"], ["y"], "gemm"),
-            helper.make_node("MatMul", ["y", "m"], ["z"], "matmul"),
+            helper.make_node("MatMul", ["y", "m"], ["p"], "matmul"),
+            helper.make_node("Add", ["row", "p"], ["z"], "add"),
         ],
         inputs={"x": [4, 3, 5, 5]},
         outputs=["z"],
@@ -37,6 +38,7 @@ def clipping(make_model, rng):
             "shape": np.array([4, 36]),
             "g": rng.normal(size=(36, 5)).astype(np.float32),
             "m": rng.normal(size=(5, 6)).astype(np.float32),
+            "row": np.ones((1, 6), np.float32),
         },
     )
     batches = [{"x": rng.exponential(size=(4, 3, 5, 5)).astype(np.float32)} for _ in range(40)]
@@ -65,7 +67,7 @@ def test_each_node_is_measured_with_those_before_it_corrected(make_model, rng):
     both = run(correct_bias(model, plain, batches), batches[0], ["z"])["z"]
     expected = onnx.ModelProto()
     expected.CopyFrom(plain)
-    for name, axis in {"c": (2, 3), "y": (), "z": ()}.items():
+    for name, axis in {"c": (2, 3), "y": (), "p": ()}.items():
 
         def samples(variant, name=name, axis=axis):
             extended = onnx.ModelProto()
@@ -97,22 +99,44 @@ def test_one_sample_says_nothing(make_model, rng):
     assert correct_bias(model, plain, [{"x": x[:1]}, {"x": x[1:]}]) != plain
 
 
+@pytest.mark.parametrize("bias", ["none", "row", "scalar", "matrix", "computed", "shared"])
+def test_only_constants_change(make_model, rng, bias):
+    """A MatMul is corrected in the row that is added to it; no node is put in for that."""
+    shapes = {"row": (3,), "shared": (1, 3), "scalar": (), "matrix": (2, 3)}
+    behind = {
+        "none": [helper.make_node("Relu", ["s"], ["y"])],
+        "computed": [helper.make_node("Add", ["s", "s"], ["y"])],
+        "shared": [helper.make_node("Add", ["s", "b"], ["u"]), helper.make_node("Add", ["u", "s"], ["y"])],
+    }.get(bias, [helper.make_node("Add", ["s", "b"], ["y"])])
+    model = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["s"], "s"), *behind],
+        inputs={"x": [2, 4]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(4, 3)).astype(np.float32)}
+        | ({"b": rng.normal(size=shapes[bias]).astype(np.float32)} if bias in shapes else {}),
+    )
+    plain = quantize(model, Ranges({"x": TensorRange(0.2, source="too small")})).model
+    corrected = correct_bias(model, plain, [{"x": rng.exponential(size=(2, 4)).astype(np.float32)}] * 3)
+    assert [n.op_type for n in corrected.graph.node] == [n.op_type for n in plain.graph.node]
+    assert (corrected != plain) == (bias == "row")
+
+
 def test_products_of_two_activations_have_no_bias(make_model, rng):
     model = make_model(
         [
             helper.make_node("MatMul", ["x", "x2"], ["s"], "s"),
-            helper.make_node("MatMul", ["s", "w"], ["y"], "y"),
+            helper.make_node("Add", ["s", "b"], ["y"]),
         ],
         inputs={"x": [3, 4], "x2": [4, 4]},
         outputs=["y"],
-        weights={"w": rng.normal(size=(4, 3)).astype(np.float32)},
+        weights={"b": rng.normal(size=4).astype(np.float32)},
     )
-    tight = Ranges({name: TensorRange(0.2, source="too small") for name in ("x", "x2", "s")})
+    tight = Ranges({name: TensorRange(0.2, source="too small") for name in ("x", "x2")})
     batches = [
         {n: rng.exponential(size=s).astype(np.float32) for n, s in (("x", (3, 4)), ("x2", (4, 4)))}
     ] * 3
-    corrected = correct_bias(model, quantize(model, tight).model, batches)
-    assert [n.output[0] for n in corrected.graph.node if n.op_type == "Add"] == ["y"]
+    plain = quantize(model, tight).model
+    assert correct_bias(model, plain, batches) == plain
 
 
 def test_int8_gains_on_unseen_data(make_model, rng):
@@ -166,6 +190,6 @@ def test_no_shift_no_change(make_model, rng):
     model, batches, _ = clipping(make_model, rng)
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    for name, channels in {"c": 4, "y": 5, "z": 6}.items():
+    for name, channels in {"c": 4, "y": 5, "p": 6}.items():
         Addends(changed).add_per_channel(name, np.zeros(channels))
     np.testing.assert_allclose(run(changed, batches[0])["z"], run(model, batches[0])["z"], rtol=1e-5)

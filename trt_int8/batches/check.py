@@ -56,6 +56,12 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
             raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")
 
 
+def count_samples(batches: Iterable[Batch]) -> int:
+    """Samples in checked ``batches``: the length of the first array of each; 1 for a scalar."""
+    arrays = [next(iter(batch.values())) for batch in batches]
+    return sum(len(array) if array.ndim else 1 for array in arrays)
+
+
 def _checked_array(value: Any, spec: InputSpec, where: str) -> npt.NDArray[np.generic]:
     place = f"{where}, input {spec.name!r}"
     array = to_numpy(value, place=place)

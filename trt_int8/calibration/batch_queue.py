@@ -50,6 +50,8 @@ class BatchQueue:
                 return None
             try:
                 batch = next(self._batches, None)
+                if batch is not None:  # a copy: the source may fill the same array again
+                    batch = {name: array.copy() for name, array in batch.items()}
                 if batch is not None and self._digest is not None:
                     self._digest.add(batch)
             except SystemExit as error:  # would end the program as if all had gone well

@@ -41,6 +41,7 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
     help="explicit: Q/DQ nodes say what runs in INT8. implicit: TensorRT (up to 10) calibrates and chooses. "
     "auto: explicit for a model with Q/DQ nodes, else implicit where the installed TensorRT can.",
 )
+@options.bias_correction
 @options.shapes
 @options.data(required=False)
 @implicit
@@ -54,6 +55,7 @@ def build(
     placement: str | None,
     plan_file: str | None,
     mode: str,
+    bias_correction: bool | None,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
     implicit: ImplicitArguments,
@@ -102,6 +104,7 @@ def build(
         cache=implicit.calibration_cache,
         reuse_cache=implicit.reuse_cache,
         placement=placement,
+        bias_correction=bias_correction,
         tell=click.echo,
         shapes=profile,
         rename_dims=shapes.rename_dims,

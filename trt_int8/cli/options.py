@@ -21,6 +21,7 @@ __all__ = [
     "ShapeOptions",
     "algorithm",
     "algorithm_of_route",
+    "bias_correction",
     "cache",
     "data",
     "model",
@@ -50,6 +51,12 @@ def _algorithm(default: str | None, shown: str) -> Callable[[Command], Command]:
 algorithm = _algorithm("entropy", "entropy")
 #: For commands that may quantize by themselves: `trt_int8.calibration.thresholds.EXPLICIT` there.
 algorithm_of_route = _algorithm(None, "mse for Q/DQ nodes, entropy for TensorRT's calibrators")
+bias_correction = click.option(
+    "--bias-correction/--no-bias-correction",
+    default=None,
+    help="Take what quantization shifts means by out of the biases, if other samples gain by it [default: "
+    "with --data, where Q/DQ nodes are inserted].",
+)
 
 
 def output(what: str) -> Callable[[Command], Command]:

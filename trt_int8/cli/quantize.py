@@ -20,11 +20,7 @@ from trt_int8.cli import calibration_options, half, options, placement
     metavar="GLOB",
     help="Quantize x − μ in place of these tensors where that raises the output's SQNR; may be given again.",
 )
-@click.option(
-    "--bias-correction",
-    is_flag=True,
-    help="Take what quantization shifts the means by out of the biases, if that raises the output's SQNR.",
-)
+@options.bias_correction
 @options.algorithm_of_route
 @options.shapes
 @calibration_options.calibration
@@ -37,7 +33,7 @@ def quantize(
     high_precision: str,
     scale_type: str,
     recentre: tuple[str, ...],
-    bias_correction: bool,
+    bias_correction: bool | None,
     algorithm: str | None,
     shapes: options.ShapeOptions,
     calibration: calibration_options.CalibrationOptions,
@@ -49,8 +45,9 @@ def quantize(
     Examples:
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx
       trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx --exclude 'head*'
-      trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --recentre '*' --bias-correction
+      trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --recentre '*'
     """
+    from trt_int8.batches.check import checked
     from trt_int8.calibration.thresholds import EXPLICIT
     from trt_int8.model import load_model
     from trt_int8.model.dims import rename_unequal_dims
@@ -59,6 +56,7 @@ def quantize(
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
     from trt_int8.remedies import quantize_with_remedies
+    from trt_int8.remedies.first import correct_by_first, first_batches
     from trt_int8.remedies.split import PARTS, split
 
     options.require_one(data, cache)
@@ -77,10 +75,15 @@ def quantize(
     if cache is not None:
         ranges = CalibrationCache.read(cache).ranges()
         quantized = run(renamed, ranges, placement=rules, selection=selection)
-    elif not (recentre or bias_correction):
+    elif not recentre:
         tensors = required_tensors(loaded, placement=rules, selection=selection)
-        ranges = calibration.run(loaded, data.open(loaded, profile), algorithm=method, tensors=tensors).ranges
+        opened = data.open(loaded, profile)
+        ranges = calibration.run(loaded, opened, algorithm=method, tensors=tensors).ranges
         quantized = run(renamed, ranges, placement=rules, selection=selection)
+        if bias_correction is not False:
+            first = first_batches(checked(opened.batches("reading"), opened.specs))
+            quantized, line = correct_by_first(renamed, quantized, first)
+            click.echo(line)
     else:
         opened = data.open(loaded, profile).in_parts(PARTS)
         parts = split(opened, opened.specs, reading=opened.batches("reading"))
@@ -92,7 +95,7 @@ def quantize(
             parts.first,
             held_out=parts.judging,
             recentred=recentre,
-            bias_correction=bias_correction,
+            bias_correction=bias_correction is not False,
             placement=rules,
             selection=selection,
         )

@@ -31,6 +31,13 @@ class Addends:
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), fresh))
         return fresh
 
+    def has_room(self, output: str) -> bool:
+        """Whether the node that computes ``output`` has a bias, or room for one, so that no node is added."""
+        node = self._index.producers[output]
+        if node.op_type in ("Conv", "Gemm"):
+            return self._has_room(node)
+        return node.op_type == "MatMul" and self._bias_behind(output) is not None
+
     def add_per_channel(self, output: str, values: npt.NDArray[np.float64]) -> None:
         """Add ``values`` [output channels] to tensor ``output`` of a Conv, Gemm or MatMul."""
         node = self._index.producers[output]
@@ -42,6 +49,11 @@ class Addends:
             for attribute in [a for a in node.attribute if a.name == "beta"]:
                 node.attribute.remove(attribute)
             self._set_bias(node, bias)
+        elif node.op_type == "MatMul" and (behind := self._bias_behind(output)) is not None:
+            add, slot = behind
+            bias = np.asarray(self._index.constant(add.input[slot]), np.float64) + values
+            add.input[slot] = self.constant(bias.astype(self._dtype(add, slot)), f"{add.output[0]}_bias")
+            self._index = GraphIndex(self.model)
         else:
             rank = self._spatial_rank(node)
             self.add_behind(output, values.reshape(-1, *[1] * rank))
@@ -59,6 +71,17 @@ class Addends:
         # protobuf copies on insertion; the index must see the new chain
         self._index = GraphIndex(self.model)
 
+    def _bias_behind(self, output: str) -> tuple[onnx.NodeProto, int] | None:
+        """The Add that alone reads ``output``, and which of its inputs is a constant row."""
+        uses = self._index.consumers.get(output, [])
+        if len(uses) != 1 or output in self._index.outputs or output in self._index.used_in_bodies:
+            return None
+        add, slot = uses[0].node, 1 - uses[0].slot
+        bias = self._index.constant(add.input[slot]) if add.op_type == "Add" else None
+        if bias is None or bias.ndim == 0 or bias.size != bias.shape[-1]:
+            return None
+        return add, slot
+
     def _has_room(self, node: onnx.NodeProto) -> bool:
         return len(node.input) < 3 or not node.input[2] or self._index.is_constant(node.input[2])
 
@@ -75,8 +98,8 @@ class Addends:
         node.input.extend(inputs)
         self._index = GraphIndex(self.model)
 
-    def _dtype(self, node: onnx.NodeProto) -> np.dtype[np.generic]:
-        for name in node.input[1:]:
+    def _dtype(self, node: onnx.NodeProto, first: int = 1) -> np.dtype[np.generic]:
+        for name in node.input[first:]:
             value = self._index.constant(name) if name else None
             if value is not None and np.issubdtype(value.dtype, np.floating):
                 return value.dtype

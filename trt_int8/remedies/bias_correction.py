@@ -9,13 +9,14 @@ it is taken for as much as it exceeds that: the positive-part estimator of W. Ja
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from trt_int8 import progress
+from trt_int8.batches.check import Batch, count_samples
 from trt_int8.model.graph import GraphIndex
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import opset_version
@@ -23,7 +24,6 @@ from trt_int8.remedies.addends import Addends
 from trt_int8.remedies.segments import run_in_segments
 from trt_int8.runtime import Session
 
-Batch = Mapping[str, npt.NDArray[np.generic]]
 Means = npt.NDArray[np.float64]
 
 
@@ -31,6 +31,8 @@ def correct_bias(
     reference: onnx.ModelProto, quantized: onnx.ModelProto, batches: Sequence[Batch]
 ) -> onnx.ModelProto:
     """A copy of ``quantized`` whose Conv, Gemm and MatMul by a weight have the means of ``reference``.
+
+    Only constants change: a MatMul without an Add of a constant behind it stays as it is.
 
     Args:
         reference: the float model.
@@ -43,11 +45,11 @@ def correct_bias(
     corrected = onnx.ModelProto()
     corrected.CopyFrom(quantized)
     index = GraphIndex(reference)
-    outputs = [name for name in _multiplied(quantized) if name in index.producers]
-    if not outputs or sum(_samples(batch) for batch in batches) < 2:
+    addends = Addends(corrected)
+    outputs = [n for n in _multiplied(quantized) if n in index.producers and addends.has_room(n)]
+    if not outputs or count_samples(batches) < 2:
         return corrected
     wanted = _means(reference, outputs, batches)
-    addends = Addends(corrected)
     pieces = run_in_segments(quantized, outputs, batches)
     for output, state in progress.track(pieces, "correcting biases", total=len(outputs), unit="nodes"):
         axis = _channel_axis(output, index, state[0][output].ndim)
@@ -123,8 +125,3 @@ def _sample_means(values: npt.NDArray[np.generic], axis: int) -> Means:
 def _channel_axis(name: str, index: GraphIndex, rank: int) -> int:
     """Axis 1 of what a convolution, or the BatchNormalization behind it, computes; else the last one."""
     return 1 if index.producers[name].op_type in ("Conv", "BatchNormalization") else rank - 1
-
-
-def _samples(batch: Batch) -> int:
-    first = next(iter(batch.values()))
-    return len(first) if first.ndim else 1

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from trt_int8.batches.check import Batch
 from trt_int8.model.graph import GraphIndex, reads
 from trt_int8.runtime import Session
 
 Array = npt.NDArray[np.generic]
-Batch = Mapping[str, Array]
 
 
 def run_in_segments(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trt_int8.batches.check import Batch, checked
+from trt_int8.batches.check import Batch, checked, count_samples
 from trt_int8.batches.items import Batches
 from trt_int8.model.inputs import InputSpec
 
@@ -50,7 +50,7 @@ class Split:
     @property
     def text(self) -> str:
         """How remedies are judged, for people."""
-        count = sum(_samples(batch) for batch in self.judging)
+        count = count_samples(self.judging)
         if not self.held_out:
             return (
                 f"remedies are judged on the {count} samples that all was fitted to, for want of a second "
@@ -83,8 +83,8 @@ def split(
     for number, batch in enumerate(checked(batches if reading is None else reading, specs)):
         which = int(_is_held_out(number))
         if counts[which] < samples:
-            parts[which].append(batch)
-            counts[which] += _samples(batch)
+            parts[which].append({name: array.copy() for name, array in batch.items()})
+            counts[which] += count_samples([batch])
         if min(counts) >= samples:
             break
     return Split(batches, tuple(parts[1]), tuple(parts[0]))
@@ -92,9 +92,3 @@ def split(
 
 def _is_held_out(number: int) -> bool:
     return number % EVERY == 1
-
-
-def _samples(batch: Batch) -> int:
-    """Number of samples in ``batch``: the length of its first array."""
-    first = next(iter(batch.values()))
-    return len(first) if first.ndim else 1
