@@ -86,6 +86,13 @@ def test_uncertain_means_count_for_less():
     np.testing.assert_allclose(shrunk(differences), [2 * (1 - 1 / 4), 5, 0])
 
 
+def test_one_wild_sample_does_not_shift_the_others():
+    # The middle half of eight is 3, 4, 5, 6. Winsorized: 3, 3, 3, 4, 5, 6, 6, 6; their squares add up to 14.
+    differences = np.array([[1.0], [2], [3], [4], [5], [6], [7], [1000]])
+    mean, uncertainty = 4.5, 14 / (4 * 3)
+    np.testing.assert_allclose(shrunk(differences), [mean * (1 - uncertainty / mean**2)])
+
+
 def test_one_sample_says_nothing(make_model, rng):
     model = make_model(
         [helper.make_node("Gemm", ["x", "w"], ["y"], "g")],

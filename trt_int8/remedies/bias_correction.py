@@ -2,9 +2,12 @@
 
 Source: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
 (arXiv:1906.04721), section 4.2, the empirical form: node by node in graph order, E[y − ŷ] per output
-channel, measured with everything before the node corrected already. A mean over few samples is uncertain;
-it is taken for as much as it exceeds that: the positive-part estimator of W. James and C. Stein,
-"Estimation with Quadratic Loss" (1961), applied to each channel.
+channel, measured with everything before the node corrected already.
+
+One sample that is clipped badly must not shift all others: E is the mean of the middle half of the samples,
+with its variance from the winsorized ones (J. W. Tukey and D. H. McLaughlin, Sankhyā A 25, 1963; K. K. Yuen,
+Biometrika 61, 1974). A mean over few samples is uncertain; it is taken for as much as it exceeds that: the
+positive-part estimator of W. James and C. Stein, "Estimation with Quadratic Loss" (1961), channel by channel.
 """
 
 from __future__ import annotations
@@ -64,16 +67,22 @@ def correct_bias(
 
 
 def shrunk(differences: Means) -> Means:
-    """The mean over samples, times 1 − s²/n over its square, at least 0.
+    """The mean m of the middle half of the samples, times 1 − u / m², at least 0; u is the variance of m.
 
     Args:
-        differences: [samples, channels]; s² is the variance over the n samples.
+        differences: [samples, channels], two samples or more.
 
     Returns:
         [channels].
     """
-    mean = differences.mean(axis=0)
-    uncertainty = differences.var(axis=0, ddof=1) / len(differences)
+    count = len(differences)
+    cut = count // 4
+    ordered = np.sort(differences, axis=0)
+    middle = ordered[cut : count - cut]
+    mean = middle.mean(axis=0)
+    winsorized = ordered.clip(middle[0], middle[-1])
+    squares = np.square(winsorized - winsorized.mean(axis=0)).sum(axis=0)
+    uncertainty = squares / (len(middle) * (len(middle) - 1))
     square = np.square(mean)
     kept = np.divide(square - uncertainty, square, out=np.zeros_like(mean), where=square > uncertainty)
     return np.asarray(mean * kept)
