@@ -200,3 +200,79 @@ def test_no_shift_no_change(make_model, rng):
     for name, channels in {"c": 4, "y": 5, "p": 6}.items():
         Addends(changed).add_per_channel(name, np.zeros(channels))
     np.testing.assert_allclose(run(changed, batches[0])["z"], run(model, batches[0])["z"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [19, 23])
+def test_biases_of_float16_models_are_float16(make_model, rng, opset):
+    """Also where there was none, and the weight is dequantized."""
+    model = make_model(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+            helper.make_node("Flatten", ["c"], ["f"]),
+            helper.make_node("Gemm", ["f", "g"], ["y"], "gemm"),
+        ],
+        inputs={"x": [4, 3, 5, 5]},
+        outputs=["y"],
+        weights={
+            "w": rng.normal(size=(4, 3, 3, 3)).astype(np.float16),
+            "g": rng.normal(size=(36, 5)).astype(np.float16),
+        },
+        opset=opset,
+        dtype=onnx.TensorProto.FLOAT16,
+    )
+    model.ir_version = 11
+    plain = quantize(model, Ranges({n: TensorRange(1.0, source="too small") for n in "xf"})).model
+    batches = [{"x": rng.exponential(size=(4, 3, 5, 5)).astype(np.float16)} for _ in range(8)]
+    corrected = correct_bias(model, plain, batches)
+    onnx.checker.check_model(corrected, full_check=True)
+    added = [t for t in corrected.graph.initializer if t.name in ("c_bias", "y_bias")]
+    assert [t.data_type for t in added] == [onnx.TensorProto.FLOAT16] * 2
+    found, before, wanted = (
+        np.mean([run(variant, batch)["y"].astype(np.float64) for batch in batches], axis=(0, 1))
+        for variant in (corrected, plain, model)
+    )
+    assert np.abs(found - wanted).max() < np.abs(before - wanted).max() / 4
+
+
+def test_products_by_a_vector_have_no_channels(make_model, rng):
+    model = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["s"], "s"), helper.make_node("Add", ["s", "b"], ["y"])],
+        inputs={"x": ["n", 4]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=4).astype(np.float32), "b": np.ones(1, np.float32)},
+    )
+    plain = quantize(model, Ranges({"x": TensorRange(0.2, source="too small")})).model
+    batches = [{"x": rng.exponential(size=(n, 4)).astype(np.float32)} for n in (3, 5)]
+    assert correct_bias(model, plain, batches) == plain
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_rows_are_few_or_depend_on_values_nothing_is_corrected(make_model, rng):
+    model = make_model(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["h"], "first"),
+            helper.make_node("Reshape", ["h", "row"], ["r"]),
+            helper.make_node("Gemm", ["r", "v", "b"], ["one"], "one row"),
+            helper.make_node("Greater", ["r", "zero"], ["more"]),
+            helper.make_node("Squeeze", ["more", "axis"], ["mask"]),
+            helper.make_node("Compress", ["r", "mask"], ["kept"], axis=1),
+            helper.make_node("Transpose", ["kept"], ["column"], perm=[1, 0]),
+            helper.make_node("Gemm", ["column", "u", "b"], ["some"], "some rows"),
+        ],
+        inputs={"x": [400, 4]},
+        outputs=["one", "some"],
+        weights={
+            "w": rng.normal(size=(4, 3)).astype(np.float32),
+            "b": np.zeros(3, np.float32),
+            "v": rng.normal(size=(1200, 3)).astype(np.float32),
+            "u": rng.normal(size=(1, 3)).astype(np.float32),
+            "row": np.array([1, -1]),
+            "zero": np.float32(0),
+            "axis": np.array([0]),
+        },
+    )
+    ranges = Ranges({n: TensorRange(1.0, source="too small") for n in ("x", "r", "column")})
+    plain = quantize(model, ranges).model
+    corrected = correct_bias(model, plain, [{"x": rng.normal(size=(400, 4)).astype(np.float32)}])
+    changed = {n.name for n, m in zip(corrected.graph.node, plain.graph.node, strict=True) if n != m}
+    assert changed == {"first"}

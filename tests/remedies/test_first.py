@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from trt_int8.batches.check import checked
 from trt_int8.calibration import calibrate
@@ -103,3 +103,26 @@ def test_data_is_read_once_and_all_of_it_calibrates(one_sided, rng):
     off = quantize_from_data(model, batches, algorithm="minmax", bias_correction=False, tell=lines.append)
     assert off.quantized.model == plain.model
     assert len(lines) == 1
+
+
+def test_models_that_cannot_be_judged_stay_as_they_are(make_model, rng):
+    """Nobody asked for the correction, so nothing fails for it."""
+    weights = {"w": rng.normal(size=(8, 4)).astype(np.float32), "c": np.zeros(4, np.float32)}
+    gemm = helper.make_node("Gemm", ["x", "w", "c"], ["a"], "gemm")
+    arrays = {"inputs": {"x": ["n", 8]}, "weights": weights | {"zero": np.float32(0)}}
+    classes = make_model([gemm], outputs=["a"], **arrays)
+    classes.graph.node.append(helper.make_node("ArgMax", ["a"], ["y"], axis=1))
+    classes.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.INT64, ["n", 1]))
+    line = []
+    made = quantize_from_data(classes, data(rng, 8, 4), tell=line.append)
+    assert line == ["biases stay as they are: the model has no float output to compare"]
+    assert made.quantized.nodes == ("gemm",)
+    wanted = [
+        gemm,
+        helper.make_node("Greater", ["a", "zero"], ["positive"]),
+        helper.make_node("NonZero", ["positive"], ["where"]),
+        helper.make_node("Cast", ["where"], ["y"], to=TensorProto.FLOAT),
+    ]
+    chosen = make_model(wanted, outputs=["y"], **arrays)
+    made = quantize_from_data(chosen, data(rng, 4, 500), algorithm="minmax", tell=line.append)
+    assert line[1].startswith("biases stay as they are: the shape of 'y' depends on values")

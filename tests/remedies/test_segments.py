@@ -65,3 +65,18 @@ def test_the_batch_is_named_on_failure(model):
     wrong = [{"x": np.eye(3, dtype=np.float32)}, {"x": np.ones((2, 2), np.float32)}]
     with pytest.raises(ModelError, match="batch 1"):
         list(run_in_segments(model, ["d"], wrong))
+
+
+def test_sequences_do_not_pass_from_piece_to_piece(make_model):
+    model = make_model(
+        [
+            helper.make_node("SplitToSequence", ["x"], ["s"]),
+            helper.make_node("Neg", ["x"], ["a"]),
+            helper.make_node("ConcatFromSequence", ["s"], ["c"], axis=0),
+            helper.make_node("Add", ["a", "c"], ["y"]),
+        ],
+        inputs={"x": [3, 3]},
+        outputs=["y"],
+    )
+    with pytest.raises(ModelError, match="'s' is no tensor"):
+        list(run_in_segments(model, ["a", "y"], [{"x": np.eye(3, dtype=np.float32)}]))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex
+from trt_int8.model.graph import GraphIndex, attribute
 from trt_int8.quantization.names import Names
 
 Array = npt.NDArray[np.generic]
@@ -100,8 +100,13 @@ class Addends:
 
     def _dtype(self, node: onnx.NodeProto, first: int = 1) -> np.dtype[np.generic]:
         for name in node.input[first:]:
+            producer = self._index.producers.get(name)
+            if producer is not None and producer.op_type == "DequantizeLinear":
+                if element := attribute(producer, "output_dtype", 0):
+                    return helper.tensor_dtype_to_np_dtype(element)
+                name = producer.input[1]  # the result has the type of the scale
             value = self._index.constant(name) if name else None
-            if value is not None and np.issubdtype(value.dtype, np.floating):
+            if value is not None and not np.issubdtype(value.dtype, np.integer):
                 return value.dtype
         return np.dtype(np.float32)
 

@@ -57,6 +57,8 @@ def correct_bias(
     for output, state in progress.track(pieces, "correcting biases", total=len(outputs), unit="nodes"):
         axis = _channel_axis(output, index, state[0][output].ndim)
         found = np.concatenate([_sample_means(values[output], axis) for values in state])
+        if found.shape != wanted[output].shape or len(found) < 2:
+            continue  # how many rows there are depends on values, or there is but one
         correction = shrunk(wanted[output] - found)
         addends.add_per_channel(output, correction)
         for values in state:
@@ -96,16 +98,17 @@ def _multiplied(model: onnx.ModelProto) -> list[str]:
     def dequantized(name: str) -> bool:
         return name in index.producers and index.producers[name].op_type == "DequantizeLinear"
 
-    def weight(name: str) -> bool:
-        return weights.value(index.producers[name].input[0] if dequantized(name) else name) is not None
+    def rank(name: str) -> int | None:
+        value = weights.value(index.producers[name].input[0] if dequantized(name) else name)
+        return None if value is None else value.ndim
 
     return [
         node.output[0]
         for node in model.graph.node
         if node.op_type in ("Conv", "Gemm", "MatMul")
         and dequantized(node.input[0])
-        and not weight(node.input[0])
-        and weight(node.input[1])
+        and rank(node.input[0]) is None
+        and (rank(node.input[1]) or 0) > 1  # a product by a vector has no channels
     ]
 
 

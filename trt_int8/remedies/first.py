@@ -8,6 +8,7 @@ from dataclasses import replace
 import onnx
 
 from trt_int8.batches.check import Batch, count_samples
+from trt_int8.errors import ModelError
 from trt_int8.model.inputs import input_specs
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.remedies.bias_correction import correct_bias
@@ -41,20 +42,21 @@ def correct_by_first(
         first: checked batches, see `first_batches`.
 
     Returns:
-        (``quantized`` or its corrected form, a line for people).
-
-    Raises:
-        ModelError: onnxruntime cannot run a model.
+        (``quantized`` or its corrected form, a line for people). Models that cannot be compared stay as
+        they are: nobody asked for the correction.
     """
     total = count_samples(first)
     if total < FEWEST:
         return quantized, f"biases stay as they are: {total} samples are too few to correct them by"
     parts = _halves(first[0], model) if len(first) == 1 else first
     fit, others = parts[0::2], parts[1::2] or parts
-    referee = Referee(model, others)
-    before = referee(quantized.model)
-    corrected = correct_bias(model, quantized.model, fit)
-    verdict = judged(Verdict(before, before), referee(corrected))
+    try:
+        referee = Referee(model, others)
+        before = referee(quantized.model)
+        corrected = correct_bias(model, quantized.model, fit)
+        verdict = judged(Verdict(before, before), referee(corrected))
+    except ModelError as error:
+        return quantized, f"biases stay as they are: {error}"
     which = "others" if others is not parts else "them, for want of another batch"
     numbers = f"{count_samples(fit)} samples, judged on {count_samples(others)} {which}"
     line = f"biases corrected by {numbers}: {verdict.text}"

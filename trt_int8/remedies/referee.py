@@ -48,11 +48,16 @@ class Referee:
         Over all the data at once, the sample with the largest error would decide.
 
         Raises:
-            ModelError: onnxruntime cannot run ``quantized``.
+            ModelError: onnxruntime cannot run ``quantized``, or a tensor's shape depends on values.
         """
         sqnr = np.zeros((len(self._batches), len(self._names)))
         for row, wanted, found in zip(sqnr, self._wanted, self._run(quantized), strict=True):
             for i, (x, y) in enumerate(zip(wanted, found, strict=True)):
+                if x.shape != y.shape:
+                    raise ModelError(
+                        f"the shape of {self._names[i]!r} depends on values: {list(x.shape)} in the float "
+                        f"model, {list(y.shape)} quantized, so the two cannot be compared"
+                    )
                 difference = Difference()
                 difference.add(x, y)
                 row[i] = np.clip(difference.sqnr_db, -_EXACT_DB, _EXACT_DB)

@@ -10,6 +10,7 @@ import onnx
 from onnx import helper
 
 from trt_int8.batches.check import Batch
+from trt_int8.errors import ModelError
 from trt_int8.model.graph import GraphIndex, reads
 from trt_int8.runtime import Session
 
@@ -31,7 +32,7 @@ def run_in_segments(
         these is what the next nodes read. Nodes behind the last end do not run.
 
     Raises:
-        ModelError: onnxruntime cannot run a piece.
+        ModelError: onnxruntime cannot run a piece, or something else than arrays passes from one to the next.
     """
     index = GraphIndex(model)
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
@@ -47,7 +48,10 @@ def run_in_segments(
         made = {name for node in piece for name in node.output if name}
         wanted = [name for name in made if last_use.get(name, -1) >= stop or name == end]
         fed = {name for node in piece for name in reads(node)} - made
-        session = _session(model, piece, [name for name in state[0] if name in fed], wanted, state[0], index)
+        crossing = [name for name in state[0] if name in fed]
+        if strange := [name for name in crossing if not isinstance(state[0][name], np.ndarray)]:
+            raise ModelError(f"the model cannot be run piece by piece: {strange[0]!r} is no tensor")
+        session = _session(model, piece, crossing, wanted, state[0], index)
         for i, values in enumerate(state):
             inputs = {name: values[name] for name in values if name in fed}
             values.update(zip(wanted, session.run(inputs, wanted, place=f"batch {i}"), strict=True))
