@@ -132,3 +132,22 @@ def test_split_keeps_its_sizes(make_model, rng):
     assert [value.shape for value in values] == [(3, 2, 2), (3, 2, 3)]
     for one, other in zip(values, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_two_splits_whose_first_parts_nobody_wants(make_model):
+    split = ["", "a"], ["", "b"]
+    model = make_model(
+        [
+            op("Transpose", "x", "t", perm=[1, 0]),
+            *(helper.make_node("Split", ["t", "sizes"], outputs, axis=0) for outputs in split),
+            op("Neg", "a", "y"),
+            op("Neg", "b", "z"),
+        ],
+        inputs={"x": [2, 3]},
+        outputs=["y", "z"],
+        weights={"sizes": np.array([1, 2])},
+    )
+    transpose_parts(model, found(model))
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node].count("Split") == 2
+    assert {name for node in model.graph.node for name in node.output} >= {"a", "b"}

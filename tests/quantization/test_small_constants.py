@@ -86,3 +86,32 @@ def test_weights_stay_quantized(make_model, rng):
     )
     fold_small_constants(model)
     assert operators(model) == ["DequantizeLinear", "Mul"]
+
+
+def test_what_is_random_is_no_constant(make_model):
+    weights = {"one": np.ones(4, np.float32), "half": np.float32(0.5), "yes": np.array(True)}
+    nodes = [
+        op("RandomNormalLike", "one", "a"),
+        op("RandomUniformLike", "one", "b"),
+        op("Dropout", "one half yes", "c"),
+        op("Sum", "x a b c", "y"),
+    ]
+    model = make_model(nodes, inputs={"x": [4]}, outputs=["y"], weights=weights)
+    fold_small_constants(model)
+    assert operators(model) == [node.op_type for node in nodes]
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_constants_are_folded_in_silence(make_model):
+    nodes = [op("Log", "zero", "low"), op("Add", "x low", "y")]
+    model = make_model(nodes, inputs={"x": [1]}, outputs=["y"], weights={"zero": np.zeros(1, np.float32)})
+    fold_small_constants(model)
+    assert operators(model) == ["Add"]
+    assert initializer(model, "low") == -np.inf
+
+
+def test_a_size_of_zero_is_not_static(scaled):
+    """Some exporters write 0 for what is dynamic, and so batches of any size are taken there."""
+    model = scaled(0)
+    fold_small_constants(model)
+    assert operators(model) == ["Shape", "Gather", "Cast", "Sqrt", "Div"]

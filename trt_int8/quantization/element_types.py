@@ -23,7 +23,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Tensor → its shape, of those that have the same one whatever is fed.
+    """Tensor → its shape, of those that have the same one whatever is fed; a size of 0 stands for any.
 
     Raises:
         QuantizationError: shape inference finds a contradiction in the model.
@@ -31,8 +31,8 @@ def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     found = {}
     for value in _inferred(model):
         tensor = value.type.tensor_type
-        sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
-        if tensor.HasField("shape") and min(sizes, default=0) >= 0:
+        sizes = [d.dim_value for d in tensor.shape.dim]  # 0 where it is symbolic
+        if tensor.HasField("shape") and min(sizes, default=1) > 0:
             found[value.name] = tuple(sizes)
     return found
 

@@ -59,13 +59,13 @@ def transpose_parts(model: onnx.ModelProto, parted: list[Parted]) -> None:
         return
     index, names = GraphIndex(model), Names(model)
     constants = ConstantOperands(index, opset_version(model))
-    replaced: dict[str, list[onnx.NodeProto]] = {}
+    replaced: dict[str, list[onnx.NodeProto]] = {}  # by an output: the first ones may be unnamed
     for entry in parted:
         transpose = index.producers[entry.transposed]
-        replaced[transpose.output[0]] = []
+        replaced[_output(transpose)] = []
         for use in index.consumers[entry.transposed]:
-            replaced[use.node.output[0]] = _part(model, use.node, transpose, entry.axis, constants, names)
-    nodes = [new for node in model.graph.node for new in replaced.get(node.output[0], [node])]
+            replaced[_output(use.node)] = _part(model, use.node, transpose, entry.axis, constants, names)
+    nodes = [new for node in model.graph.node for new in replaced.get(_output(node), [node])]
     copies = [onnx.NodeProto() for _ in nodes]
     for copy, node in zip(copies, nodes, strict=True):
         copy.CopyFrom(node)
@@ -124,6 +124,10 @@ def _part(
                 helper.make_node("Squeeze", [turned, axes], [output], names.fresh(f"{output}_Squeeze"))
             )
     return nodes
+
+
+def _output(node: onnx.NodeProto) -> str:
+    return next((name for name in node.output if name), "")
 
 
 def _permutation(transpose: onnx.NodeProto) -> list[int]:

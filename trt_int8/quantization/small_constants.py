@@ -21,9 +21,12 @@ _LEFT = frozenset(
         "QuantizeLinear",
         "DequantizeLinear",
         "RandomNormal",
+        "RandomNormalLike",
         "RandomUniform",
+        "RandomUniformLike",
         "Bernoulli",
         "Multinomial",
+        "Dropout",
     ]
 )
 
@@ -37,8 +40,8 @@ def fold_small_constants(model: onnx.ModelProto) -> None:
     shapes = static_shapes(model) if any(n.op_type in ("Shape", "Size") for n in model.graph.node) else {}
     kept = index.outputs | index.used_in_bodies
     known: dict[str, npt.NDArray[np.generic]] = {}
-    gone: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+    gone: list[int] = []
+    for position, node in enumerate(model.graph.node):
         if kept.intersection(node.output) or not _evaluable(node):
             continue
         inputs = _inputs(node, index, known, shapes)
@@ -47,9 +50,9 @@ def fold_small_constants(model: onnx.ModelProto) -> None:
         results = _evaluate(node, inputs, opset_version(model))
         if results is not None and sum(value.size for value in results.values()) <= LARGEST:
             known.update(results)
-            gone.append(node)
-    for node in gone:
-        model.graph.node.remove(node)
+            gone.append(position)
+    for position in reversed(gone):
+        del model.graph.node[position]
     read = {name for node in model.graph.node for name in node.input}
     model.graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in known.items() if name in read
@@ -99,7 +102,8 @@ def _evaluate(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     try:
-        values = ReferenceEvaluator(model).run(None, dict(inputs))
+        with np.errstate(all="ignore"):  # log 0 is −∞ in TensorRT too
+            values = ReferenceEvaluator(model).run(None, dict(inputs))
     except Exception:  # its implementations raise anything; the node stays, and TensorRT computes it
         return None
     if not all(isinstance(value, (np.ndarray, np.generic)) for value in values):
@@ -111,9 +115,10 @@ def _drop_unread(model: onnx.ModelProto) -> None:
     """Constant nodes and initializers that nothing reads any more."""
     index = GraphIndex(model)
     read = {*index.consumers, *index.outputs, *index.used_in_bodies}
-    unread = [n for n in model.graph.node if n.op_type == "Constant" and not read.intersection(n.output)]
-    for node in unread:
-        model.graph.node.remove(node)
+    for position, node in reversed(list(enumerate(model.graph.node))):
+        if node.op_type == "Constant" and not read.intersection(node.output):
+            del model.graph.node[position]
     fed = {value.name for value in model.graph.input}
-    for tensor in [t for t in model.graph.initializer if t.name not in read and t.name not in fed]:
-        model.graph.initializer.remove(tensor)
+    for position, tensor in reversed(list(enumerate(model.graph.initializer))):
+        if tensor.name not in read and tensor.name not in fed:
+            del model.graph.initializer[position]
