@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from graphs import conv, op, ranges, weight
-from onnx import helper
+from onnx import TensorProto, helper
 
 from trt_int8.errors import QuantizationError
 from trt_int8.quantization import PLACEMENTS, quantize
@@ -72,3 +72,15 @@ def test_constant_operands_only(make_model, rng):
         QuantizationError, match="all operands of the Conv, .* nodes of the model are constant"
     ):
         quantize(model, ranges(x=1.0))
+
+
+def test_weights_of_a_type_that_is_not_quantized(make_model, rng):
+    model = make_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], "gemm")],
+        inputs={"x": ["n", 4]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(4, 3))},
+        dtype=TensorProto.DOUBLE,
+    )
+    with pytest.raises(QuantizationError, match="nothing can be quantized:\n  gemm: .*float64"):
+        quantize(model, ranges(x=1.0, y=1.0))

@@ -5,6 +5,7 @@ import pytest
 from graphs import initializer, op
 from onnx import TensorProto
 
+from trt_int8.quantization import small_constants
 from trt_int8.quantization.small_constants import LARGEST, fold_small_constants
 from trt_int8.runtime import Session
 
@@ -115,3 +116,15 @@ def test_a_size_of_zero_is_not_static(scaled):
     model = scaled(0)
     fold_small_constants(model)
     assert operators(model) == ["Shape", "Gather", "Cast", "Sqrt", "Div"]
+
+
+@pytest.mark.parametrize("fill", [op("ConstantOfShape", "huge", "f"), op("Expand", "one huge", "f")])
+def test_large_results_are_not_even_computed(make_model, fill, monkeypatch):
+    weights = {"huge": np.array([30000, 30000]), "one": np.ones(1, np.float32), "first": np.array([0])}
+    nodes = [fill, op("Gather", "f first", "row"), op("Add", "x row", "y")]
+    model = make_model(nodes, inputs={"x": [1]}, outputs=["y"], weights=weights)
+    evaluated = []
+    monkeypatch.setattr(small_constants, "ReferenceEvaluator", evaluated.append)
+    fold_small_constants(model)
+    assert evaluated == []
+    assert operators(model) == [fill.op_type, "Gather", "Add"]

@@ -222,7 +222,8 @@ def test_biases_of_float16_models_are_float16(make_model, rng, opset):
     )
     model.ir_version = 11
     plain = quantize(model, Ranges({n: TensorRange(1.0, source="too small") for n in "xf"})).model
-    batches = [{"x": rng.exponential(size=(4, 3, 5, 5)).astype(np.float16)} for _ in range(8)]
+    sample = rng.exponential(size=(1, 3, 5, 5)).astype(np.float16)
+    batches = [{"x": np.repeat(sample, 4, axis=0)}]  # nothing uncertain about the means
     corrected = correct_bias(model, plain, batches)
     onnx.checker.check_model(corrected, full_check=True)
     added = [t for t in corrected.graph.initializer if t.name in ("c_bias", "y_bias")]

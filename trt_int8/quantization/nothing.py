@@ -56,7 +56,8 @@ def _wanted_by(rule: Rule, draft: Draft, placement: Placement) -> str:
 
 
 def _all_skipped(draft: Draft) -> str:
-    wanted = sorted({entry.tensor for entry in draft.skipped if entry.tensor})
+    tensors = {entry.tensor for entry in draft.skipped if entry.tensor}
+    wanted = sorted(tensor for tensor in tensors if draft.constant(tensor) is None)
     if draft.ranges and wanted and not any(tensor in draft.ranges for tensor in wanted):
         return (
             f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "

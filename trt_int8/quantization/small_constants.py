@@ -47,7 +47,7 @@ def fold_small_constants(model: onnx.ModelProto) -> None:
         inputs = _inputs(node, index, known, shapes)
         if inputs is None:
             continue
-        results = _evaluate(node, inputs, opset_version(model))
+        results = None if _large(node, inputs) else _evaluate(node, inputs, opset_version(model))
         if results is not None and sum(value.size for value in results.values()) <= LARGEST:
             known.update(results)
             gone.append(position)
@@ -87,6 +87,14 @@ def _inputs(
             return None
         found[name] = value
     return found
+
+
+def _large(node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic]]) -> bool:
+    """Whether the result would be too large to compute first and look at afterwards."""
+    if node.op_type not in ("ConstantOfShape", "Expand"):
+        return False
+    sizes = np.asarray(inputs[node.input[-1]], np.float64)
+    return bool(sizes.prod() > LARGEST)
 
 
 def _evaluate(
