@@ -14,6 +14,7 @@ from trt_int8 import atomic
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes, within
 from trt_int8.calibration.calibration import Calibration
+from trt_int8.counts import require_count
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
 from trt_int8.engine.log import BuildLog, require_regular
 from trt_int8.errors import BuildError
@@ -140,13 +141,12 @@ def build_engine(
 
     Raises:
         ValueError: both or neither of ``batches`` and ``ranges`` for a float model.
-        TypeError: ``ranges`` is no `Ranges`.
+        TypeError: ``ranges`` is no `Ranges`, or ``batch_size`` no whole number.
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
         BuildError: TensorRT refused the model; carries its lines.
         TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    require_count(batch_size, "batch_size")
     if ranges is not None:
         require_ranges(ranges)
     require_model(model)

@@ -247,3 +247,19 @@ def test_merging_shards_of_different_models(make_model, lenet_calibration):
 def test_unknown_algorithm(lenet_calibration):
     with pytest.raises(ValueError, match="'kl'; it must be one of entropy, minmax, percentile, mse"):
         lenet_calibration.histograms.ranges(algorithm="kl")
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "message"),
+    [
+        ({"max_memory": "2G"}, TypeError, r"max_memory is '2G' \(str\); .* such as 2 << 30, in bytes"),
+        ({"max_memory": 0}, ValueError, "max_memory is 0; it must be at least 1"),
+        ({"threads": "2"}, TypeError, r"threads is '2' \(str\); give a whole number"),
+        ({"threads": 0}, ValueError, "threads is 0; it must be at least 1"),
+        ({"workers": 1.5}, TypeError, r"workers is 1.5 \(float\)"),
+        ({"checkpoint": "c", "checkpoint_every": True}, TypeError, r"checkpoint_every is True \(bool\)"),
+    ],
+)
+def test_numbers_that_are_none(lenet_path, option, error, message):
+    with pytest.raises(error, match=message):
+        calibrate(lenet_path, [], **option)

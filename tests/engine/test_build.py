@@ -447,3 +447,9 @@ def test_a_missing_tensorrt_names_the_command(monkeypatch):
         MissingDependencyError, match="pip install tensorrt-rtx-cu13 .*pip install 'tensorrt-cu12>=10,<11'"
     ):
         load()
+
+
+@pytest.mark.parametrize("size", ["8", 8.0])
+def test_a_batch_size_that_is_no_whole_number(lenet_path, tmp_path, size):
+    with pytest.raises(TypeError, match=rf"batch_size is {size!r} \((str|float)\); give a whole number"):
+        build_engine(lenet_path, tmp_path / "e", batches=[], batch_size=size)

@@ -15,6 +15,7 @@ from trt_int8.calibration.collect import collect
 from trt_int8.calibration.held_out import collect_held_out
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import require_algorithm
+from trt_int8.counts import require_count
 from trt_int8.errors import CalibrationError
 from trt_int8.model.identity import model_id
 from trt_int8.model.inputs import input_specs
@@ -109,11 +110,15 @@ def calibrate(
         CalibrationError: the model computes NaN, or holds Q/DQ nodes; a checkpoint of another calibration;
             too little memory; no Dask workers.
         OutputError: the checkpoint cannot be written.
-        ValueError: no such algorithm, or options that exclude each other.
+        ValueError: no such algorithm, a number below 1, or options that exclude each other.
+        TypeError: ``threads``, ``max_memory``, ``checkpoint_every`` or ``workers`` is no whole number.
         MissingDependencyError: onnxruntime (or distributed) is not installed.
     """
     if algorithm != AUTO:
         require_algorithm(algorithm, more=[AUTO])
+    for name, count in (("threads", threads), ("workers", workers), ("checkpoint_every", checkpoint_every)):
+        require_count(count, name)
+    require_count(max_memory, "max_memory", example="2 << 30, in bytes")
     loaded = load_model(model)
     require_batches(batches, input_specs(loaded))
     if has_qdq(loaded):
