@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from places import corpus_files, requires_corpus
 
-from trt_int8.errors import CacheError, QuantizationError, ReportError
+from trt_int8.errors import CacheError, ModelError, QuantizationError, ReportError
 from trt_int8.model.graph import GraphIndex
 from trt_int8.quantization import Selection, quantize
 from trt_int8.quantization.migration import cache_from_qdq, migrate
@@ -331,3 +331,13 @@ class TestFromQdq:
     def test_a_float_model(self, lenet_path):
         with pytest.raises(CacheError, match="no Q/DQ pairs on activations"):
             cache_from_qdq(lenet_path)
+
+
+@pytest.mark.parametrize("high_precision", ["fp32", "fp16"])
+def test_an_input_of_texts(lenet_path, real, high_precision):
+    model = onnx.load(lenet_path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
+    with pytest.raises(ModelError, match="input 'data' takes texts, which TensorRT does not; cut off"):
+        migrate(model, real, high_precision=high_precision)
+    with pytest.raises(ModelError, match="input 'data' takes texts"):
+        quantize(model, real.ranges())

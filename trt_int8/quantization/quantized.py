@@ -10,6 +10,7 @@ import onnx
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
+from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import PROTOBUF_LIMIT, load_model, serialized_size
 from trt_int8.model.qdq import has_qdq
 from trt_int8.quantization.batch_norm import fold
@@ -77,7 +78,7 @@ def quantize(
         selection: which nodes may be quantized; None: all that the rules ask for.
 
     Raises:
-        ModelError: the model cannot be read.
+        ModelError: the model cannot be read, or an input is no tensor of numbers.
         TypeError: ``ranges`` is no `Ranges`.
         QuantizationError: the model has Q/DQ nodes already, its opset cannot be raised, it has nothing to
             quantize, ``ranges`` holds none of the tensors it needs, or the selection does not fit it.
@@ -104,8 +105,10 @@ def drafted(
     """The model at an opset that has Q/DQ, and what the rules, applied one after the other, make of it.
 
     Raises:
+        ModelError: an input is no tensor of numbers.
         QuantizationError: nothing can be quantized, or the selection does not fit the model.
     """
+    input_specs(model)  # refuses inputs that TensorRT cannot be fed
     types = element_types(model)
     target = with_minimum_opset(model, HALF if holds_half(model, types) else MINIMUM)
     index = GraphIndex(target)
