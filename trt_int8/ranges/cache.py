@@ -85,7 +85,9 @@ class CalibrationCache:
             raise CacheError(f"{file}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise CacheError(
-                f"{file}: not text (byte {error.start}), so not a TensorRT calibration cache"
+                f"{file}: not text (byte {error.start}), so not a TensorRT calibration cache; give the file "
+                "that trt-int8 calibrate or TensorRT wrote, or turn onnxruntime's table into one (trt-int8 "
+                "cache convert FILE --to tensorrt)"
             ) from error
         return cls.parse(text, source=str(file))
 
