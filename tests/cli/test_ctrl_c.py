@@ -33,6 +33,18 @@ from trt_int8.cli import main
 main(sys.argv[1:], prog_name="trt-int8")
 """
 
+STOPPED_WRITING = """
+import os, signal, sys
+from trt_int8.ranges import CalibrationCache
+
+def interrupted(self, path):
+    os.kill(os.getpid(), signal.SIGINT)
+CalibrationCache.write = interrupted
+
+from trt_int8.cli import main
+main(sys.argv[1:], prog_name="trt-int8")
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -73,6 +85,16 @@ def test_while_calibrating(folder, lenet_path):
         "old",
         "samples.npz",
     ]
+
+
+def test_between_calibrating_and_writing(folder, lenet_path):
+    """It tells what the samples were run for, and that it is lost."""
+    options = ["--data", "samples.npz", "--batch-size", "1", "-o", "old"]
+    done = run(sys.executable, "-c", STOPPED_WRITING, "calibrate", str(lenet_path), *options, cwd=folder)
+    assert done.returncode == 130, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("Stopped after calibrating: 4 of 4 batches (100 %). That work is lost; with ")
+    assert (folder / "old").read_bytes() == b"precious"
 
 
 def on_a_terminal(*command, cwd, sees):

@@ -42,23 +42,25 @@ def equip(command: click.Command) -> click.Command:
             try:
                 return callback(*arguments, **options)
             except KeyboardInterrupt:
-                context.meta[_WHERE] = display.interrupted
+                context.meta[_WHERE], context.meta[_AFTER] = display.interrupted, display.finished
                 raise
 
     command.callback = run
     return command
 
 
-_WHERE = "trt_int8.where"
+_WHERE, _AFTER = "trt_int8.where", "trt_int8.after"
 
 
 def stopped(context: click.Context) -> str:
     """What to say after Ctrl-C: what was going on, what is lost, what is kept."""
-    phase = context.meta.get(_WHERE)
+    phase, when = context.meta.get(_WHERE), "while"
     if phase is None:
-        return "Stopped. No result was written; files that were there are as they were."
+        phase, when = context.meta.get(_AFTER), "after"
+    if phase is None:
+        return "Stopped before the work began. No result was written; files that were there are as they were."
     lost = "That work is lost." if phase.lost is None else phase.lost()
-    return f"Stopped while {phase}. {lost} No result was written; files that were there are as they were."
+    return f"Stopped {when} {phase}. {lost} No result was written; files that were there are as they were."
 
 
 def _options() -> list[click.Option]:

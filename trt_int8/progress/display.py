@@ -20,11 +20,13 @@ class Display:
     Attributes:
         phases: what is going on, the innermost last.
         failed: the innermost phase that ended in an exception, the last time one did.
+        finished: the last phase that ended well.
     """
 
     def __init__(self) -> None:
         self.phases: list[Phase] = []
         self.failed: Phase | None = None
+        self.finished: Phase | None = None
 
     @property
     def interrupted(self) -> Phase | None:
@@ -75,6 +77,7 @@ def phase(
     display.begin(current)
     try:
         yield current
+        display.finished = current
     except BaseException:
         display.failed = display.failed or current
         raise
