@@ -91,6 +91,7 @@ def test_random_data_is_loud(run, folder, lenet_path):
     [
         (["--data", "photos"], 1, "nothing says how training scaled its pixels"),
         (["--data", "photos", "--scale", "1/0"], 2, "'1/0' is no number; write 0.5 or 1/255"),
+        (["--data", "photos", "--scale", "1/2/3"], 2, "'1/2/3' is no number; write 0.5 or 1/255"),
         (["--data", "photos", "--scale", "1", "--mean", "a,b"], 2, "'a' is no number"),
         (["--data", "photos", "--scale", "1", "--size", "224"], 2, "'224' is no size; write HEIGHTxWIDTH"),
         (["--data", "photos", "--scale", "1", "--color", "rgb"], 1, "has 1 channels and --color is rgb"),
@@ -152,3 +153,12 @@ def test_a_size_within_the_shapes(run, folder, dynamic):
     arguments = ("calibrate", dynamic, "--data", "photos", "--scale", "1/256", "--shapes", shapes, "-o", "c")
     assert "photos: 20 images, stretch to 48x48" in run(*arguments).stderr
     assert "photos: 20 images, stretch to 32x64" in run(*arguments, "--size", "32x64").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "factor"), [("1/127.5", 1 / 127.5), ("0.5", 0.5), (" 1 / 255", 1 / 255), ("1e-2", 0.01)]
+)
+def test_factors_as_people_write_them(text, factor):
+    from trt_int8.cli.data_options import _number
+
+    assert _number(text) == pytest.approx(factor, rel=1e-12)

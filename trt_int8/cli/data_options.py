@@ -128,7 +128,10 @@ def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int,
 
 def _number(text: str) -> float:
     try:
-        return float(Fraction(text.strip()))
+        over, slash, under = text.partition("/")
+        if "/" in under:
+            raise ValueError(text)
+        return float(Fraction(over.strip()) / (Fraction(under.strip()) if slash else 1))
     except (ValueError, ZeroDivisionError) as error:
         raise click.BadParameter(f"{text!r} is no number; write 0.5 or 1/255") from error
 
