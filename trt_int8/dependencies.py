@@ -16,6 +16,17 @@ _INSTALL = {
 }
 
 
+def install_command(module: str) -> str:
+    """What installs an importable module.
+
+    Examples:
+        >>> install_command("PIL")
+        'pip install pillow'
+    """
+    top = module.split(".")[0]
+    return f"pip install {_INSTALL.get(top, top)}"
+
+
 def require(module: str, *, purpose: str) -> ModuleType:
     """Import ``module``.
 
@@ -31,10 +42,8 @@ def require(module: str, *, purpose: str) -> ModuleType:
             raise MissingDependencyError(
                 f"{purpose} needs {module}, which fails to import: {error}"
             ) from error
-        top = module.split(".")[0]
-        package = _INSTALL.get(top, top)
         raise MissingDependencyError(
-            f"{purpose} needs {module}, which is not installed: pip install {package}"
+            f"{purpose} needs {module}, which is not installed: {install_command(module)}"
         ) from error
     except (ImportError, OSError) as error:  # OSError: a shared library that ctypes cannot load
         if isinstance(error.__cause__, KeyboardInterrupt):

@@ -126,6 +126,7 @@ class TestThisMachine:
         text = diagnose().to_text()
         assert "[open] build ahead of time with TensorRT-RTX" in text
         closed = Diagnosis(BARE, find_routes(BARE)).to_text()
+        assert "on the CPU: pip install onnxruntime)" in closed
         for route in find_routes(BARE):
             assert f"[closed] {route.title}" in closed
             for step in route.steps:

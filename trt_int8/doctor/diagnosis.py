@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trt_int8.dependencies import install_command
 from trt_int8.doctor.facts import OPTIONAL, Facts, Package, gather
 from trt_int8.doctor.routes import Route, find_routes
 
@@ -31,7 +32,11 @@ class Diagnosis:
         lines = [f"Python        {f.python} ({f.system})"]
         for package in f.packages:
             purpose = OPTIONAL.get(package.module)
-            note = f"  (for {purpose})" if purpose and not package.usable else ""
+            note = (
+                f"  (for {purpose}: {install_command(package.module)})"
+                if purpose and not package.usable
+                else ""
+            )
             if package.module == "onnxruntime" and f.providers:
                 note = f"  ({', '.join(f.providers)})"
             lines.append(f"{package.module:<13} {_state(package)}{note}")
