@@ -8,6 +8,7 @@ import pytest
 from onnx import helper, numpy_helper
 from places import CORPUS, requires_corpus
 
+from trt_int8.errors import ReportError
 from trt_int8.report import Layer, PrecisionReport, Tensor
 from trt_int8.report.explicit import explicit_reason
 from trt_int8.report.network import Network, NetworkNode
@@ -302,3 +303,14 @@ def test_each_output_must_be_quantized():
         nodes[name].__dict__.update(inputs=read, outputs=written)
     layer = Layer("t", "TopK", (Tensor("x", "fp32"),), onnx_nodes=("t",))
     assert "read unquantized" in explicit_reason(layer, Network(nodes)).text
+
+
+def test_the_float_model_beside_the_log_of_its_qdq_model(lenet_path):
+    """Reasons taken from it would say that nothing asked for INT8."""
+    log = Path(__file__).parent / "logs" / "rtx_lenet_qdq.log"
+    with pytest.raises(
+        ReportError, match=rf"lenet.onnx: holds no Q/DQ nodes.*{log.name} does .*; give the Q/DQ"
+    ):
+        PrecisionReport.read(log, model=lenet_path)
+    float_log = log.with_name("rtx_lenet_float.log")
+    assert PrecisionReport.read(float_log, model=lenet_path).last.nodes

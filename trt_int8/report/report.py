@@ -96,7 +96,10 @@ class PrecisionReport:
             ReportError: while it is read: the file cannot be read, or holds no line of TensorRT.
         """
         network, cached = _network(model), _scales(cache)
-        return map(partial(judge, network=network, cached=cached), _builds(path))
+        builds = _builds(path)
+        if network is not None:
+            builds = (_built_from(network, seen, path, model) for seen in builds)
+        return map(partial(judge, network=network, cached=cached), builds)
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
@@ -216,6 +219,18 @@ def _network(model: str | os.PathLike[str] | None) -> Network | None:
     from trt_int8.model import load_model
 
     return Network.from_model(load_model(model))
+
+
+def _built_from(network: Network, seen: Observed, path: object, model: object) -> Observed:
+    """``seen``, unless its Q/DQ nodes tell that ``network`` is the float model it was made from."""
+    quantize = "QuantizeLinear"
+    inserted = next((node.name for node in seen.nodes.values() if node.op == quantize), None)
+    if inserted is not None and quantize not in network.ops.values():
+        raise ReportError(
+            f"{model}: holds no Q/DQ nodes, and the model built in {path} does ({inserted}); give the Q/DQ "
+            "model (trt-int8 quantize writes it), or leave the model out: the log has its nodes"
+        )
+    return seen
 
 
 def _scales(cache: str | os.PathLike[str] | None) -> Collection[str] | None:

@@ -118,7 +118,9 @@ def _print(page: _Page, build: Build) -> None:
         hidden = Counter(node.precision for node in build.nodes) - Counter(node.precision for node in shown)
         if hidden:
             rest = ", ".join(f"{count} {precision}" for precision, count in sorted(hidden.items()))
-            page.sentence(f"… and {rest} (all of them in a pipe, or with --format html)", style="dim")
+            page.sentence(
+                f"… and {rest} (all of them: trt-int8 report, in a pipe or with --format html)", style="dim"
+            )
     elif build.status != "complete" and build.layers:
         layers = build.layers if whole else build.layers[:_MOST_NODES]
         page.table(
