@@ -85,7 +85,7 @@ def build(
     )
     loaded = load_model(model)
     if not has_qdq(loaded) and not (implicit.ranges and not data.given):
-        options.require_one(data, cache)
+        options.require_one(data, cache, algorithm=algorithm)
     profile = shapes.parse()
     opened = data.open(loaded, profile) if data.given else None
     precisions = None if plan_file is None else PrecisionPlan.read(plan_file)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Samples in a batch where neither the options nor the model say.
 DEFAULT_BATCH = 32
+#: Options that choose among samples, and have no default.
+_SAMPLING = ("limit", "shuffle")
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,25 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.data is not None and self.random is not None:
             raise click.UsageError("give either --data or --random")
+        if idle := self._without_effect():
+            what = "samples, and there are none" if idle in _SAMPLING else "images, and there are none"
+            raise click.UsageError(
+                f"--{idle.replace('_', '-')} is for {what}: add --data SOURCE, or leave it out"
+            )
 
     @property
     def given(self) -> bool:
         """Whether there is anything to run the model with."""
         return self.data is not None or self.random is not None
+
+    def _without_effect(self) -> str | None:
+        """An option that would be taken for obeyed."""
+        if self.data is not None:
+            return None
+        images = {**self._image_options(), "skip_bad": self.skip_bad or None}
+        images["ignore_orientation"] = self.ignore_orientation or None
+        sampling = {} if self.given else {name: getattr(self, name) for name in _SAMPLING}
+        return next((name for name, value in {**sampling, **images}.items() if value is not None), None)
 
     def open(self, loaded: onnx.ModelProto, shapes: Shapes | None = None) -> Data:
         """Open the data for the inputs of ``loaded``, to be batched as ``shapes`` want it."""

@@ -64,11 +64,16 @@ def output(what: str) -> Callable[[Command], Command]:
     return click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help=what)
 
 
-def require_one(data: DataOptions, cache: str | None) -> None:
-    """Ranges come from data or from a cache."""
+def require_one(data: DataOptions, cache: str | None, **to_calibrate: object) -> None:
+    """Ranges come from data or from a cache, with which options ``to_calibrate`` would go without effect."""
     if data.given == (cache is not None):
         raise click.UsageError(
             "give --data SOURCE (to calibrate with) or --cache FILE (to take ranges from): one, not both"
+        )
+    given = [name for name, value in to_calibrate.items() if value is not None]
+    if cache is not None and given:
+        raise click.UsageError(
+            f"--{given[0].replace('_', '-')} is for --data, as a --cache holds ranges already; leave it out"
         )
 
 

@@ -59,7 +59,15 @@ def quantize(
     from trt_int8.remedies.first import correct_by_first, first_batches
     from trt_int8.remedies.split import PARTS, split
 
-    options.require_one(data, cache)
+    options.require_one(
+        data,
+        cache,
+        algorithm=algorithm,
+        checkpoint=calibration.checkpoint,
+        max_memory=calibration.max_memory,
+        workers=calibration.workers,
+        dask=calibration.dask,
+    )
     if scale_type == "fp16" and high_precision != "fp16":
         raise click.UsageError("--scales fp16 is for --high-precision fp16: give both or leave it out")
     options.check_outputs(
