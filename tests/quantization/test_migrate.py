@@ -341,3 +341,10 @@ def test_an_input_of_texts(lenet_path, real, high_precision):
         migrate(model, real, high_precision=high_precision)
     with pytest.raises(ModelError, match="input 'data' takes texts"):
         quantize(model, real.ranges())
+
+
+def test_the_path_of_a_cache_is_no_cache(lenet_path):
+    with pytest.raises(
+        TypeError, match=r"cache is 'model.cache' \(str\); give CalibrationCache.read\(path\)"
+    ):
+        migrate(lenet_path, "model.cache")

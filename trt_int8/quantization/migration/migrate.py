@@ -119,11 +119,14 @@ def migrate(
             (opset 19, rounded, which a note says).
 
     Raises:
-        ModelError: the model cannot be read.
+        ModelError: the model cannot be read, or an input is no tensor of numbers.
+        TypeError: ``cache`` is no `CalibrationCache`.
         QuantizationError: nothing can be quantized, the log names none of the model's nodes, the opset cannot
             be raised, or scales underflow float16.
         ReportError: the log holds no complete build.
     """
+    if not isinstance(cache, CalibrationCache):
+        raise TypeError(f"cache is {cache!r:.80} ({type(cache).__name__}); give CalibrationCache.read(path)")
     loaded = load_model(model)
     half = holds_half(loaded, element_types(loaded))
     check_half_options(high_precision, scales, half=half)
