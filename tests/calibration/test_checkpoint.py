@@ -173,5 +173,5 @@ def test_files_that_are_no_checkpoint(lenet_path, digits, tmp_path):
 
 
 def test_every_must_be_positive(lenet_path, digits, tmp_path):
-    with pytest.raises(ValueError, match="every 0 batches"):
+    with pytest.raises(ValueError, match="checkpoint_every is 0; it must be at least 1"):
         calibrate(lenet_path, images(digits), checkpoint=tmp_path / "c", checkpoint_every=0)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trt_int8.calibration.compiled import _Loader, kernels
-from trt_int8.calibration.counting import BINS, Counted, count_compiled, count_numpy, new_tables
+from trt_int8.calibration.counting import BINS, Counted, count_compiled, count_numpy
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.tally import Tally, new_tallies
+from trt_int8.calibration.tally import Tallies
+from trt_int8.errors import CalibrationError
 
 kernel = kernels()
 
@@ -81,30 +82,54 @@ def test_a_tally_counts_as_histograms_do(rng, size):
     arrays.insert(5, np.zeros((3, 0), np.float32))
     arrays.insert(0, np.zeros(5, np.float32))
     arrays.append(-np.zeros(5, np.float32))
-    tallies, expected = new_tallies(("a", "b")), Histogram.empty()
-    for array in arrays:
-        tallies["a"].add(array)
-        tallies["b"].add(np.ones(9000, np.float32))  # shares the scratch memory
+    tallies, expected = Tallies(("a", "b")), Histogram.empty()
+    for array in arrays * 2:
+        # Both in one call of the loop, with the same scratch memory.
+        tallies.add([("a", array), ("b", np.ones(9000, np.float32))], place="here")
         expected = expected.add(array)
-    found = tallies["a"].histogram()
-    assert_same(tuple_of(found), tuple_of(expected))
-    assert (found.exponent, found.infinities) == (expected.exponent, 1)
-    assert tallies["b"].histogram().total == 9000 * len(arrays)
+        found = tallies.histograms()
+        assert_same(tuple_of(found["a"]), tuple_of(expected))
+    assert (found["a"].exponent, found["a"].infinities) == (expected.exponent, 2)
+    assert found["b"].total == 9000 * 2 * len(arrays)
 
 
 def tuple_of(histogram):
     return Counted(histogram.counts, histogram.zeros, histogram.minimum, histogram.maximum)
 
 
-def test_looking_at_a_tally_does_not_change_it():
-    tally = Tally(new_tables())
+def test_looking_at_tallies_does_not_change_them():
+    tallies = Tallies(("a",))
     for n in range(1, 4):
-        tally.add(np.full(5000, 1.5, np.float32))
-        assert [tally.histogram().total for _ in range(2)] == [5000 * n] * 2
+        tallies.add([("a", np.full(5000, 1.5, np.float32))], place="here")
+        assert [tallies.histograms()["a"].total for _ in range(2)] == [5000 * n] * 2
+
+
+def test_tensors_come_and_go(rng):
+    """The loop is prepared for the tensors of the batch before; another set is no matter."""
+    tallies, expected = Tallies("abc"), {name: Histogram.empty() for name in "abc"}
+    for names in ("abc", "abc", "ab", "bc", "cb", "abc"):
+        arrays = {n: rng.normal(size=rng.choice([50, 7000])).astype(np.float32) for n in names}
+        tallies.add(arrays.items(), place="here")
+        expected |= {n: expected[n].add(array) for n, array in arrays.items()}
+    for name, histogram in tallies.histograms().items():
+        assert_same(tuple_of(histogram), tuple_of(expected[name]))
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_nan_is_named_with_tensor_and_place(batch):
+    tallies = Tallies("ab")
+    values = np.ones(9000, np.float32)
+    for _ in range(batch):
+        tallies.add([("a", np.ones(5, np.float32)), ("b", values)], place="here")
+    values[3] = np.nan
+    with pytest.raises(CalibrationError, match="batch 7, tensor 'b': the value at flat index 3 is NaN"):
+        tallies.add([("a", np.ones(5, np.float32)), ("b", values)], place="batch 7")
 
 
 def test_numba_is_loaded_once_it_is_worth_it():
     loader = _Loader()
-    assert loader.after(1000) is None
-    assert loader.after(1 << 25) is not None
-    assert loader.after(1) is loader.now()
+    assert [loader.after(0.009) for _ in range(44)] == [None] * 44
+    assert loader.after(0.009) is not None
+    assert loader.after(0) is loader.now()
+    assert _Loader().after(0.03) is None
+    assert _Loader().after(0.03, again=True) is not None

@@ -78,40 +78,41 @@ def test_sizes_are_those_onnxruntime_computes(lenet_path, digits):
 
 
 def test_as_many_tensors_a_pass_as_fit(known_memory, notes):
-    # 9 tensors of 1 MiB and 96 KiB of counts each; 3.3 MiB (4 less the margin) hold three.
-    found = plan(chain(8), [batch()], 104 * MIB)
+    # 9 tensors of 1 MiB and 96 KiB of counts each; 3.3 MiB (5 less a copy of the batch
+    # and the margin) hold three.
+    found = plan(chain(8), [batch()], 105 * MIB)
     assert found.parts == [tuple(f"t{i}" for i in range(s, s + 3)) for s in (0, 3, 6)]
-    assert notes == ["9 tensors do not fit into 104 MiB: 3 passes over the data"]
-    assert len(plan(chain(8), [batch()], 107 * MIB).parts) == 2
-    assert len(plan(chain(8), [batch(2)], 107 * MIB).parts) == 5
+    assert notes == ["9 tensors do not fit into 105 MiB: 3 passes over the data"]
+    assert len(plan(chain(8), [batch()], 108 * MIB).parts) == 2
+    assert len(plan(chain(8), [batch(2)], 109 * MIB).parts) == 5
 
 
 def test_one_pass_where_all_fits_says_nothing(known_memory, notes):
-    assert len(plan(chain(8), [batch()], 112 * MIB).parts) == 1
+    assert len(plan(chain(8), [batch()], 113 * MIB).parts) == 1
     assert notes == []
 
 
 def test_fewer_threads_before_giving_up(known_memory):
-    assert plan(chain(2), [batch()], 104 * MIB, threads=2).threads == 2
-    assert plan(chain(2), [batch()], 102 * MIB, threads=2).threads == 1
+    assert plan(chain(2), [batch()], 106 * MIB, threads=2).threads == 2
+    assert plan(chain(2), [batch()], 103 * MIB, threads=2).threads == 1
 
 
 def test_too_little_memory_names_what_would_do(known_memory):
     with pytest.raises(
         CalibrationError,
-        match=r"--max-memory 101 MiB is too little: with tensor 't0' alone \(2 MiB a batch\) calibration takes 102 MiB",
+        match=r"--max-memory 102 MiB is too little: with tensor 't0' alone \(2 MiB a batch\) calibration takes 103 MiB",
     ):
-        plan(chain(2), [batch()], 101 * MIB)
-    assert len(plan(chain(2), [batch()], 102 * MIB).parts) == 3
+        plan(chain(2), [batch()], 102 * MIB)
+    assert len(plan(chain(2), [batch()], 103 * MIB).parts) == 3
 
 
 def test_an_iterator_is_refused_and_not_used_up(known_memory):
     with pytest.raises(
         DataError,
-        match="9 tensors do not fit into 104 MiB and take 3 passes, but an iterator can be read only once; pass a list",
+        match="9 tensors do not fit into 105 MiB and take 3 passes, but an iterator can be read only once; pass a list",
     ):
-        plan(chain(8), iter([batch()]), 104 * MIB)
-    found = plan(chain(8), iter([batch(), batch(2)]), 112 * MIB)
+        plan(chain(8), iter([batch()]), 105 * MIB)
+    found = plan(chain(8), iter([batch(), batch(2)]), 113 * MIB)
     assert [len(b["t0"]) for b in found.batches] == [1, 2]
 
 
@@ -135,7 +136,7 @@ def test_data_that_changes_between_passes(known_memory):
     with pytest.raises(
         DataError, match="other samples than in the pass before; several passes need the same"
     ):
-        collect(chain(8), Augmented(), max_memory=104 * MIB)
+        collect(chain(8), Augmented(), max_memory=105 * MIB)
 
 
 @pytest.mark.parametrize("passed", [0, 1, 2])
@@ -156,9 +157,9 @@ def test_killed_in_any_pass(known_memory, tmp_path, passed):
     data = [{"t0": np.full((1, MIB // 4), i + 0.5, np.float32)} for i in range(5)]
     checkpoint = Checkpoint(tmp_path / "c", every=2, identity={})
     with pytest.raises(KilledError):
-        collect(chain(8), Killed(), threads=1, max_memory=104 * MIB, checkpoint=checkpoint)
+        collect(chain(8), Killed(), threads=1, max_memory=105 * MIB, checkpoint=checkpoint)
     # with another limit, and hence another division of what is left
-    done = collect(chain(8), data, threads=1, max_memory=107 * MIB, checkpoint=checkpoint)
+    done = collect(chain(8), data, threads=1, max_memory=108 * MIB, checkpoint=checkpoint)
     assert to_bytes(done) == to_bytes(collect(chain(8), data))
 
 
@@ -189,3 +190,4 @@ def test_memory_stays_within_the_limit():
     # 40 tensors of 16 MiB, two batches at a time.
     assert peak_mib("none") > 700
     assert peak_mib(500) < 500
+    assert peak_mib(400) < 400

@@ -1,7 +1,6 @@
 """numba's half of calibration: loops compiled once and cached on the disk, where numba is installed.
 
-Importing numba takes as long as numpy needs to count some fifty million values, so it is loaded once that
-much work is seen to be there, and what was counted until then is counted all the same.
+Importing numba takes a while, so it is loaded once numpy has worked, or is about to work, for as long.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: Values that numpy counts in the time that loading numba takes.
-_WORTH_LOADING = 1 << 25
+#: Seconds that loading numba costs all threads together.
+_LOADING = 0.4
+#: A batch that takes numpy so many seconds is worth it at once: there will be some twenty more.
+_LONG = 0.02
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,12 @@ class Kernels:
     """The compiled loops.
 
     Attributes:
-        count: `trt_int8.calibration.counting_kernel.count_into`.
+        count: `trt_int8.calibration.counting_kernel.count_into`; ``count_all``: its other function.
         diverge: `trt_int8.calibration.thresholds.entropy_kernel.divergences`.
     """
 
     count: Callable[..., Any]
+    count_all: Callable[..., Any]
     diverge: Callable[..., Any]
 
 
@@ -34,15 +36,16 @@ class _Loader:
     def __init__(self) -> None:
         self.kernels: Kernels | None = None
         self._missing = False
-        self._seen = 0
+        self._spent = 0.0
         self._lock = threading.Lock()
 
-    def after(self, work: int) -> Kernels | None:
-        """The kernels if they are loaded, or are worth loading with ``work`` more values to count."""
+    def after(self, spent: float, *, again: bool = False) -> Kernels | None:
+        """The kernels if they are loaded, or worth loading after ``spent`` more seconds without."""
         if self.kernels is not None or self._missing:
             return self.kernels
-        self._seen += work
-        if self._seen < _WORTH_LOADING or not self._lock.acquire(blocking=False):
+        self._spent += spent
+        worth = self._spent >= _LOADING or (again and spent >= _LONG)
+        if not worth or not self._lock.acquire(blocking=False):
             return None
         try:
             return self._load()
@@ -61,21 +64,22 @@ class _Loader:
             except ImportError:
                 self._missing = True
                 return None
-            from trt_int8.calibration.counting_kernel import count_into
+            from trt_int8.calibration.counting_kernel import count_all, count_into
             from trt_int8.calibration.thresholds.entropy_kernel import divergences
 
             compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
-            self.kernels = Kernels(compiled(count_into), compiled(divergences))
+            self.kernels = Kernels(count_into, count_all, compiled(divergences))
         return self.kernels
 
 
 _loader = _Loader()
 
 
-def kernels(*, work: int | None = None) -> Kernels | None:
+def kernels(*, spent: float | None = None, again: bool = False) -> Kernels | None:
     """The compiled loops; None without numba, and as long as loading it is not worth while.
 
     Args:
-        work: values about to be counted; None: load them at once.
+        spent: seconds just spent without them, or about to be; None: load them at once.
+        again: as much will be spent batch after batch.
     """
-    return _loader.now() if work is None else _loader.after(work)
+    return _loader.now() if spent is None else _loader.after(spent, again=again)

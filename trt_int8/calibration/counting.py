@@ -19,7 +19,7 @@ from trt_int8.calibration.compiled import Kernels, kernels
 BINS = 2048
 #: Elements numpy counts at a time: the working set stays in the processor's cache.
 _CHUNK = 1 << 15
-_TABLES = 8
+_TABLES = 4
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[Any]
@@ -44,7 +44,7 @@ def count(flat: Floats, exponent: int) -> Counted | None:
     Returns:
         None if a value is outside the grid, infinite or NaN.
     """
-    loaded = kernels(work=flat.size)
+    loaded = kernels(spent=0)
     if loaded is not None and flat.dtype == np.float32:
         return count_compiled(loaded, flat, exponent)
     return count_numpy(flat, exponent)
@@ -89,11 +89,13 @@ def add_compiled(
     Returns:
         The extreme values; None, and nothing added, if a value is outside the grid, infinite or NaN.
     """
-    scale, first, last = _grid(exponent)
-    lowest, highest = loaded.count(flat, flat.view(np.int32), scale, first, last, tables, slots)
-    if lowest < first or highest > last:
+    ends = grid(exponent)
+    lowest, highest = loaded.count(
+        flat, flat.view(np.int32), ends.scale, np.int32(ends.first), np.int32(ends.last), tables, slots
+    )
+    if lowest < ends.first or highest > ends.last:
         return None
-    return _value(lowest), _value(highest)
+    return value_of_key(lowest), value_of_key(highest)
 
 
 def new_tables() -> npt.NDArray[np.int32]:
@@ -112,21 +114,37 @@ def _exact_in_float32(exponent: int) -> bool:
     return -126 <= exponent <= 0
 
 
+class Grid(NamedTuple):
+    """Bins of width 2**exponent for the compiled loop.
+
+    Attributes:
+        scale: 2**-exponent.
+        first, last: the keys of the ends.
+        exact: whether float32 has room for values times the scale; float64 always has.
+    """
+
+    scale: np.floating[Any]
+    first: int
+    last: int
+    exact: bool
+
+
 @functools.cache
-def _grid(exponent: int) -> tuple[np.floating[Any], np.int32, np.int32]:
-    """Scale of the grid of bin width 2**exponent, and the keys of its ends."""
-    dtype = np.float32 if _exact_in_float32(exponent) else np.float64
+def grid(exponent: int) -> Grid:
+    """The grid of bin width 2**exponent."""
+    exact = _exact_in_float32(exponent)
+    dtype = np.float32 if exact else np.float64
     limit = np.float32(min(math.ldexp(BINS, exponent), float(np.finfo(np.float32).max)))
-    return dtype(math.ldexp(1.0, -exponent)), _key(-limit), _key(limit)
+    return Grid(dtype(math.ldexp(1.0, -exponent)), _key(-limit), _key(limit), exact)
 
 
-def _key(value: np.float32) -> np.int32:
+def _key(value: np.float32) -> int:
     """An int32 that orders as the float32 does (see `trt_int8.calibration.counting_kernel`)."""
     bits = value.view(np.int32)
-    return np.int32(bits if bits >= 0 else bits ^ np.int32(0x7FFFFFFF))
+    return int(bits if bits >= 0 else bits ^ np.int32(0x7FFFFFFF))
 
 
-def _value(key: int) -> float:
+def value_of_key(key: int) -> float:
     """Inverse of `_key`."""
     bits = np.int32(key if key >= 0 else key ^ 0x7FFFFFFF)
     return float(bits.view(np.float32))

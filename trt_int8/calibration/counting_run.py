@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.batch_queue import Batch, BatchQueue
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.tally import Tally, new_tallies
-from trt_int8.errors import CalibrationError
+from trt_int8.calibration.tally import Tallies
 
 Counted = dict[str, Histogram]
 
@@ -24,16 +23,18 @@ def count_batches(
     """
 
     def work() -> tuple[Counted, int]:
-        found = new_tallies(activations.counted)
+        found = Tallies(activations.counted)
         samples = 0
         while (item := queue.take()) is not None:
             number, batch = item
             try:
-                _count_batch(activations, batch, found, f"{place}, batch {number}")
+                where = f"{place}, batch {number}"
+                found.add(activations.values(batch, place=where), place=where)
             except BaseException as error:
                 queue.stop(number, error)
             samples += _samples(batch)
-        return {name: tally.histogram() for name, tally in found.items()}, samples
+            del item, batch  # before the next one is there
+        return found.histograms(), samples
 
     with ThreadPoolExecutor(threads, thread_name_prefix="calibrate") as pool:
         try:
@@ -51,17 +52,6 @@ def count_batches(
 def merged(one: Mapping[str, Histogram], other: Mapping[str, Histogram]) -> Counted:
     """Histograms of both parts of the data."""
     return {name: histogram.merge(other[name]) for name, histogram in one.items()}
-
-
-def _count_batch(activations: Activations, batch: Batch, found: dict[str, Tally], place: str) -> None:
-    for name, values in activations.values(batch, place=place):
-        try:
-            found[name].add(values)
-        except CalibrationError as error:
-            raise CalibrationError(
-                f"{place}, tensor {name!r}: {error}; the model itself computes it from finite inputs, so "
-                "look at the operator that makes this tensor"
-            ) from error
 
 
 def _samples(batch: Batch) -> int:

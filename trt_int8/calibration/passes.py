@@ -15,9 +15,9 @@ from trt_int8 import progress
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
-from trt_int8.calibration.compiled import kernels
 from trt_int8.calibration.counting import BINS
 from trt_int8.calibration.memory import PeakMemory, resident, return_memory_at_once
+from trt_int8.calibration.tally import load_loops
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.runtime import Session
 
@@ -76,12 +76,13 @@ def plan_passes(
     source = iter(batches)
     raw = next(source, None)
     first = next(checked([] if raw is None else [raw], activations.specs, place=place))
-    kernels()  # takes memory of its own
+    load_loops()  # they take memory of their own
     return_memory_at_once()
     before = resident() + _RESERVE
     with PeakMemory() as peak:
         sizes = _sizes(model, names, first, activations.element_sizes)
-    inference = max(0, peak.bytes + _RESERVE - before)
+    copied = sum(array.nbytes for array in first.values())  # by the queue
+    inference = max(0, peak.bytes + _RESERVE - before) + copied
     parts: list[tuple[str, ...]] = []
     for count in range(threads, 0, -1):
         room = int((max_memory - before - inference * count) / count / _MARGIN)

@@ -1,62 +1,197 @@
-"""A histogram that grows in place: what a thread keeps for one tensor while batches come."""
+"""Histograms that grow in place: what a thread keeps while batches come."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.calibration.compiled import kernels
-from trt_int8.calibration.counting import BINS, add_compiled, counted, new_tables
+from trt_int8.calibration.compiled import Kernels, kernels
+from trt_int8.calibration.counting import BINS, Grid, counted, grid, new_tables, value_of_key
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.errors import CalibrationError
+
+Array = npt.NDArray[np.generic]
+
+#: Values that are worth a call of the loop of their own, and whose memory is free again after it.
+_LARGE = 1 << 18
+_FLOAT32 = np.dtype(np.float32)
+#: Keys that no value has: nothing was counted yet.
+_NONE = (0x7FFFFFFF, -0x80000000)
 
 
 class Tally:
-    """Counts of one tensor; the same as `Histogram.add` gives, without a new histogram a batch.
+    """Counts of one tensor; the same as `Histogram.add` gives, without a new histogram a batch."""
 
-    Args:
-        tables: scratch memory, shared by the tallies of a thread.
-    """
-
-    def __init__(self, tables: npt.NDArray[np.int32]) -> None:
+    def __init__(self) -> None:
         self._histogram = Histogram.empty()
-        self._tables = tables
         # What the compiled loop counted on the histogram's grid and is not in it yet.
         self._slots: npt.NDArray[np.int64] | None = None
-        self._minimum, self._maximum = np.inf, -np.inf
+        self._lowest, self._highest = _NONE
+        self.grid: Grid | None = None
 
-    def add(self, values: npt.NDArray[np.generic]) -> None:
-        """Count ``values`` (any shape, any float dtype).
+    @property
+    def slots(self) -> npt.NDArray[np.int64]:
+        """Where the compiled loop counts: int64 [2·BINS + 1], the zeros in the middle."""
+        if self._slots is None:
+            self._slots = np.zeros(2 * BINS + 1, np.int64)
+        return self._slots
+
+    def count(self, loaded: Kernels, values: Array, tables: npt.NDArray[np.int32]) -> bool:
+        """Count by the compiled loop; False, and nothing counted, if a value is beyond the grid."""
+        assert self.grid is not None
+        scale, first, last, _ = self.grid
+        flat = values.reshape(-1)
+        lowest, highest = loaded.count(
+            flat, flat.view(np.int32), scale, np.int32(first), np.int32(last), tables, self.slots
+        )
+        if lowest < first or highest > last:
+            return False
+        self.widen(lowest, highest)
+        return True
+
+    def widen(self, lowest: int, highest: int) -> None:
+        """Take note of the keys of the extremes of what was counted in ``slots``."""
+        self._lowest, self._highest = min(self._lowest, lowest), max(self._highest, highest)
+
+    def add(self, values: Array) -> None:
+        """Count ``values`` (any shape, any float dtype), and widen the grid where it is too narrow.
 
         Raises:
             CalibrationError: a value is NaN.
         """
-        exponent = self._histogram.exponent
-        loaded = kernels(work=values.size)
-        if (
-            loaded is not None
-            and exponent is not None
-            and values.dtype == np.float32
-            and values.flags.c_contiguous
-        ):
-            if self._slots is None:
-                self._slots = np.zeros(2 * BINS + 1, np.int64)
-            extremes = add_compiled(loaded, values.reshape(-1), exponent, self._tables, self._slots)
-            if extremes is not None:
-                self._minimum = min(self._minimum, extremes[0])
-                self._maximum = max(self._maximum, extremes[1])
-                return
         self._histogram = self.histogram().add(values)
-        self._slots, self._minimum, self._maximum = None, np.inf, -np.inf
+        self._slots, (self._lowest, self._highest) = None, _NONE
+        exponent = self._histogram.exponent
+        self.grid = None if exponent is None else grid(exponent)
 
     def histogram(self) -> Histogram:
         """What was counted so far."""
-        if self._slots is None or self._maximum < self._minimum:
+        if self._slots is None or self._highest < self._lowest:
             return self._histogram
-        record = counted(self._slots, self._minimum, self._maximum)
+        record = counted(self._slots, value_of_key(self._lowest), value_of_key(self._highest))
         return self._histogram.merge(Histogram(record.counts, self._histogram.exponent, *record[1:]))
 
 
-def new_tallies(names: tuple[str, ...]) -> dict[str, Tally]:
+class _Loop:
+    """What the compiled loop needs for arrays of the same sizes on the same grids, batch after batch."""
+
+    def __init__(self, tallies: list[Tally], sizes: list[int], tables: npt.NDArray[np.int32]) -> None:
+        grids = [tally.grid for tally in tallies]
+        self.sizes = sizes
+        self._tallies = tallies
+        self._tables = tables
+        self._sizes = np.array(sizes, np.int64)
+        self._scales = np.array([g.scale for g in grids if g is not None], np.float32)
+        self._ends = np.array([(g.first, g.last) for g in grids if g is not None], np.int32)
+        self._slots = np.array([_address(tally.slots) for tally in tallies], np.int64)
+        self._found = np.empty((len(tallies), 2), np.int32)
+        self._extremes = np.tile(np.array(_NONE, np.int32), (len(tallies), 1))
+
+    def count(self, loaded: Kernels, arrays: list[Array]) -> list[int]:
+        """Count without the interpreter's lock; positions of arrays that do not fit and are not counted."""
+        addresses = np.array([_address(array) for array in arrays], np.int64)
+        found, width = self._found, 2 * BINS + 1
+        loaded.count_all(
+            addresses, self._sizes, self._scales, self._ends, self._tables, self._slots, width, found
+        )
+        beyond = (found[:, 0] < self._ends[:, 0]) | (found[:, 1] > self._ends[:, 1])
+        found[beyond] = _NONE
+        np.minimum(self._extremes[:, 0], found[:, 0], out=self._extremes[:, 0])
+        np.maximum(self._extremes[:, 1], found[:, 1], out=self._extremes[:, 1])
+        return np.flatnonzero(beyond).tolist()
+
+    def finish(self) -> None:
+        """Tell the tallies the extremes of what was counted."""
+        for tally, (lowest, highest) in zip(self._tallies, self._extremes.tolist(), strict=True):
+            tally.widen(lowest, highest)
+        self._extremes[:] = _NONE
+
+
+class Tallies:
     """A tally for each tensor, for the use of one thread."""
-    tables = new_tables()
-    return {name: Tally(tables) for name in names}
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._tallies = {name: Tally() for name in names}
+        self._tables = new_tables()
+        self._loop: _Loop | None = None
+        self._names: list[str] = []
+
+    def add(self, values: Iterable[tuple[str, Array]], *, place: str) -> None:
+        """Count the values of a batch, tensor by tensor.
+
+        Raises:
+            CalibrationError: a value is NaN; the tensor and ``place`` are named.
+        """
+        loaded = kernels(spent=0)
+        ready: list[tuple[str, Array]] = []
+        left: list[tuple[str, Array]] = []
+        for name, array in values:
+            tally = self._tallies[name]
+            fits = _fits_the_loop(tally, array)
+            if array.size < _LARGE:
+                (ready if fits else left).append((name, array))
+            elif not (fits and loaded is not None and tally.count(loaded, array, self._tables)):
+                self._add(name, array, place)
+        if loaded is not None and ready:
+            names, arrays = [name for name, _ in ready], [array for _, array in ready]
+            left += [ready[i] for i in self._prepared(names, arrays).count(loaded, arrays)]
+        else:
+            left += ready
+        start = time.perf_counter()
+        for name, array in left:
+            self._add(name, array, place)
+        kernels(spent=time.perf_counter() - start, again=True)
+
+    def histograms(self) -> dict[str, Histogram]:
+        """What was counted so far."""
+        if self._loop is not None:
+            self._loop.finish()
+        return {name: tally.histogram() for name, tally in self._tallies.items()}
+
+    def _prepared(self, names: list[str], arrays: list[Array]) -> _Loop:
+        sizes = [array.size for array in arrays]
+        if self._loop is None or self._names != names or self._loop.sizes != sizes:
+            self._drop_loop()
+            self._names = names
+            self._loop = _Loop([self._tallies[name] for name in names], sizes, self._tables)
+        return self._loop
+
+    def _drop_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.finish()
+        self._loop = None
+
+    def _add(self, name: str, array: Array, place: str) -> None:
+        self._drop_loop()  # the grid may change
+        try:
+            self._tallies[name].add(array)
+        except CalibrationError as error:
+            raise CalibrationError(
+                f"{place}, tensor {name!r}: {error}; the model itself computes it from finite inputs, so "
+                "look at the operator that makes this tensor"
+            ) from error
+
+
+def load_loops() -> None:
+    """Load the compiled loops, if numba is installed, and use each once."""
+    kernels()
+    tallies = Tallies(("small", "large"))
+    for _ in range(2):  # the first values choose the grid
+        tallies.add([("small", np.ones(1, np.float32)), ("large", np.ones(_LARGE, np.float32))], place="")
+
+
+def _fits_the_loop(tally: Tally, array: Array) -> bool:
+    return (
+        tally.grid is not None
+        and tally.grid.exact
+        and array.dtype == _FLOAT32
+        and array.flags.c_contiguous
+        and array.size > 0
+    )
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])

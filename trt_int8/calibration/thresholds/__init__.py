@@ -21,8 +21,8 @@ ALGORITHMS: dict[str, Callable[[Histogram], float]] = {
     "percentile": percentile_amax,
     "mse": mse_amax,
 }
-#: What one entropy search with numpy takes, in values counted meanwhile.
-_SEARCH_WORK = 1 << 20
+#: Seconds that numpy searches one histogram for.
+_SEARCHING = 0.003
 
 #: What the explicit route takes by itself. TensorRT's calibrators take entropy, and so do caches for them;
 #: for Q/DQ nodes the squared error is the safer choice (docs/explicit-quality.md has the figures).
@@ -58,6 +58,6 @@ def thresholds(histograms: Sequence[Histogram], *, algorithm: str, threads: int 
     if algorithm == "minmax":
         return [threshold(histogram) for histogram in histograms]
     if algorithm == "entropy":
-        threshold = functools.partial(entropy_amax, kernels=kernels(work=_SEARCH_WORK * len(histograms)))
+        threshold = functools.partial(entropy_amax, kernels=kernels(spent=_SEARCHING * len(histograms)))
     with ThreadPoolExecutor(threads or cores(), thread_name_prefix="threshold") as pool:
         return list(pool.map(threshold, histograms))
