@@ -28,8 +28,8 @@ CACHE = HERE / ".cache"
 PEERS = HERE.parent / "build" / "explicit-quality"
 sys.path.insert(0, str(HERE / "calibration"))
 
-from process import Measured, measure  # noqa: E402
-from quality.environment import Environment  # noqa: E402
+from process import Measured, measure  # noqa: E402 - behind the path
+from quality.environment import Environment  # noqa: E402 - behind the path
 
 WHEEL = "rapidocr-onnxruntime==1.4.4"
 #: Name → file in the wheel, shape of an image.

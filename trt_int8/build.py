@@ -13,10 +13,11 @@ import onnx
 from trt_int8 import atomic
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes, within
+from trt_int8.build_checks import check_files, check_sources, refuse_implicit_only
 from trt_int8.calibration.calibration import Calibration
 from trt_int8.counts import require_count
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
-from trt_int8.engine.log import BuildLog, require_regular
+from trt_int8.engine.log import BuildLog
 from trt_int8.errors import BuildError
 from trt_int8.from_data import quantize_from_data
 from trt_int8.implicit.build import build_implicit
@@ -24,7 +25,6 @@ from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.implicit.fingerprint import Fingerprint
 from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.route import Mode, Route, choose_route
-from trt_int8.implicit.store import CacheStore
 from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
 from trt_int8.model.graph import label
@@ -33,7 +33,6 @@ from trt_int8.model.load import load_model, require_model
 from trt_int8.model.qdq import has_qdq
 from trt_int8.model.shape_range import GivenShapes
 from trt_int8.model.shapes import resolve_shapes
-from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
@@ -153,9 +152,9 @@ def build_engine(
     engine = Path(engine)
     log_path = default_log(engine) if log is None else Path(log)
     options = implicit or ImplicitOptions()
-    _check_files(model, engine, log_path, cache, options)
+    check_files(model, engine, log_path, cache, options)
     loaded = load_model(model)
-    _check_sources(loaded, batches, ranges, options)
+    check_sources(loaded, batches, ranges, options)
     if plan is not None and has_qdq(loaded):
         raise BuildError(
             "the model holds Q/DQ nodes, which say what runs in INT8; leave out the precision plan"
@@ -199,7 +198,7 @@ def build_engine(
         return _implicit(loaded, engine, log_path, route, calibrator, options, tell)
     if bias_correction and batches is None:
         raise BuildError("bias_correction: means are measured on batches (--data), and there are none")
-    _refuse_implicit_only(route, cache, reuse_cache, replace(options, shapes=None, batch_size=None))
+    refuse_implicit_only(route, cache, reuse_cache, replace(options, shapes=None, batch_size=None))
     rules = placement_for(route.tensorrt.flavor) if placement is None else placement
     selection = Selection(plan=plan)
     calibration, quantized = None, None
@@ -249,24 +248,6 @@ def _implicit(
     return BuildResult(engine, log, plan, route.name, route.reason, report, None, None, summary, fingerprint)
 
 
-def _check_files(
-    model: object, engine: Path, log: Path, cache: FilePath | None, options: ImplicitOptions
-) -> None:
-    inputs: dict[str, FilePath] = {} if isinstance(model, onnx.ModelProto) else {"model": model}  # type: ignore[dict-item]
-    ranges = [source for source in options.ranges if isinstance(source, str | os.PathLike)]
-    inputs |= {f"dynamic ranges {number}": path for number, path in enumerate(ranges, start=1)}
-    outputs: dict[str, FilePath] = {"engine": engine, "log": log}
-    if options.timing_cache is not None:
-        outputs["timing cache"] = options.timing_cache
-    if cache is not None:
-        store = CacheStore(cache)
-        files = {"calibration cache": store.path, "fingerprint of the cache": store.sidecar}
-        # One that exists is read.
-        (inputs if store.exists() else outputs).update(files)
-    check_outputs(outputs, inputs=inputs)
-    require_regular(log)
-
-
 def _with_plan(
     options: ImplicitOptions, plan: PrecisionPlan | None, model: onnx.ModelProto
 ) -> ImplicitOptions:
@@ -278,26 +259,3 @@ def _with_plan(
     if options.fp16:
         return replace(options, keep_fp16=[*options.keep_fp16, *floats])
     return replace(options, keep_fp32=[*options.keep_fp32, *floats])
-
-
-def _check_sources(model: onnx.ModelProto, batches: object, ranges: object, options: ImplicitOptions) -> None:
-    if has_qdq(model):
-        if batches is not None or ranges is not None:
-            raise BuildError(
-                "the model holds Q/DQ nodes, which say what runs in INT8 and with which scales; "
-                "leave out the data and the cache, or start from the float model"
-            )
-    elif batches is not None and ranges is not None:
-        raise ValueError("batches and ranges were both given; a build takes its ranges from one of them")
-    elif batches is None and ranges is None and not options.ranges:
-        raise ValueError("a float model needs calibration batches or ranges")
-
-
-def _refuse_implicit_only(route: Route, cache: object, reuse: bool, options: ImplicitOptions) -> None:
-    """Options without effect would be taken for obeyed."""
-    asked = options.asked_for() + ([] if cache is None else ["cache"]) + (["reuse_cache"] if reuse else [])
-    if asked:
-        raise BuildError(
-            f"{', '.join(asked)}: only the implicit route has these options, and this build takes the "
-            f"explicit one ({route.reason})"
-        )

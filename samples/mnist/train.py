@@ -77,7 +77,7 @@ def train(images: np.ndarray, labels: np.ndarray, epochs: int) -> LeNet:
         for index in torch.randperm(len(x), generator=generator)[: len(x) // batch * batch].view(-1, batch):
             loss = functional.cross_entropy(net(jitter(x[index], generator)), y[index])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch is untyped here
             optimizer.step()
             schedule.step()
             total += loss.item() * batch

@@ -104,7 +104,7 @@ def _import(name: str) -> ModuleType:
 def _function(module: ModuleType, module_name: str, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if callable(function):
-        return function  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]  # checked to be callable
     names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f" (it has: {', '.join(names) or 'none'})"

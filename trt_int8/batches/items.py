@@ -45,7 +45,7 @@ def require_batches(
     if len(inputs) == 1 and len(getattr(batches, "shape", ())) == len(inputs[0].shape):
         size = inputs[0].batch or 8
         raise DataError(
-            f"{found} one array of shape {list(batches.shape)}; cut it into batches: "  # type: ignore[attr-defined]
+            f"{found} one array of shape {list(batches.shape)}; cut it into batches: "  # type: ignore[attr-defined]  # an array, by the test above
             f"[array[i : i + {size}] for i in range(0, len(array), {size})]"
         )
     if isinstance(batches, type) or not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):

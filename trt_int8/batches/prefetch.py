@@ -24,6 +24,6 @@ def prefetched(batches: Iterable[T], *, ahead: int = 2) -> Iterator[T]:
         pending = deque(pool.submit(next, iterator, _END) for _ in range(ahead))
         while (item := pending.popleft().result()) is not _END:
             pending.append(pool.submit(next, iterator, _END))
-            yield item  # type: ignore[misc]
+            yield item  # type: ignore[misc]  # _END is out of the way
     finally:
         pool.shutdown(cancel_futures=True)

@@ -108,7 +108,7 @@ def plan_passes(
             f"{len(names)} tensors do not fit into {max_memory // _MIB} MiB: {len(parts)} passes over the "
             "data"
         )
-    return Passes(parts, count, itertools.chain([raw], source) if once else batches)  # type: ignore[list-item]
+    return Passes(parts, count, itertools.chain([raw], source) if once else batches)  # type: ignore[list-item]  # the first is as raw as the rest
 
 
 def _parts(sizes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:

@@ -95,7 +95,7 @@ def build(
         batches=None if opened is None else opened.batches(),
         ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
         algorithm=algorithm,
-        mode=mode,  # type: ignore[arg-type]
+        mode=mode,  # type: ignore[arg-type]  # click checked the choice
         target=target,
         log=log,
         batch_size=opened.batch_size if opened else data.batch_size,

@@ -102,7 +102,7 @@ def _remember_given(parameter: click.Parameter) -> None:
         context.meta.setdefault(_GIVEN, {})[parameter.name] = value
         return value, source
 
-    parameter.consume_value = consume_value  # type: ignore[method-assign, assignment]
+    parameter.consume_value = consume_value  # type: ignore[method-assign, assignment]  # click has no other hook
 
 
 def _refuse_empty_paths(parameter: click.Parameter) -> None:
@@ -119,7 +119,7 @@ def _refuse_empty_paths(parameter: click.Parameter) -> None:
                 )
         return process(context, value)
 
-    parameter.process_value = process_value  # type: ignore[method-assign, assignment]
+    parameter.process_value = process_value  # type: ignore[method-assign, assignment]  # click has no other hook
 
 
 def _name_the_file(parameter: click.Parameter) -> None:
@@ -136,7 +136,7 @@ def _name_the_file(parameter: click.Parameter) -> None:
                 raise
             raise click.UsageError(f"{place}: {error.message}", context) from error
 
-    parameter.process_value = process_value  # type: ignore[method-assign, assignment]
+    parameter.process_value = process_value  # type: ignore[method-assign, assignment]  # click has no other hook
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:

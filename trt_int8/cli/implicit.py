@@ -40,7 +40,7 @@ class ImplicitArguments:
             tf32=self.tf32,
             keep_fp16=self.keep_fp16,
             keep_fp32=self.keep_fp32,
-            constraints=self.constraints,  # type: ignore[arg-type]
+            constraints=self.constraints,  # type: ignore[arg-type]  # click checked the choice
             ranges=self.ranges,
             workspace=None if self.workspace is None else self.workspace << 20,
             timing_cache=self.timing_cache,
@@ -55,7 +55,7 @@ def implicit(command: Command) -> Command:
         return command(implicit=ImplicitArguments(**{n: arguments.pop(n) for n in names}), **arguments)
 
     collect.__name__, collect.__doc__ = command.__name__, command.__doc__
-    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps the options
     wrapped: Any = collect
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

@@ -55,7 +55,7 @@ class Data:
         from trt_int8.batches.readable import ReadableBatches
 
         o = self.options
-        return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]
+        return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]  # click checked `last`
 
     def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
         """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""
@@ -70,7 +70,7 @@ class Data:
         batches = batches_from(
             source,
             self.batch_size,
-            last=o.last,  # type: ignore[arg-type]
+            last=o.last,  # type: ignore[arg-type]  # as above
             limit=o.limit,
             shuffle=o.shuffle,
         )
@@ -89,5 +89,5 @@ class Data:
         ready = getattr(self.source, "batches", None)
         if ready is not None:
             return len(ready) if hasattr(ready, "__len__") and self.options.limit is None else None
-        samples = len(self.source)  # type: ignore[arg-type]
+        samples = len(self.source)  # type: ignore[arg-type]  # samples, as they are no ready batches
         return -(-min(samples, self.options.limit or samples) // self.batch_size)

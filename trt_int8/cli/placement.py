@@ -49,7 +49,7 @@ def options(command: Command) -> Command:
         return command(choice=Choice(name, **rest), **arguments)
 
     collect.__name__, collect.__doc__ = command.__name__, command.__doc__
-    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps the options
     wrapped: Any = collect
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

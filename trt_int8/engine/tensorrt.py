@@ -246,7 +246,7 @@ def _logger_class(trt: ModuleType) -> Any:
         trt.ILogger.VERBOSE: "V",
     }
 
-    class Recorder(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Recorder(trt.ILogger):  # type: ignore[misc, name-defined]  # a class of the imported module, unknown to mypy
         def __init__(self, log: BuildLog) -> None:
             trt.ILogger.__init__(self)  # pybind11 wants the base called by name
             self._log = log
@@ -258,7 +258,7 @@ def _logger_class(trt: ModuleType) -> Any:
 
 
 def _monitor_class(trt: ModuleType) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]  # a class of the imported module, unknown to mypy
         def __init__(self, watcher: Watcher) -> None:
             trt.IProgressMonitor.__init__(self)
             self._watcher = watcher

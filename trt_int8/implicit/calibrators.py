@@ -16,7 +16,7 @@ _tensorrt = load_implicit()
 trt: Any = _tensorrt.module
 
 
-class EntropyCalibrator(CalibratorCallbacks, trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
+class EntropyCalibrator(CalibratorCallbacks, trt.IInt8EntropyCalibrator2):  # type: ignore[misc]  # TensorRT has no types
     """``IInt8EntropyCalibrator2``: the scale of least KL divergence for each tensor. The usual choice.
 
     Arguments and errors: see `trt_int8.implicit.callbacks.CalibratorCallbacks`.
@@ -26,7 +26,7 @@ class EntropyCalibrator(CalibratorCallbacks, trt.IInt8EntropyCalibrator2):  # ty
     tensorrt = _tensorrt.version
 
 
-class MinMaxCalibrator(CalibratorCallbacks, trt.IInt8MinMaxCalibrator):  # type: ignore[misc]
+class MinMaxCalibrator(CalibratorCallbacks, trt.IInt8MinMaxCalibrator):  # type: ignore[misc]  # TensorRT has no types
     """``IInt8MinMaxCalibrator``: the whole range of each tensor, nothing clipped; often better for NLP.
 
     Arguments and errors: see `trt_int8.implicit.callbacks.CalibratorCallbacks`.

@@ -68,4 +68,4 @@ class _Bars(Progress):
 
     def __init__(self, *columns: object, **options: object) -> None:
         self.phases = {}
-        super().__init__(*columns, **options)  # type: ignore[arg-type]
+        super().__init__(*columns, **options)  # type: ignore[arg-type]  # passed on as they came

@@ -123,7 +123,7 @@ def _tensor(entry: dict[str, Any]) -> Tensor:
     whole = isinstance(dims, list) and all(
         isinstance(size, int) and not isinstance(size, bool) for size in dims
     )
-    return Tensor(_text(entry.get("Name")), dtype(spelling), tuple(dims) if whole else None, form)  # type: ignore[arg-type]
+    return Tensor(_text(entry.get("Name")), dtype(spelling), tuple(dims) if whole else None, form)  # type: ignore[arg-type]  # whole: all are int
 
 
 def _text(value: Any) -> str:

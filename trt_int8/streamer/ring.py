@@ -117,7 +117,7 @@ class Buffers:
         """Free what `allocate` took."""
         if self._host is not None:
             base, self._host = self._host.base, None
-            base.free()  # type: ignore[union-attr]
+            base.free()  # type: ignore[union-attr]  # pycuda is untyped
         for name in ("_device", "_normalized"):
             allocation = getattr(self, name)
             setattr(self, name, None)

@@ -108,5 +108,5 @@ def _bytes(size: int) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
-        size /= 1000  # type: ignore[assignment]
+        size /= 1000  # type: ignore[assignment]  # an int becomes a float
     return f"{size:.4g} GB"
