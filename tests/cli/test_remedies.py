@@ -78,15 +78,15 @@ def test_what_is_passed_over_is_listed(run, padded):
 
 
 def test_batches_are_cut_for_a_few_samples(run, padded):
-    """20 samples would be one batch of 32, and nothing to judge by."""
+    """20 samples would be three batches, of which a single one is held out."""
     command = ("quantize", padded, "--data", "around5.npz", "-o", "q.onnx")
     assert "remedies are judged on 5 samples that nothing was fitted to" in run(*command, "--recentre", "*")
-    assert "biases corrected by 10 samples, judged on 10 others: y " in run(*command)
+    assert "biases corrected by 12 samples, judged on 8 others: y " in run(*command)
     assert "biases" not in run(*command, "--no-bias-correction")
 
 
 def test_auto_cuts_batches_too(run, padded):
-    """20 samples would be one batch of 32, and nothing to hold out."""
+    """3 samples would be one batch, and nothing to hold out."""
     out = run("calibrate", padded, "--data", "around5.npz", "--method", "auto", "-o", "c")
     assert "2 tensors from 20 samples (auto)" in out
 

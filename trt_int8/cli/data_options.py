@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trt_int8.model.shape_range import Shapes
 
 #: Samples in a batch where neither the options nor the model say.
-DEFAULT_BATCH = 32
+DEFAULT_BATCH = 8
 #: Options that choose among samples, and have no default.
 _SAMPLING = ("limit", "shuffle")
 
@@ -178,7 +178,7 @@ _OPTIONS = [
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Samples in a batch (default: what the model fixes, else the best of --shapes, else 32).",
+        help="Samples in a batch (default: what the model fixes, else the best of --shapes, else 8).",
     ),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
     click.option(
