@@ -86,9 +86,9 @@ def test_batches_are_cut_for_a_few_samples(run, padded):
 
 
 def test_auto_cuts_batches_too(run, padded):
-    """3 samples would be one batch, and nothing to hold out."""
-    out = run("calibrate", padded, "--data", "around5.npz", "--method", "auto", "-o", "c")
-    assert "2 tensors from 20 samples (auto)" in out
+    """6 samples would be one batch, and nothing to hold out."""
+    out = run("calibrate", padded, "--data", "around5.npz", "--method", "auto", "-o", "c", "--limit", 6)
+    assert "2 tensors from 6 samples (auto)" in out
 
 
 def test_a_generator_is_called_for_each_reading(run, padded, tmp_path):
