@@ -154,7 +154,7 @@ def build_engine(
     options = implicit or ImplicitOptions()
     check_files(model, engine, log_path, cache, options)
     loaded = load_model(model)
-    check_sources(loaded, batches, ranges, options)
+    check_sources(loaded, batches, ranges, options, placement=placement, algorithm=algorithm)
     if plan is not None and has_qdq(loaded):
         raise BuildError(
             "the model holds Q/DQ nodes, which say what runs in INT8; leave out the precision plan"

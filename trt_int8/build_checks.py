@@ -35,13 +35,27 @@ def check_files(
     require_regular(log)
 
 
-def check_sources(model: onnx.ModelProto, batches: object, ranges: object, options: ImplicitOptions) -> None:
+def check_sources(
+    model: onnx.ModelProto,
+    batches: object,
+    ranges: object,
+    options: ImplicitOptions,
+    *,
+    placement: object = None,
+    algorithm: object = None,
+) -> None:
     """Ranges come from batches or are given; those of a model with Q/DQ nodes are in it."""
     if has_qdq(model):
         if batches is not None or ranges is not None:
             raise BuildError(
                 "the model holds Q/DQ nodes, which say what runs in INT8 and with which scales; "
                 "leave out the data and the cache, or start from the float model"
+            )
+        if placement is not None or algorithm is not None:
+            what = "placement" if placement is not None else "algorithm"
+            raise BuildError(
+                f"the model holds Q/DQ nodes, and is built as it is: leave out the {what}, or start from the "
+                "float model"
             )
     elif batches is not None and ranges is not None:
         raise ValueError("batches and ranges were both given; a build takes its ranges from one of them")

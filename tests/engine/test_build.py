@@ -142,6 +142,9 @@ def test_qdq_model_is_built_as_it_is(lenet_path, lenet_ranges, tmp_path):
     assert len(result.report.last.int8_layers) == 4
     with pytest.raises(BuildError, match="leave out the data and the cache"):
         build_engine(model, tmp_path / "e", ranges=lenet_ranges)
+    for name, value in (("placement", "rtx"), ("algorithm", "mse")):
+        with pytest.raises(BuildError, match=f"is built as it is: leave out the {name}, or start from"):
+            build_engine(model, tmp_path / "e", **{name: value})
 
 
 def test_biases_are_corrected_with_data_unless_told(lenet_path, lenet_ranges, digits, tmp_path):
