@@ -124,7 +124,7 @@ def test_large_results_are_not_even_computed(make_model, fill, monkeypatch):
     nodes = [fill, op("Gather", "f first", "row"), op("Add", "x row", "y")]
     model = make_model(nodes, inputs={"x": [1]}, outputs=["y"], weights=weights)
     evaluated = []
-    monkeypatch.setattr(small_constants, "ReferenceEvaluator", evaluated.append)
+    monkeypatch.setattr(small_constants, "evaluate", lambda node, *_: evaluated.append(node))
     fold_small_constants(model)
     assert evaluated == []
     assert operators(model) == [fill.op_type, "Gather", "Add"]

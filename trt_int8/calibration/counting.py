@@ -70,32 +70,31 @@ def count_numpy(flat: Floats, exponent: int) -> Counted | None:
 def count_compiled(loaded: Kernels, flat: Floats, exponent: int) -> Counted | None:
     """`count` of float32 by numba."""
     slots = np.zeros(2 * BINS + 1, np.int64)
-    extremes = add_compiled(loaded, flat, exponent, new_tables(), slots)
-    return None if extremes is None else counted(slots, *extremes)
+    keys = add_compiled(loaded, flat, grid(exponent), new_tables(), slots)
+    return None if keys is None else counted(slots, *map(value_of_key, keys))
 
 
 def add_compiled(
-    loaded: Kernels, flat: Floats, exponent: int, tables: npt.NDArray[np.int32], slots: Counts
-) -> tuple[float, float] | None:
+    loaded: Kernels, flat: Floats, ends: Grid, tables: npt.NDArray[np.int32], slots: Counts
+) -> tuple[int, int] | None:
     """Add the counts of float32 values to ``slots`` in place.
 
     Args:
         loaded: the compiled loops.
         flat: float32 [n], contiguous.
-        exponent: log2 of the bin width.
+        ends: the bins.
         tables: from `new_tables`; scratch memory of the calling thread.
         slots: int64 [2·BINS + 1], zeros in the middle.
 
     Returns:
-        The extreme values; None, and nothing added, if a value is outside the grid, infinite or NaN.
+        The keys of the extreme values; None, and nothing added, if a value is outside the grid or not finite.
     """
-    ends = grid(exponent)
     lowest, highest = loaded.count(
         flat, flat.view(np.int32), ends.scale, np.int32(ends.first), np.int32(ends.last), tables, slots
     )
     if lowest < ends.first or highest > ends.last:
         return None
-    return value_of_key(lowest), value_of_key(highest)
+    return lowest, highest
 
 
 def new_tables() -> npt.NDArray[np.int32]:

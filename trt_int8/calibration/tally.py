@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.calibration.compiled import Kernels, kernels
-from trt_int8.calibration.counting import BINS, Grid, counted, grid, new_tables, value_of_key
+from trt_int8.calibration.counting import BINS, Grid, add_compiled, counted, grid, new_tables, value_of_key
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.errors import CalibrationError
 
@@ -42,15 +42,10 @@ class Tally:
     def count(self, loaded: Kernels, values: Array, tables: npt.NDArray[np.int32]) -> bool:
         """Count by the compiled loop; False, and nothing counted, if a value is beyond the grid."""
         assert self.grid is not None
-        scale, first, last, _ = self.grid
-        flat = values.reshape(-1)
-        lowest, highest = loaded.count(
-            flat, flat.view(np.int32), scale, np.int32(first), np.int32(last), tables, self.slots
-        )
-        if lowest < first or highest > last:
-            return False
-        self.widen(lowest, highest)
-        return True
+        keys = add_compiled(loaded, values.reshape(-1), self.grid, tables, self.slots)
+        if keys is not None:
+            self.widen(*keys)
+        return keys is not None
 
     def widen(self, lowest: int, highest: int) -> None:
         """Take note of the keys of the extremes of what was counted in ``slots``."""

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 
 from trt_int8.model.graph import GraphIndex, attribute
 from trt_int8.quantization.names import Names
+from trt_int8.quantization.unread import drop_unread
 
 
 def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodeProto | None:
@@ -43,7 +44,7 @@ def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphI
         gone.append(norm.output[0])
     for node in [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]:
         model.graph.node.remove(node)
-    _drop_unread(model)
+    drop_unread(model)
 
 
 def _fold(
@@ -66,12 +67,3 @@ def _fold(
     del node.input[:]
     node.input.extend(inputs)
     node.output[0] = norm.output[0]
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    index = GraphIndex(model)
-    read = {*index.consumers, *index.outputs, *index.used_in_bodies}
-    unread = {tensor.name for tensor in model.graph.initializer} - read
-    for entries in (model.graph.initializer, model.graph.input):
-        for entry in [entry for entry in entries if entry.name in unread]:
-            entries.remove(entry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -19,7 +21,7 @@ class ConstantOperands:
 
     def __init__(self, index: GraphIndex, opset: int) -> None:
         self._index = index
-        self._opset = helper.make_opsetid("", opset)
+        self._opset = opset
         self._values: dict[str, npt.NDArray[np.generic] | None] = {}
 
     def value(self, tensor: str) -> npt.NDArray[np.generic] | None:
@@ -37,19 +39,22 @@ class ConstantOperands:
         if node is None or node.op_type not in _REARRANGING or node.domain not in ("", "ai.onnx"):
             return None
         inputs = {name: self.value(name) for name in node.input if name}
-        if any(value is None for value in inputs.values()):
+        known = {name: value for name, value in inputs.items() if value is not None}
+        if len(known) < len(inputs):
             return None
-        return self._run(node, inputs)
+        return np.asarray(evaluate(node, known, self._opset)[tensor])
 
-    def _run(
-        self, node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic] | None]
-    ) -> npt.NDArray[np.generic]:
-        graph = helper.make_graph(
-            [node],
-            "constant",
-            [onnx.ValueInfoProto(name=name) for name in inputs],
-            [onnx.ValueInfoProto(name=node.output[0])],
-        )
-        model = helper.make_model(graph, opset_imports=[self._opset])
-        (value,) = ReferenceEvaluator(model).run(None, inputs)
-        return np.asarray(value)
+
+def evaluate(
+    node: onnx.NodeProto, inputs: Mapping[str, npt.NDArray[np.generic]], opset: int
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Output → value of one node, by ONNX's reference implementation, which raises anything."""
+    outputs = [name for name in node.output if name]
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [onnx.ValueInfoProto(name=name) for name in inputs],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    return dict(zip(outputs, ReferenceEvaluator(model).run(None, dict(inputs)), strict=True))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import AttributeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import AttributeProto, numpy_helper
 
 from trt_int8.model.graph import GraphIndex
+from trt_int8.quantization.constants import evaluate
 from trt_int8.quantization.element_types import static_shapes
 from trt_int8.quantization.opset import opset_version
+from trt_int8.quantization.unread import drop_unread
 
 #: Elements of the largest result that is stored: weights stay what they are.
 LARGEST = 1024
@@ -57,7 +58,7 @@ def fold_small_constants(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in known.items() if name in read
     )
-    _drop_unread(model)
+    drop_unread(model)
 
 
 def _evaluable(node: onnx.NodeProto) -> bool:
@@ -101,32 +102,9 @@ def _evaluate(
     node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic]], opset: int
 ) -> dict[str, npt.NDArray[np.generic]] | None:
     """Output → value by ONNX's reference; None where it has no implementation."""
-    outputs = [name for name in node.output if name]
-    graph = helper.make_graph(
-        [node],
-        "constant",
-        [onnx.ValueInfoProto(name=name) for name in inputs],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     try:
         with np.errstate(all="ignore"):  # log 0 is −∞ in TensorRT too
-            values = ReferenceEvaluator(model).run(None, dict(inputs))
+            results = evaluate(node, inputs, opset)
     except Exception:  # its implementations raise anything; the node stays, and TensorRT computes it
         return None
-    if not all(isinstance(value, (np.ndarray, np.generic)) for value in values):
-        return None
-    return dict(zip(outputs, map(np.asarray, values), strict=True))
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    """Constant nodes and initializers that nothing reads any more."""
-    index = GraphIndex(model)
-    read = {*index.consumers, *index.outputs, *index.used_in_bodies}
-    for position, node in reversed(list(enumerate(model.graph.node))):
-        if node.op_type == "Constant" and not read.intersection(node.output):
-            del model.graph.node[position]
-    fed = {value.name for value in model.graph.input}
-    for position, tensor in reversed(list(enumerate(model.graph.initializer))):
-        if tensor.name not in read and tensor.name not in fed:
-            del model.graph.initializer[position]
+    return results if all(isinstance(v, (np.ndarray, np.generic)) for v in results.values()) else None
