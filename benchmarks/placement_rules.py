@@ -168,6 +168,13 @@ CASES = {
         "y",
         {**K3, **VECTORS},
     ),
+    "convolution and ReLU behind another": (
+        "one-scale-convolution",
+        [*BASIC, relu("a1", "r1"), conv("r1", "w2", "y")],
+        IMAGE,
+        "y",
+        K3,
+    ),
     "attention, one product for query, key and value": (
         "parts-before-transpose",
         [

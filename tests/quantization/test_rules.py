@@ -58,6 +58,7 @@ def test_placements():
     assert set(rtx_names()) - set(names_of(PLACEMENTS["tensorrt"])) == {
         "per-channel-batches",
         "reuse",
+        "one-scale-convolution",
         "parts-before-transpose",
         "fold-small-constants",
     }

@@ -29,3 +29,14 @@ def fold_batch_norm(make_model, rng, placement):
     result = quantized(model, placement, **dict.fromkeys(["x", "n", "r"], 4.0))
     assert "BatchNormalization" not in {n.op_type for n in result.model.graph.node}
     assert list(node(result.model, "conv1").output) == ["n"]
+
+
+@rule("one-scale-convolution")
+def one_scale_convolution(make_model, rng, placement):
+    model = make_model(
+        [conv("x", "w", "a", "conv"), op("Relu", "a", "y")],
+        inputs=X,
+        outputs=["y"],
+        weights=conv_weights(rng, "w"),
+    )
+    assert scale(quantized(model, placement).model, "conv", 1).shape == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
@@ -32,6 +33,14 @@ def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodePr
     return norm
 
 
+def normalized_weight(
+    weight: npt.NDArray[np.generic], norm: onnx.NodeProto, index: GraphIndex
+) -> npt.NDArray[np.generic]:
+    """The weight of a convolution with ``norm`` folded into it: W · γ / √(σ² + ε) along axis 0; its dtype."""
+    factor = _factor(norm, index).reshape(-1, *[1] * (weight.ndim - 1))
+    return np.asarray(weight.astype(np.float64) * factor).astype(weight.dtype)
+
+
 def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphIndex) -> None:
     """Fold each BatchNormalization of ``folds`` (convolution's first output → it) in place.
 
@@ -50,20 +59,25 @@ def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphI
 def _fold(
     model: onnx.ModelProto, node: onnx.NodeProto, norm: onnx.NodeProto, index: GraphIndex, names: Names
 ) -> None:
-    constants = [index.constant(name) for name in (node.input[1], *norm.input[1:5])]
-    weight, gamma, beta, mean, variance = (np.asarray(c, np.float64) for c in constants)
-    dtype = np.asarray(constants[0]).dtype
-    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-    factor = gamma / np.sqrt(variance + epsilon)
+    weight = np.asarray(index.constant(node.input[1]))
+    beta, mean = (np.asarray(index.constant(norm.input[slot]), np.float64) for slot in (2, 3))
     has_bias = len(node.input) > 2 and bool(node.input[2])
     bias = np.asarray(index.constant(node.input[2]), np.float64) if has_bias else np.zeros_like(mean)
+    shift = (bias - mean) * _factor(norm, index) + beta
     folded = {
-        names.fresh(f"{node.input[1]}_folded"): weight * factor.reshape(-1, *[1] * (weight.ndim - 1)),
-        names.fresh(f"{norm.output[0]}_bias"): (bias - mean) * factor + beta,
+        names.fresh(f"{node.input[1]}_folded"): normalized_weight(weight, norm, index),
+        names.fresh(f"{norm.output[0]}_bias"): shift.astype(weight.dtype),
     }
     for name, value in folded.items():
-        model.graph.initializer.append(numpy_helper.from_array(value.astype(dtype), name))
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
     inputs = [node.input[0], *folded]
     del node.input[:]
     node.input.extend(inputs)
     node.output[0] = norm.output[0]
+
+
+def _factor(norm: onnx.NodeProto, index: GraphIndex) -> npt.NDArray[np.float64]:
+    """γ / √(σ² + ε), float64 [channels]."""
+    gamma, variance = (np.asarray(index.constant(norm.input[slot]), np.float64) for slot in (1, 4))
+    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+    return np.asarray(gamma / np.sqrt(variance + epsilon))

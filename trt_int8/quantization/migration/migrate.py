@@ -31,8 +31,8 @@ from trt_int8.report.report import PrecisionReport
 
 #: Where a migrated model keeps the cache it was made from, and which entry each other tensor took.
 CACHE_KEY, NAMES_KEY = "trt_int8.calibration_cache", "trt_int8.calibration_cache.names"
-#: Rules that would change a scale of the cache.
-_CHANGING = ("concat-scales", "max-pool-scales", "softmax-range")
+#: Rules that would change a scale: of the cache, or of weights, which implicit quantization has per channel.
+_CHANGING = ("concat-scales", "max-pool-scales", "softmax-range", "one-scale-convolution")
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trt_int8.errors import QuantizationError
-from trt_int8.quantization.placement import beside, exact, guards, multiply, scales, weights
+from trt_int8.quantization.placement import beside, epilogue, exact, guards, multiply, scales, weights
 from trt_int8.quantization.placement.draft import Draft
 
 Name = Literal["tensorrt", "rtx"]
@@ -88,6 +88,9 @@ RULES = (
     Rule("fold-batch-norm", "Fold BatchNormalization into the quantized Conv before it.",
          "Exact; the weights that are rounded are those that are multiplied.",
          _BOTH, weights.fold_batch_norm),
+    Rule("one-scale-convolution",
+         "A Conv that ends behind its activation has one weight scale, if its weight bears it.",
+         "measured: the convolution then does bias and activation itself.", _RTX, epilogue.one_scale),
     Rule("parts-before-transpose", "Query, key and value of one product are transposed each by itself.",
          "Exact; measured: INT8, where the weights would be dequantized, and fewer kernels.",
          _RTX, exact.parts_before_transpose),
