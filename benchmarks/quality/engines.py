@@ -48,6 +48,7 @@ def counts(model, build):
         "kernels": len(build.compute_layers),
         "layers": len(build.layers),
         "float_bytes": sum(sizes[name] for name in between),
+        "bytes_moved": sum(size for _, size in build.findings.bytes_moved),
         "not_int8": sorted(f"{name}: {precisions.get(name)}" for name in multiplying - set(in_int8)),
     }
 

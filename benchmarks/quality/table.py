@@ -10,7 +10,7 @@ SQNR_MARGIN, KERNEL_MARGIN = 0.2, 0.02
 LONGEST = 220
 
 COLUMNS = (
-    "quantizer | builds | INT8 | compute kernels | all kernels | float KB between INT8 | SQNR dB | task % | "
+    "quantizer | builds | INT8 | compute kernels | all kernels | float KB between INT8 | MB moved | SQNR dB | task % | "
     "seconds | peak MiB"
 )
 
@@ -72,6 +72,7 @@ def _line(row):
         row["kernels"] if built else "",
         row["layers"] if built else "",
         round(row["float_bytes"] / 1024) if built else "",
+        f"{row['bytes_moved'] / 2**20:.1f}" if built else "",
         _number(row.get("sqnr_db")),
         _number(row.get("metric")),
         _number(row.get("seconds")),
