@@ -24,9 +24,20 @@ def test_diff_gates(run):
     assert out.splitlines()[0].split() == ["2.0000", "127", "254", "conv1"]
     assert "only in new: extra" in out
     assert "differs by more than 1.5: conv1 (2)" in run("diff", "old", "new", "--fail-above", "1.5", code=1)
-    run("diff", "old", "new", "--fail-above", "2")
     document = json.loads(run("diff", "old", "new", "--format", "json"))
     assert document["tensors"][0] == {"name": "conv1", "left": 127, "right": 254, "ratio": 2}
+
+
+def test_diff_gates_on_what_one_cache_lacks(run, tmp_path):
+    lone = "(Unnamed Layer* 4) [Fully Connected]_output"
+    out = run("diff", "old", "new", "--fail-above", "2", code=1)
+    assert out.splitlines()[-2:] == [f"in old and not in new: {lone}", "in new and not in old: extra"]
+    assert "differs by more" not in out
+    run("set", "new", "conv1=127", "--unset", "extra", "-o", "less")  # a subset of old, else the same
+    assert f"in old and not in less: {lone}" in run("diff", "old", "less", "--fail-above", "2", code=1)
+    assert f"in old and not in less: {lone}" in run("diff", "less", "old", "--fail-above", "2", code=1)
+    run("set", "old", "conv1=254", "-o", "doubled")  # the same tensors: the ratio alone decides
+    run("diff", "old", "doubled", "--fail-above", "2")
 
 
 def test_merge_keeps_the_header_and_the_bits(run, tmp_path):

@@ -73,7 +73,7 @@ def show(file: str, form: str) -> None:
     "--fail-above",
     type=Bound(min=1),
     metavar="RATIO",
-    help="Exit with 1 if a range differs by more.",
+    help="Exit with 1 if a range differs by more, or only one cache has the tensor.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
@@ -101,10 +101,17 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
                 click.echo(f"only in {path}: {name}")
     if not result.changes:
         raise click.ClickException(f"{left} and {right} share no tensor: they belong to different models")
-    offending = () if fail_above is None else result.above(fail_above)
-    for change in offending:
-        click.echo(f"differs by more than {fail_above:g}: {change.name} ({change.ratio:.4g})", err=True)
-    if offending:
+    if fail_above is None:
+        return
+    failures = [
+        f"differs by more than {fail_above:g}: {change.name} ({change.ratio:.4g})"
+        for change in result.above(fail_above)
+    ]
+    failures += [f"in {left} and not in {right}: {name}" for name in result.only_left]
+    failures += [f"in {right} and not in {left}: {name}" for name in result.only_right]
+    for line in failures:
+        click.echo(line, err=True)
+    if failures:
         context.exit(1)
 
 
