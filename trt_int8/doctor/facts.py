@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from trt_int8.doctor.gpu import Gpu, find_gpus
+from trt_int8.streamer.gpu import Gpu, find_gpus
 
 PYCUDA = "pycuda"
 #: Importable module → what it is good for.

@@ -40,7 +40,7 @@ class EngineSession:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
         self._path = path
-        self._driver = load_driver()
+        self._driver = load_driver(purpose=f"running {path}")
         trt = tensorrt or load()
         self._modes = trt.module.TensorIOMode
         self._nptype = trt.module.nptype

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from trt_int8.dependencies import require
+from trt_int8.dependencies import install_command, require
 from trt_int8.errors import CalibrationError, MissingDependencyError
+from trt_int8.streamer.gpu import LIBRARY, find_gpus
 
 
-def load_driver() -> Any:
-    """``pycuda.driver``, initialized.
+def load_driver(*, purpose: str = "streaming batches to the GPU") -> Any:
+    """``pycuda.driver``, initialized, for ``purpose``.
 
     Raises:
-        MissingDependencyError: pycuda or the NVIDIA driver is not installed.
+        MissingDependencyError: pycuda or the NVIDIA driver is not installed; the message says
+            so if there is no GPU either.
         CalibrationError: the driver finds no usable GPU.
     """
     try:
-        driver = require("pycuda.driver", purpose="streaming batches to the GPU")
+        driver = require("pycuda.driver", purpose=purpose)
     except MissingDependencyError as error:
-        if "libcuda" in str(error):
-            raise MissingDependencyError(
-                f"{error}; install the NVIDIA driver of this machine's GPU"
-            ) from error
-        raise
+        # Installing pycuda is no help where there is no GPU.
+        _, problem = find_gpus()
+        if problem is None:
+            raise
+        missing = isinstance(error.__cause__, ModuleNotFoundError)
+        raise MissingDependencyError(
+            f"{purpose} needs a GPU: {problem}; install the driver of this machine's GPU, or use a machine "
+            "that has one"
+            + (f". pycuda is not installed either: {install_command('pycuda.driver')}" if missing else "")
+        ) from error
     with cuda_errors(driver, "CUDA does not start"):
         driver.init()
     return driver
@@ -58,7 +64,7 @@ class cuda_errors:
 
 def cuda_library() -> ctypes.CDLL:
     """The driver's own library, which pycuda has loaded: for the few calls that pycuda lacks."""
-    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    return ctypes.CDLL(LIBRARY)
 
 
 class PrimaryContext:

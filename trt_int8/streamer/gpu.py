@@ -1,15 +1,17 @@
-"""Which GPUs the CUDA driver shows: asked from libcuda itself, as TensorRT does."""
+"""Which GPUs the CUDA driver shows: asked from libcuda itself, as TensorRT does, so without pycuda."""
 
 from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LIBRARY = "libcuda.so.1"
+#: The driver's own library.
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 #: cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
 _MAJOR, _MINOR = 75, 76
 _NO_DEVICE = 100
@@ -34,9 +36,9 @@ class Gpu:
 def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[tuple[Gpu, ...], str | None]:
     """The GPUs, and why there is none."""
     try:
-        cuda = load(_LIBRARY)
+        cuda = load(LIBRARY)
     except OSError:
-        return (), f"no NVIDIA driver ({_LIBRARY} is not found)"
+        return (), f"no NVIDIA driver ({LIBRARY} is not found)"
     status = cuda.cuInit(0)
     count = ctypes.c_int()
     if status == 0:
