@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from trt_int8.errors import OutputError
+from trt_int8.paths import require_path
 
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 
@@ -21,7 +22,9 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
 
     Raises:
         OutputError: the folder is missing or cannot be written, the disk is full, …
+        TypeError: ``path`` is no path.
     """
+    require_path(path, "path", of="the file to write")
     target = Path(path)
     try:
         if str(path) in _STANDARD:

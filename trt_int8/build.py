@@ -13,7 +13,7 @@ import onnx
 from trt_int8 import atomic
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes, within
-from trt_int8.build_checks import check_files, check_sources, refuse_implicit_only
+from trt_int8.build_checks import check_files, check_sources, check_types, refuse_implicit_only
 from trt_int8.calibration.calibration import Calibration
 from trt_int8.counts import require_count
 from trt_int8.engine.explicit import Plan, build_explicit, default_log
@@ -37,7 +37,7 @@ from trt_int8.quantization.placement import Placement, placement_for
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.quantization.selection import Selection
-from trt_int8.ranges.ranges import Ranges, require_ranges
+from trt_int8.ranges.ranges import Ranges
 from trt_int8.report import PrecisionReport
 from trt_int8.streamer.device import Device
 
@@ -140,14 +140,13 @@ def build_engine(
 
     Raises:
         ValueError: both or neither of ``batches`` and ``ranges`` for a float model.
-        TypeError: ``ranges`` is no `Ranges`, or ``batch_size`` no whole number.
+        TypeError: ``ranges`` is no `Ranges`, ``batch_size`` no whole number, and so on.
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
         BuildError: TensorRT refused the model; carries its lines.
         TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
     """
     require_count(batch_size, "batch_size")
-    if ranges is not None:
-        require_ranges(ranges)
+    check_types(engine, log, ranges, implicit, plan)
     require_model(model)
     engine = Path(engine)
     log_path = default_log(engine) if log is None else Path(log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,33 @@ from trt_int8.implicit.route import Route
 from trt_int8.implicit.store import CacheStore
 from trt_int8.model.qdq import has_qdq
 from trt_int8.outputs import FilePath, check_outputs
+from trt_int8.paths import require_path
+from trt_int8.quantization.plan import PrecisionPlan
+from trt_int8.ranges.ranges import require_ranges
+
+
+def check_types(engine: object, log: object, ranges: object, implicit: object, plan: object) -> None:
+    """Refuse what is no path, no `Ranges`, no options or no plan; all but ``engine`` may be None.
+
+    Raises:
+        TypeError: naming the argument and what to give.
+    """
+    require_path(engine, "engine", of="the engine to write")
+    if log is not None:
+        require_path(log, "log", of="the log to write")
+    if ranges is not None:
+        require_ranges(ranges)
+    if not isinstance(implicit, ImplicitOptions | None):
+        example = "**implicit" if isinstance(implicit, Mapping) else "fp16=True"
+        raise TypeError(
+            f"implicit is {implicit!r:.40} ({type(implicit).__name__}); give "
+            f"trt_int8.implicit.ImplicitOptions({example})"
+        )
+    if not isinstance(plan, PrecisionPlan | None):
+        example = "(plan)" if isinstance(plan, Mapping) else ".read(path)"
+        raise TypeError(
+            f"plan is {plan!r:.40} ({type(plan).__name__}); give trt_int8.quantization.PrecisionPlan{example}"
+        )
 
 
 def check_files(

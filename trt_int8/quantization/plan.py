@@ -20,6 +20,7 @@ from typing import Any
 from trt_int8 import atomic
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
+from trt_int8.paths import require_path
 
 SCHEMA = 1
 _PRECISIONS = ("int8", "float")
@@ -45,6 +46,7 @@ class PrecisionPlan:
             QuantizationError: the file cannot be read or is no plan; the message names the entry.
             MissingDependencyError: PyYAML is not installed.
         """
+        require_path(path, "path", of="a precision plan")
         yaml = require("yaml", purpose="reading a precision plan")
         try:
             text = Path(path).read_text(encoding="utf-8")

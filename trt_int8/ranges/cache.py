@@ -24,7 +24,8 @@ import numpy as np
 
 from trt_int8 import atomic
 from trt_int8.errors import CacheError
-from trt_int8.ranges.ranges import Ranges, TensorRange
+from trt_int8.paths import require_path
+from trt_int8.ranges.ranges import Ranges, TensorRange, require_ranges
 
 _HEADER = re.compile(r"TRT-\w+-(?P<algorithm>\w+)|1|0 [0-9a-fA-F]{1,16} [0-9a-fA-F]{1,16}")
 _HEX = re.compile(r"[0-9a-fA-F]{1,8}")
@@ -73,7 +74,9 @@ class CalibrationCache:
 
         Raises:
             CacheError: no such file, or a line that is no part of a cache (named as file:line).
+            TypeError: ``path`` is no path.
         """
+        require_path(path, "path", of="a calibration cache")
         file = Path(path)
         try:
             text = file.read_bytes().decode("utf-8")
@@ -97,7 +100,13 @@ class CalibrationCache:
 
         Raises:
             CacheError: see `read`.
+            TypeError: ``text`` is no text.
         """
+        if not isinstance(text, str):
+            raise TypeError(
+                f"text is {text!r:.40} ({type(text).__name__}); give the text of a calibration cache, or its "
+                "path to CalibrationCache.read"
+            )
         lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
         header = lines[0].strip()
         if not _HEADER.fullmatch(header):
@@ -133,7 +142,9 @@ class CalibrationCache:
 
         Raises:
             CacheError: a name with a line break, which the format cannot hold.
+            TypeError: ``ranges`` is no `Ranges`.
         """
+        require_ranges(ranges)
         for name in ranges:
             if "\n" in name or "\r" in name:
                 raise CacheError(

@@ -13,6 +13,7 @@ from typing import Any
 from trt_int8 import atomic
 from trt_int8.dependencies import require
 from trt_int8.errors import CacheError
+from trt_int8.paths import require_path
 from trt_int8.ranges import onnxruntime as ort
 from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -43,6 +44,7 @@ class RangeFile:
             CacheError: no such file, or its content is none of the forms; says where and why.
             MissingDependencyError: YAML needs PyYAML, flatbuffers needs flatbuffers.
         """
+        require_path(path, "path", of="a file of ranges")
         source = str(path)
         data = _bytes(Path(path))
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_int8.errors import ReportError
+from trt_int8.paths import require_path
 from trt_int8.report.datatypes import dtype
 from trt_int8.report.layer_text import onnx_nodes
 from trt_int8.report.observed import Observed
@@ -84,6 +85,7 @@ def with_times(
 
 
 def _load(path: str | os.PathLike[str], what: str) -> Any:
+    require_path(path, "path", of=f"the {what}")
     try:
         return json.loads(Path(path).read_bytes())
     except OSError as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from trt_int8.errors import ReportError
+from trt_int8.paths import require_path
 
 _BLOCK = 1 << 20
 #: A line longer than this is cut: TensorRT's longest lines are layers with some hundred tensors.
@@ -21,7 +22,9 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
 
     Raises:
         ReportError: the file cannot be read, or is not the gzip it claims to be.
+        TypeError: ``path`` is no path.
     """
+    require_path(path, "path", of="a build log")
     try:
         with open(path, "rb") as file:
             yield from split_lines(_decoded(file, file.peek(4)[:4]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_int8.errors import ReportError
+from trt_int8.paths import require_path
 from trt_int8.report.judge import judge
 from trt_int8.report.layer_information import read_layer_information, read_profile, with_times
 from trt_int8.report.network import Network
@@ -103,7 +104,16 @@ class PrecisionReport:
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
-        """Read log lines, or messages of several lines each, from any iterable."""
+        """Read log lines, or messages of several lines each, from any iterable.
+
+        Raises:
+            TypeError: ``lines`` is one text, or no iterable.
+        """
+        if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+            raise TypeError(
+                f"lines is {lines!r:.40} ({type(lines).__name__}); give an iterable of lines: "
+                "text.splitlines(), an open file"
+            )
         return cls(map(judge, observe(split_lines(_blocks(lines)))), source=source)
 
     @classmethod
@@ -203,6 +213,7 @@ def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:
 
 
 def _is_json(path: str | os.PathLike[str]) -> bool:
+    require_path(path, "path", of="a build log or of layer information")
     try:
         if not Path(path).is_file() and Path(path).exists():
             return False  # a pipe can be read once only
