@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import conv, initializer, op, ranges, weight
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.calibration import calibrate
 from trt_int8.engine import BuildLog, build_explicit, load
@@ -12,6 +12,7 @@ from trt_int8.errors import QuantizationError
 from trt_int8.evaluation import evaluate
 from trt_int8.quantization import quantize, to_half
 from trt_int8.report import PrecisionReport
+from trt_int8.runtime import Session
 
 C = 32
 
@@ -113,6 +114,32 @@ def test_constants_beyond_half_are_refused(make_model, rng):
     quantized = quantize(model, ranges(x=1.0)).model
     with pytest.raises(QuantizationError, match="constant 'big' holds 1e\\+06, more than float16"):
         to_half(quantized)
+
+
+@pytest.mark.parametrize("scales", ["fp32", "fp16"])
+def test_outputs_that_no_node_makes_keep_their_values(make_model, rng, scales):
+    """Weights and inputs that are outputs as well: exact in float32, while nodes read them in Half."""
+    values = {"w": weight(rng, C, C, 3, 3), "k": rng.normal(size=(C, 1, 1)).astype(np.float32)}
+    model = make_model(
+        [op("Relu", "x", "r"), conv("r", "w", "a", "a"), op("Mul", "a k", "y")],
+        inputs={"x": [1, C, 8, 8]},
+        outputs=["y"],
+        weights=values,
+    )
+    for place, name, shape in ((0, "k", [C, 1, 1]), (2, "w", [C, C, 3, 3]), (3, "x", [1, C, 8, 8])):
+        model.graph.output.insert(place, helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    quantized = quantize(model, ranges(r=3.0)).model
+    half = to_half(quantized, scales=scales)
+    assert [output.name for output in half.graph.output] == ["k", "y", "w", "x"]
+    assert {output.type.tensor_type.elem_type for output in half.graph.output} == {TensorProto.FLOAT}
+    (multiply,) = [node for node in half.graph.node if node.op_type == "Mul"]
+    assert initializer(half, multiply.input[1]).dtype == np.float16
+    x = {"x": rng.normal(size=(1, C, 8, 8)).astype(np.float32)}
+    expected = {**values, **x}
+    for name, result in zip(expected, Session(half).run(x, list(expected), place="x"), strict=True):
+        assert result.tobytes() == expected[name].tobytes(), name
+    assert evaluate(quantized, half, [x]).outputs["y"].sqnr_db > 50
+    assert {layer.precision for layer in report(half).int8_layers} == {"int8"}
 
 
 def test_unknown_scale_type(lenet_qdq):

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, reads
+from trt_int8.quantization.half_outputs import give_outputs, take_outputs
 from trt_int8.quantization.opset import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.scales import SMALLEST_FLOAT16
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
@@ -46,10 +47,12 @@ def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
     _refuse_overflow(raised, exact)
     if scales == "fp16":
         refuse_underflow(exact)
+    taken = take_outputs(raised)
     with warnings.catch_warnings():
         # It warns of each value it rounds to 0 or up to the smallest float16: harmless among weights.
         warnings.simplefilter("ignore")
         converted: onnx.ModelProto = converter.convert_float_to_float16(raised, keep_io_types=True)
+    give_outputs(converted, taken)
     _sort(converted)
     if scales == "fp32":
         _restore(converted, exact)
