@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = ["Dockerfile", "Dockerfile.cpu"]
@@ -93,15 +95,30 @@ def test_every_pin_is_on_the_registry(pin):
     assert version in versions[1].split(", ")
 
 
-def test_the_images_and_the_package_agree():
-    """The images install with --no-deps: their requirements must hold all that the package asks for."""
-    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
-    (required,) = re.findall(r"install_requires=\[(.*?)\]", setup)
-    names = set(re.findall(r'"([a-z]+)', required))
-    assert names == {"numpy", "onnx", "click", "rich"}
-    for which in ("cpu", "gpu"):
-        pinned = (ROOT / "docker" / f"requirements.{which}.txt").read_text(encoding="utf-8")
-        assert names <= set(re.findall(r"^([a-z]+)==", pinned, re.MULTILINE))
+@pytest.fixture
+def package(monkeypatch):
+    """What setup.py hands to setuptools."""
+    told = {}
+    monkeypatch.setattr("setuptools.setup", told.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    return told
+
+
+@pytest.mark.parametrize(
+    ("which", "extras"),
+    [("cpu", ["cpu", "rtx", "config", "plan"]), ("gpu", ["cpu", "trt10", "implicit", "config", "plan"])],
+)
+def test_the_images_and_the_package_agree(which, extras, package):
+    """The images install with --no-deps: they pin what the package and these extras ask for, no more."""
+    asked = [*package["install_requires"], *(r for e in extras for r in package["extras_require"][e])]
+    asked = [Requirement(requirement) for requirement in asked]
+    text = (ROOT / "docker" / f"requirements.{which}.txt").read_text(encoding="utf-8")
+    pins = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
+    assert {requirement.name for requirement in asked} == set(pins)
+    for requirement in asked:
+        assert requirement.specifier.contains(pins[requirement.name]), requirement
+    for extra in extras:
+        assert re.search(rf"^# The extras .*\b{extra}\b", text, re.MULTILINE)
 
 
 def test_compose_has_a_service_for_each_image():
