@@ -122,6 +122,18 @@ def test_spellings_and_lists(write):
     assert found == {"min_shapes": "x:1x3", "batch_size": 4, "mean": "0.5,0.25,1", "shapes": ["x:1"]}
 
 
+@pytest.mark.parametrize("size", ["48x192", "[48, 192]", "'48,192'"])
+def test_a_size_is_height_and_width(write, size):
+    command = LEAVES["calibrate"]
+    path = write(f"model: m\noutput: o\ndata: d\nsize: {size}\n")
+    settings = default_map(read_settings(path), command.params, place="job.yaml")
+    with command.make_context("calibrate", [], default_map=settings) as context:
+        assert context.params["size"] == (48, 192)
+    printed = CliRunner().invoke(main, ["calibrate", "--config", str(path), "--print-config"]).output
+    again = CliRunner().invoke(main, ["calibrate", "--config", str(write(printed)), "--print-config"])
+    assert (again.output, again.exit_code) == (printed, 0)
+
+
 def test_no_is_a_value_and_nothing_is_none(write):
     path = write("tf32: no\nlimit: null\nrename-dims: false\n")
     found = default_map(read_settings(path), LEAVES["build"].params, place="job.yaml")
@@ -176,6 +188,10 @@ WRONG_VALUES = {
     "skip-bad: 3": "'skip-bad' is 3; give true or false",
     "quiet: maybe": "'quiet' is 'maybe'; give true or false",
     "size: 224": "'size': '224' is no size; write HEIGHTxWIDTH, as in 224x224",
+    "size: [48]": "'size': '48' is no size; write HEIGHTxWIDTH, as in 224x224",
+    "size: [48, 192, 3]": "'size': '48,192,3' is no size; write HEIGHTxWIDTH, as in 224x224",
+    "size: [48, -1]": "'size': '48,-1' is no size; write HEIGHTxWIDTH, as in 224x224",
+    "size: 4²x4": "'size': '4²x4' is no size; write HEIGHTxWIDTH, as in 224x224",
     "scale: 1/x": "'scale': '1/x' is no number; write 0.5 or 1/255",
     "mean: [0.5, true]": "'mean' is true; give a number, or a text in quotes",
     "histograms: 7": "'histograms' is 7, which YAML does not read as text; put it in quotes",

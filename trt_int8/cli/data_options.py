@@ -134,10 +134,11 @@ class DataOptions:
 
 
 def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    parts = (text or "").lower().split("x")
     if text is None:
         return None
-    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
+    # With a comma comes the list of a configuration file: size: [48, 192].
+    parts = text.lower().replace(",", "x").split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
         raise click.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH, as in 224x224")
     return int(parts[0]), int(parts[1])
 
