@@ -1,0 +1,115 @@
+"""Profiles of dynamic models, on the real TensorRT-RTX builder."""
+
+import re
+
+import numpy as np
+import pytest
+from builds import precisions
+from onnx import TensorProto, helper
+
+from trt_int8.build import build_engine
+from trt_int8.engine import BuildLog, build_explicit
+from trt_int8.errors import BuildError, DataError, ShapeError
+from trt_int8.model import parse_shapes
+from trt_int8.ranges import Ranges, TensorRange
+
+
+def test_dynamic_batch(make_model, rng, tmp_path):
+    model = make_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")],
+        inputs={"x": ["n", 64]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(64, 32)).astype(np.float32)},
+    )
+    some = Ranges({"x": TensorRange(1.0, source="test")})
+    with pytest.raises(
+        ShapeError, match=r"input x: float32 \[n, 64\] is dynamic in 'n' \(axis 0\)"
+    ) as caught:
+        build_engine(model, tmp_path / "e", ranges=some)
+    # the message holds an option that works as it stands
+    (option,) = re.findall("--shapes '(.*?)'", str(caught.value))
+    assert option == "x:1x64,8x64,32x64"
+    build_engine(model, tmp_path / "e", ranges=some, shapes=parse_shapes([option]))
+    result = build_engine(model, tmp_path / "e", ranges=some, batch_size=8)
+    assert precisions(result.report) == {"fc": "int8"}
+    assert "MinShape: [1,64], OptShape: [8,64], MaxShape: [8,64]" in result.log.read_text()
+
+
+@pytest.fixture
+def same_names(make_model, rng):
+    """A convolution whose batch, height and width are all called '?'."""
+    return make_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="c")],
+        inputs={"x": ["?", 3, "?", "?"]},
+        outputs=["y"],
+        weights={"w": rng.normal(size=(16, 3, 3, 3)).astype(np.float32)},
+    )
+
+
+class TestShapes:
+    def test_a_profile_from_shapes(self, same_names, tmp_path, rng):
+        shapes = parse_shapes(["x:1x3x48x192,2x3x48x192,4x3x48x384"])
+        batches = [{"x": rng.normal(size=(2, 3, 48, 192)).astype(np.float32)}]
+        with pytest.raises(
+            ShapeError,
+            match=r"dimension '\?' is 4 on axis 0 of 'x', 48 on axis 2 of 'x', .*add --rename-dims",
+        ):
+            build_engine(same_names, tmp_path / "e", batches=batches, shapes=shapes)
+        assert not list(tmp_path.iterdir())
+        result = build_engine(same_names, tmp_path / "e", batches=batches, shapes=shapes, rename_dims=True)
+        assert precisions(result.report) == {"c": "int8"}
+        log = result.log.read_text()
+        assert "MinShape: [1,3,48,192]" in log
+        assert "OptShape: [2,3,48,192]" in log
+        assert "MaxShape: [4,3,48,384]" in log
+
+    def test_the_builder_itself_refuses_what_was_found(self, same_names, tensorrt, monkeypatch):
+        """What `require_equal_dims` says about TensorRT is true."""
+        from trt_int8.engine import explicit
+
+        monkeypatch.setattr(explicit, "require_equal_dims", lambda *_: None)
+        log = BuildLog()
+        with pytest.raises(BuildError):
+            build_explicit(same_names, tensorrt=tensorrt, log=log, shapes=parse_shapes(["x:2x3x48x192"]))
+
+    def test_the_option_to_add_is_taken_from_the_data(self, same_names, tmp_path):
+        batches = [{"x": np.ones((2, 3, 48, 192), np.float32)}]
+        with pytest.raises(
+            ShapeError, match="is dynamic in '\\?' \\(axis 0\\), '\\?' \\(axis 2\\)"
+        ) as caught:
+            build_engine(same_names, tmp_path / "e", batches=batches)
+        (option,) = re.findall("--shapes '(.*?)'", str(caught.value))
+        assert option == "x:1x3x48x192,2x3x48x192,32x3x48x192"
+        assert str(caught.value).endswith("--rename-dims")
+        build_engine(same_names, tmp_path / "e", batches=batches, shapes=option, rename_dims=True)
+
+    @pytest.mark.parametrize(
+        ("shape", "message"),
+        [
+            ((2, 3, 192, 48), r"shape is \[2, 3, 192, 48\] and the engine is to take 48 to 48 on axis 2"),
+            ((2, 3, 48, 96), r"shape is \[2, 3, 48, 96\] and the engine is to take 192 to 384 on axis 3"),
+            ((5, 3, 48, 192), r"shape is \[5, 3, 48, 192\] and the engine is to take 2 to 4 on axis 0"),
+        ],
+    )
+    def test_data_of_other_shapes_than_the_engine_will_take(self, same_names, tmp_path, shape, message):
+        batches = [{"x": np.ones((1, 3, 48, 192), np.float32)}, {"x": np.ones(shape, np.float32)}]
+        with pytest.raises(DataError, match=message):  # the first batch is a short one, which may be
+            build_engine(
+                same_names,
+                tmp_path / "e",
+                batches=batches,
+                rename_dims=True,
+                shapes=parse_shapes(["x:2x3x48x192,2x3x48x192,4x3x48x384"]),
+            )
+
+    def test_a_network_input_that_computes_shapes(self, tensorrt):
+        tensor = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            [helper.make_node("Expand", ["x", "s"], ["y"])],
+            "test",
+            [tensor("x", TensorProto.FLOAT, ["n", 4]), tensor("s", TensorProto.INT64, [2])],
+            [tensor("y", TensorProto.FLOAT, ["a", "b"])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        with pytest.raises(ShapeError, match="input 's' decides the shape of other tensors"):
+            build_explicit(model, tensorrt=tensorrt, log=BuildLog(), shapes=parse_shapes(["x:1x4,2x4,4x4"]))
