@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.calibration.compiled import Kernels, kernels
+from trt_int8.calibration.counting_kernel import SCRATCH
+from trt_int8.calibration.machine_code import Loop, address
 
 #: Bins on each side of zero.
 BINS = 2048
 #: Elements numpy counts at a time: the working set stays in the processor's cache.
 _CHUNK = 1 << 15
-_TABLES = 4
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[Any]
@@ -70,12 +71,12 @@ def count_numpy(flat: Floats, exponent: int) -> Counted | None:
 def count_compiled(loaded: Kernels, flat: Floats, exponent: int) -> Counted | None:
     """`count` of float32 by numba."""
     slots = np.zeros(2 * BINS + 1, np.int64)
-    keys = add_compiled(loaded, flat, grid(exponent), new_tables(), slots)
+    keys = add_compiled(loaded, flat, grid(exponent), new_scratch(), slots)
     return None if keys is None else counted(slots, *map(value_of_key, keys))
 
 
 def add_compiled(
-    loaded: Kernels, flat: Floats, ends: Grid, tables: npt.NDArray[np.int32], slots: Counts
+    loaded: Kernels, flat: Floats, ends: Grid, scratch: npt.NDArray[np.int32], slots: Counts
 ) -> tuple[int, int] | None:
     """Add the counts of float32 values to ``slots`` in place.
 
@@ -83,23 +84,56 @@ def add_compiled(
         loaded: the compiled loops.
         flat: float32 [n], contiguous.
         ends: the bins.
-        tables: from `new_tables`; scratch memory of the calling thread.
+        scratch: from `new_scratch`, of the calling thread.
         slots: int64 [2·BINS + 1], zeros in the middle.
 
     Returns:
         The keys of the extreme values; None, and nothing added, if a value is outside the grid or not finite.
     """
-    lowest, highest = loaded.count(
-        flat, flat.view(np.int32), ends.scale, np.int32(ends.first), np.int32(ends.last), tables, slots
-    )
+    job = CountingJob([flat.size], [ends], [slots], scratch)
+    job.run(loaded.count if ends.exact else loaded.count_wide, [flat])
+    lowest, highest = job.extremes[0].tolist()
     if lowest < ends.first or highest > ends.last:
         return None
     return lowest, highest
 
 
-def new_tables() -> npt.NDArray[np.int32]:
-    """Scratch memory for `add_compiled`."""
-    return np.zeros((_TABLES, 2 * BINS + 1), np.int32)
+class CountingJob:
+    """What the compiled loop needs to count arrays of the same sizes on the same grids again and again.
+
+    Args:
+        sizes: values of each array.
+        grids: the bins of each, all exact or none.
+        slots: where the counts of each go, int64 [2·BINS + 1].
+        scratch: from `new_scratch`, of the calling thread.
+
+    Attributes:
+        ends: int32 [arrays, 2], the keys of the ends of the grids.
+        extremes: int32 [arrays, 2], the keys of the least and the greatest value of the last run.
+    """
+
+    def __init__(
+        self, sizes: list[int], grids: list[Grid], slots: list[Counts], scratch: npt.NDArray[np.int32]
+    ) -> None:
+        self.ends = np.array([(found.first, found.last) for found in grids], np.int32)
+        self.extremes = np.empty((len(sizes), 2), np.int32)
+        self._addresses = np.empty(len(sizes), np.int64)
+        self._where = address(self._addresses)
+        sizes_, scales = np.array(sizes, np.int64), np.array([found.scale for found in grids])
+        where = np.array([address(found) for found in slots], np.int64)
+        self._before = (sizes_, scales, self.ends, scratch, where, self.extremes)
+        self._arguments = tuple(map(address, self._before))
+        self._slots = slots  # the loop writes into them
+
+    def run(self, loop: Loop, arrays: list[Floats]) -> None:
+        """Count float32 arrays, contiguous, of the sizes given."""
+        self._addresses[:] = [address(array) for array in arrays]
+        loop(len(arrays), self._where, self._where, *self._arguments)
+
+
+def new_scratch() -> npt.NDArray[np.int32]:
+    """Scratch memory for the compiled loop."""
+    return np.zeros(SCRATCH, np.int32)
 
 
 def counted(slots: Counts, minimum: float, maximum: float) -> Counted:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from trt_int8.calibration.compiled import Kernels
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.machine_code import address
 
 #: Positive INT8 codes, 0 included.
 LEVELS = 128
@@ -83,7 +84,10 @@ def divergences(
     filled = np.concatenate([[0], np.cumsum(counts > 0)])
     plogp = np.concatenate([[0.0], np.cumsum(_xlogx(values))])
     if kernels is not None:
-        return np.asarray(kernels.diverge(values, mass, filled, plogp, candidates, _MARGIN))
+        found = np.empty(len(candidates))
+        before = [address(array) for array in (values, mass, filled, plogp)]
+        kernels.diverge(len(values), *before, len(candidates), address(candidates), _MARGIN, address(found))
+        return found
 
     # Bin b of the first m belongs to level b·128 // m, so level l starts at bin ceil(l·m / 128).
     starts = -(-np.arange(LEVELS + 1) * candidates[:, None] // LEVELS)
