@@ -10,8 +10,8 @@ SQNR_MARGIN, KERNEL_MARGIN = 0.2, 0.02
 LONGEST = 220
 
 COLUMNS = (
-    "quantizer | builds | INT8 | compute kernels | all kernels | float KB between INT8 | MB moved | SQNR dB | task % | "
-    "seconds | peak MiB"
+    "quantizer | builds | INT8 | compute kernels | all kernels | float KB between INT8 | MB moved | "
+    "SQNR dB | task % | seconds | peak MiB"
 )
 
 
