@@ -12,20 +12,16 @@ so does modelopt, into an environment of its own under ``build``. Prints a table
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).parent
-CACHE = HERE / ".cache"
 #: Where the comparison of quality keeps modelopt, too.
 PEERS = HERE.parent / "build" / "explicit-quality"
 sys.path.insert(0, str(HERE / "calibration"))
@@ -33,6 +29,7 @@ sys.path.insert(0, str(HERE / "calibration"))
 from methods import METHODS  # noqa: E402 - behind the path
 from process import Measured, measure  # noqa: E402 - behind the path
 from quality.environment import Environment  # noqa: E402 - behind the path
+from results import CACHE, save  # noqa: E402 - behind the path
 
 WHEEL = "rapidocr-onnxruntime==1.4.4"
 #: Images up to which all methods are run.
@@ -50,7 +47,7 @@ def main() -> None:
     parser.add_argument("--models", default="lenet,cls,det")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", default=str(CACHE / "calibrate.json"))
+    parser.add_argument("--json", default=CACHE / "calibrate.json")
     options = parser.parse_args()
     CACHE.mkdir(exist_ok=True)
     results = []
@@ -66,15 +63,7 @@ def main() -> None:
             print_table(rows)
             for method, need in left_out.items():
                 print(f"{method}: not run, would need some {need / 1024:.0f} GB")
-    versions = {name: metadata.version(name) for name in ("numpy", "onnx", "onnxruntime", "numba")}
-    print("\n" + ", ".join(f"{name} {version}" for name, version in versions.items()))
-    machine = {
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-    }
-    report = {"machine": machine, "versions": versions, "rounds": options.rounds, "results": results}
-    Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
+    save("calibrate", results, path=options.json, rounds=options.rounds)
 
 
 def needed(method: str, count: int, before: list[dict]) -> float:
@@ -164,14 +153,6 @@ def prepared(model: str) -> tuple[Path, Path]:
 def interpreter(method: str) -> str:
     """The Python that runs a method: modelopt has an environment of its own."""
     return str(Environment(PEERS).python("modelopt")) if method.startswith("modelopt") else sys.executable
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from results import save
 
 from trt_int8.quantization import quantize, required_tensors
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -64,8 +65,11 @@ def main() -> None:
             times[name].append(seconds(function, *arguments))
     base = statistics.median(times["onnx.checker, full"])
     print(f"{len(model.graph.node)} nodes\n| | CPU s | ratio |\n| --- | --- | --- |")
+    rows = []
     for name, runs in times.items():
-        print(f"| {name} | {statistics.median(runs):.2f} | {statistics.median(runs) / base:.1f} |")
+        rows.append({"what": name, "cpu_s": statistics.median(runs), "ratio": statistics.median(runs) / base})
+        print(f"| {name} | {rows[-1]['cpu_s']:.2f} | {rows[-1]['ratio']:.1f} |")
+    save("insert_qdq", rows, rounds=ROUNDS, nodes=len(model.graph.node))
 
 
 if __name__ == "__main__":

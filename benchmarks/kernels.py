@@ -10,6 +10,7 @@ import statistics
 import time
 
 import numpy as np
+from results import save
 
 from trt_int8.calibration.compiled import kernels
 from trt_int8.calibration.counting import count_compiled, count_numpy
@@ -35,24 +36,30 @@ def main():
     values = np.maximum(np.random.default_rng(0).normal(size=1 << 24), 0).astype(np.float32)
     some = values[: 1 << 20]
 
+    rows = []
+
+    def show(step, took, unit):
+        rows.append({"step": step, "seconds": took})
+        print(f"| {step} | {took * {'ns': 1e9, 'ms': 1e3}[unit]:.2f} {unit} |", flush=True)
+
     def extremes(array):
         return array.min(), array.max()
 
     print("| step | measured |")
     print("| --- | --- |")
-    limit = seconds(extremes, values) / values.size
-    print(f"| min and max of a float32 (numpy) | {limit * 1e9:.2f} ns |")
+    show("min and max of a float32 (numpy)", seconds(extremes, values) / values.size, "ns")
     for name, function in (
         ("compiled", lambda array: count_compiled(loaded, array, -8)),
         ("numpy", lambda array: count_numpy(array, -8)),
     ):
-        print(f"| counting a float32 ({name}) | {seconds(function, some) / some.size * 1e9:.2f} ns |")
+        show(f"counting a float32 ({name})", seconds(function, some) / some.size, "ns")
     histograms = [Histogram.empty().add(some[i * 4096 :][:100_000] * (1 + i)) for i in range(TENSORS)]
     for name, chosen in (("compiled", loaded), ("numpy", None)):
         took = seconds(lambda used=chosen: [entropy_amax(h, kernels=used) for h in histograms[:20]]) / 20
-        print(f"| entropy search of a tensor ({name}) | {took * 1e3:.2f} ms |")
+        show(f"entropy search of a tensor ({name})", took, "ms")
     took = seconds(thresholds, histograms, algorithm="entropy") / TENSORS
-    print(f"| entropy search of a tensor, {TENSORS} of them on all cores | {took * 1e3:.2f} ms |")
+    show(f"entropy search of a tensor, {TENSORS} of them on all cores", took, "ms")
+    save("kernels", rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 ``python benchmarks/parse_log.py [--log FILE] [--megabytes N]``. Beside it, in the same run and on the first
 part of the same bytes: a plain parser that tries one ``re.match`` per line and keeps nothing but times.
-Each runs in a process of its own, so that the peak memory is its own. Times are CPU seconds of one core.
+Each runs in a process of its own, so that the peak memory is its own. Times are CPU seconds of one core,
+medians of ``--rounds``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import itertools
 import multiprocessing
 import re
 import resource
+import statistics
 import time
 from pathlib import Path
+
+from results import save
 
 from trt_int8.report.judge import judge
 from trt_int8.report.parser import observe
@@ -80,21 +84,42 @@ def main():
     )
     arguments.add_argument("--log", type=Path, help="a verbose log; else the real ones at hand")
     arguments.add_argument("--megabytes", type=int, default=1000)
+    arguments.add_argument("--rounds", type=int, default=3)
     options = arguments.parse_args()
+    rows = []
     for path in [options.log] if options.log else [path for path in LOGS if path.is_file()]:
         print(f"{path.name}, repeated to {options.megabytes} MB")
+        runs = {report: [], baseline: []}
+        for _ in range(options.rounds):
+            runs[report].append(apart(report, path, options.megabytes * 1_000_000))
+            runs[baseline].append(apart(baseline, path, options.megabytes * 200_000))
         speeds = {}
-        for work, share in ((report, 1.0), (baseline, 0.2)):
-            queue = multiprocessing.get_context("spawn").SimpleQueue()
-            process = multiprocessing.get_context("spawn").Process(
-                target=measure, args=(work, path, int(options.megabytes * 1e6 * share), queue)
+        for work, measured in runs.items():
+            speed = speeds[work.__name__] = statistics.median(run[0] for run in measured)
+            memory, found = max(run[1] for run in measured), measured[0][2]
+            rows.append(
+                {
+                    "log": path.name,
+                    "what": work.__name__,
+                    "mb_per_s": speed,
+                    "peak_mb": memory,
+                    "found": found,
+                }
             )
-            process.start()
-            speed, memory, found = queue.get()
-            process.join()
-            speeds[work.__name__] = speed
             print(f"  {work.__name__:8} {speed:7.1f} MB/s, peak {memory:5.0f} MB resident; {found}")
-        print(f"  report / baseline: {speeds['report'] / speeds['baseline']:.1f}")
+        print(f"  report / baseline: {speeds['report'] / speeds['baseline']:.1f}", flush=True)
+    save("parse_log", rows, rounds=options.rounds, megabytes=options.megabytes)
+
+
+def apart(work, path, total):
+    """MB/s, peak MB and what was found, of ``work`` in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    process = context.Process(target=measure, args=(work, path, total, queue))
+    process.start()
+    found = queue.get()
+    process.join()
+    return found
 
 
 if __name__ == "__main__":

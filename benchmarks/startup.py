@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from results import save
+
 STATEMENTS = {
     "bare Python": "pass",
     "import trt_int8": "import trt_int8",
@@ -30,9 +32,12 @@ def main() -> None:
             times[name].append((time.perf_counter() - start, _children() - cpu))
     bare = [statistics.median(column) for column in zip(*times["bare Python"][1:], strict=True)]
     print("| | wall ms over bare Python | CPU ms over bare Python |\n| --- | --- | --- |")
+    rows = []
     for name, runs in times.items():
         wall, cpu = (statistics.median(column) for column in zip(*runs[1:], strict=True))
-        print(f"| {name} | {(wall - bare[0]) * 1e3:.0f} | {(cpu - bare[1]) * 1e3:.0f} |")
+        rows.append({"what": name, "wall_ms": (wall - bare[0]) * 1e3, "cpu_ms": (cpu - bare[1]) * 1e3})
+        print(f"| {name} | {rows[-1]['wall_ms']:.0f} | {rows[-1]['cpu_ms']:.0f} |")
+    save("startup", rows, rounds=ROUNDS)
 
 
 def _children() -> float:

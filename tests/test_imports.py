@@ -8,7 +8,9 @@ import pytest
 
 import trt_int8
 
-HEAVY = "numba llvmlite distributed onnxruntime tensorrt tensorrt_rtx tensorrt_bindings pycuda torch PIL jinja2"
+HEAVY = (
+    "numba llvmlite distributed onnxruntime tensorrt tensorrt_rtx tensorrt_bindings pycuda torch PIL jinja2"
+)
 
 CHECK = """
 import sys

@@ -87,6 +87,23 @@ def test_one_wrong_bit_is_damage(folder):
     assert machine_code._read(path) is not None
 
 
+@pytest.mark.parametrize("mode", [0o602, 0o666])
+def test_code_that_others_may_have_written_is_not_run(mode, folder):
+    Loop(weighted_sums, ARGUMENTS).load()
+    (path,) = stored(folder)
+    path.chmod(mode)
+    assert machine_code._read(path) is None
+    path.chmod(0o664)
+    assert machine_code._read(path) is not None
+
+
+def test_code_of_another_user_is_not_run(folder, monkeypatch):
+    Loop(weighted_sums, ARGUMENTS).load()
+    (path,) = stored(folder)
+    monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1)
+    assert (machine_code._read(path) is None) == (path.stat().st_uid != 0)
+
+
 @pytest.mark.parametrize("changed", ["source", "arguments", "version", "processor"])
 def test_code_of_something_else_is_not_used(changed, folder, tmp_path, monkeypatch):
     import llvmlite

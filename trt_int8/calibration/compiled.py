@@ -10,7 +10,7 @@ from trt_int8.calibration.counting_kernel import ARGUMENTS, count_all
 from trt_int8.calibration.machine_code import Loop
 
 #: Seconds of work for numpy, all threads together, that loading code from the disk is worth.
-_LOADING = 0.05
+_LOADING = 0.01
 #: The same for compiling it first.
 _COMPILING = 0.4
 #: A batch that takes numpy so many seconds is worth either at once: there will be some twenty more.

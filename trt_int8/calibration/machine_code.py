@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,6 +111,7 @@ class Loop:
 
         parts = [
             Path(self._function.__code__.co_filename).read_bytes(),
+            Path(__file__).read_bytes(),
             " ".join(self._arguments).encode(),
             llvmlite.__version__.encode(),
             binding.get_process_triple().encode(),
@@ -192,8 +194,14 @@ def _folders() -> tuple[Path, ...]:
 
 
 def _read(path: Path) -> tuple[str, bytes] | None:
-    """Symbol and code; None if there is none, or it is damaged: LLVM would end the process."""
+    """Symbol and code; None if there is none, others may have written it, or it is damaged.
+
+    LLVM ends the process on damaged code.
+    """
     try:
+        status = path.stat()
+        if hasattr(os, "getuid") and (status.st_uid not in (0, os.getuid()) or status.st_mode & stat.S_IWOTH):
+            return None
         digest, symbol, code = path.read_bytes().split(b"\n", 2)
     except (OSError, ValueError):
         return None
