@@ -1,4 +1,6 @@
 import math
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -6,23 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trt_int8.calibration.compiled import _Loader, kernels
-from trt_int8.calibration.counting import BINS, Counted, count_compiled, count_numpy
+from trt_int8.calibration import counting, tally
+from trt_int8.calibration.compiled import COUNT, COUNT_WIDE, Compiled
+from trt_int8.calibration.counting import BINS, Counted, count_compiled, count_numpy, grid
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.machine_code import Loop
 from trt_int8.calibration.tally import Tallies
 from trt_int8.errors import CalibrationError
 
-kernel = kernels()
-
 
 def with_numba(flat, exponent):
-    return count_compiled(kernel, flat, exponent)
-
-
-def test_numba_is_there():
-    # ``make test`` installs it; without it half of this file would test nothing.
-    assert kernel is not None
+    loop = (COUNT if grid(exponent).exact else COUNT_WIDE).now()
+    assert loop is not None  # ``make test`` installs numba
+    return count_compiled(loop, flat, exponent)
 
 
 def assert_same(a, b):
@@ -127,17 +124,85 @@ def test_nan_is_named_with_tensor_and_place(batch):
         tallies.add([("a", np.ones(5, np.float32)), ("b", values)], place="batch 7")
 
 
-def test_numba_is_loaded_once_it_is_worth_it():
-    loader = _Loader()
-    assert [loader.after(0.001) for _ in range(9)] == [None] * 9  # stored: `kernel` was loaded before
-    assert loader.after(0.009) is not None
-    assert loader.after(0) is loader.now()
-    assert _Loader().after(0.009) is None
-    assert _Loader().after(0.021, again=True) is not None
+class Recorder:
+    """A loop that tells what was asked of it."""
+
+    def __init__(self, *, stored=False, error=None):
+        self.asked, self.stored, self.error = [], stored, error
+
+    def load(self):
+        self.asked.append("load")
+        return self.stored
+
+    def compile(self):
+        self.asked.append("compile")
+        if self.error is not None:
+            raise self.error
 
 
-def test_what_has_to_be_compiled_first_is_worth_more(monkeypatch):
-    monkeypatch.setattr(Loop, "stored", False)
-    loader = _Loader()
-    assert [loader.after(0.009) for _ in range(44)] == [None] * 44
-    assert loader.after(0.009) is not None
+def test_the_disk_is_looked_at_once_and_early():
+    loop = Recorder(stored=True)
+    compiled = Compiled(loop)
+    assert [compiled.after(0.001) for _ in range(9)] == [None] * 9
+    assert not loop.asked
+    assert compiled.after(0.002) is loop
+    assert [compiled.after(0) is loop, compiled.now() is loop] == [True, True]
+    assert loop.asked == ["load"]
+
+
+def test_compiling_is_worth_more():
+    loop = Recorder()
+    compiled = Compiled(loop)
+    assert [compiled.after(0.009) for _ in range(44)] == [None] * 44
+    assert loop.asked == ["load"]
+    assert compiled.after(0.009) is loop
+    assert loop.asked == ["load", "compile"]
+
+
+def test_what_comes_again_is_worth_compiling_at_once():
+    assert Compiled(Recorder()).after(0.021) is None
+    loop = Recorder()
+    assert Compiled(loop).after(0.021, again=True) is loop
+
+
+def test_others_go_on_while_one_compiles():
+    compiling, go_on = threading.Event(), threading.Event()
+    loop = Recorder()
+
+    def compile():
+        compiling.set()
+        go_on.wait()
+
+    loop.compile = compile
+    compiled = Compiled(loop)
+    first = threading.Thread(target=compiled.after, args=(1,))
+    first.start()
+    compiling.wait()
+    assert compiled.after(1) is None
+    go_on.set()
+    first.join()
+    assert compiled.after(0) is loop
+
+
+def test_without_numba_numpy_counts():
+    loop = Recorder(error=ImportError("no numba"))
+    compiled = Compiled(loop)
+    assert [compiled.after(1), compiled.after(1), compiled.now()] == [None] * 3
+    assert loop.asked == ["load", "compile"]
+
+
+def test_a_compiler_that_fails_is_told_once_and_done_without(rng, monkeypatch):
+    compiled_loop = Compiled(Recorder(error=ValueError("no such type")))
+    monkeypatch.setattr(counting, "COUNT", compiled_loop)
+    monkeypatch.setattr(tally, "COUNT", compiled_loop)
+    values = rng.normal(size=1 << 20).astype(np.float32)
+    tallies = Tallies("a")
+    with pytest.warns(RuntimeWarning, match=r"numba is of no use here \(ValueError: no such type\)"):
+        compiled_loop.now()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            tallies.add([("a", values)], place="here")
+        assert compiled_loop.now() is None
+    expected = Histogram.empty().add(values).add(values)
+    assert_same(tuple_of(tallies.histograms()["a"]), tuple_of(expected))

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from textbook import divergence
 from textbook import entropy_amax as textbook_amax
 
-from trt_int8.calibration.compiled import kernels
+from trt_int8.calibration.compiled import SEARCH
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.thresholds import (
     ALGORITHMS,
@@ -54,7 +54,7 @@ def test_the_compiled_search_gives_up_only_what_is_not_the_least(rng, name):
     counts = histogram_of(SAMPLES[name](rng)).magnitudes()
     used = int(np.flatnonzero(counts)[-1]) + 1
     candidates = np.arange(used // 16, used + 1)
-    plain, compiled = (divergences(counts[:used], candidates, kernels=k) for k in (None, kernels()))
+    plain, compiled = (divergences(counts[:used], candidates, loop=k) for k in (None, SEARCH.now()))
     computed = np.isfinite(compiled)
     assert compiled[computed] == pytest.approx(plain[computed], rel=1e-12, abs=1e-13)
     assert (plain[~computed] > plain.min() + 1e-9).all()
@@ -81,7 +81,7 @@ def test_the_compiled_search_finds_the_same_thresholds():
     histograms += [a.merge(b) for a, b in zip(histograms, histograms[7:], strict=False)]
     assert len(histograms) > 100
     plain = [entropy_amax(histogram) for histogram in histograms]
-    assert [entropy_amax(histogram, kernels=kernels()) for histogram in histograms] == plain
+    assert [entropy_amax(histogram, loop=SEARCH.now()) for histogram in histograms] == plain
     assert thresholds(histograms, algorithm="entropy", threads=3) == plain
 
 
@@ -94,7 +94,7 @@ def test_the_compiled_search_finds_the_same_threshold_for_any_counts(counts, exp
     sides = np.zeros(4096, np.int64)
     sides[2048 : 2048 + counts.size] = counts
     histogram = Histogram(sides, exponent, 0, 0.0, 1.0)
-    assert entropy_amax(histogram, kernels=kernels()) == entropy_amax(histogram)
+    assert entropy_amax(histogram, loop=SEARCH.now()) == entropy_amax(histogram)
 
 
 @pytest.mark.parametrize("name", ["laplace", "relu of normal", "student t", "uniform"])

@@ -1,91 +1,92 @@
-"""The loops of calibration in machine code, where numba is installed, and when to load them."""
+"""The loops of calibration in machine code, and when each is worth loading or compiling."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+import warnings
 
-from trt_int8.calibration import entropy_kernel
 from trt_int8.calibration.counting_kernel import ARGUMENTS, count_all
+from trt_int8.calibration.entropy_kernel import ARGUMENTS as SEARCH_ARGUMENTS
+from trt_int8.calibration.entropy_kernel import divergences
 from trt_int8.calibration.machine_code import Loop
 
-#: Seconds of work for numpy, all threads together, that loading code from the disk is worth.
+#: Seconds of work for numpy, all threads together, that looking for code on the disk is worth.
 _LOADING = 0.01
-#: The same for compiling it first.
+#: The same for compiling it.
 _COMPILING = 0.4
-#: A batch that takes numpy so many seconds is worth either at once: there will be some twenty more.
+#: A batch that takes numpy so many seconds is worth compiling at once: there will be some twenty more.
 _LONG = 0.02
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """The compiled loops.
+class Compiled:
+    """A loop that is there once it is worth while, and never where numba is not installed or fails."""
 
-    Attributes:
-        count: `trt_int8.calibration.counting_kernel.count_all` with scales in float32; ``count_wide``: in
-            float64.
-        diverge: `trt_int8.calibration.entropy_kernel.divergences`.
-    """
-
-    count: Loop
-    count_wide: Loop
-    diverge: Loop
-
-
-class _Loader:
-    """Loads the loop that counts once, the others when they are called.
-
-    Threads that come meanwhile wait for the disk; where numba compiles, they go on without.
-    """
-
-    def __init__(self) -> None:
-        self.kernels: Kernels | None = None
-        self._missing = False
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._ready: Loop | None = None
+        self._looked = self._given_up = False
         self._spent = 0.0
         self._lock = threading.Lock()
-        self._loops = Kernels(
-            Loop(count_all, ARGUMENTS.format("float32")),
-            Loop(count_all, ARGUMENTS.format("float64")),
-            Loop(entropy_kernel.divergences, entropy_kernel.ARGUMENTS),
+
+    def after(self, spent: float, *, again: bool = False) -> Loop | None:
+        """The loop, if it is ready or worth making ready; None: go on with numpy.
+
+        Args:
+            spent: seconds that numpy would take now.
+            again: as much will be spent batch after batch.
+        """
+        if self._ready is not None or self._given_up:
+            return self._ready
+        self._spent += spent
+        if not self._looked and self._spent >= _LOADING:
+            with self._lock:  # 20 ms: others wait
+                self._look()
+        worth = self._spent >= _COMPILING or (again and spent >= _LONG)
+        if self._ready is None and worth and self._lock.acquire(blocking=False):  # seconds: others go on
+            try:
+                self._compile()
+            finally:
+                self._lock.release()
+        return self._ready
+
+    def now(self) -> Loop | None:
+        """The loop; None where numba is not installed or fails."""
+        with self._lock:
+            self._look()
+            self._compile()
+        return self._ready
+
+    def _look(self) -> None:
+        if not self._looked:
+            self._looked = True
+            try:
+                self._ready = self._loop if self._loop.load() else None
+            except ImportError:
+                self._given_up = True
+            except OSError as error:
+                self._give_up(error)
+
+    def _compile(self) -> None:
+        if self._ready is None and not self._given_up:
+            try:
+                self._loop.compile()
+                self._ready = self._loop
+            except ImportError:
+                self._given_up = True
+            except Exception as error:  # whatever numba raises: it is there for speed only
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._given_up = True
+        warnings.warn(
+            f"numba is of no use here ({type(error).__name__}: {error}); numpy counts instead, more slowly",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
-    def after(self, spent: float, *, again: bool = False) -> Kernels | None:
-        """The kernels if they are loaded, or worth loading for ``spent`` more seconds without."""
-        if self.kernels is not None or self._missing:
-            return self.kernels
-        self._spent += spent
-        stored = self._loops.count.stored
-        worth = self._spent >= (_LOADING if stored else _COMPILING) or (again and spent >= _LONG)
-        if not worth or not self._lock.acquire(blocking=stored):
-            return None
-        try:
-            return self._load()
-        finally:
-            self._lock.release()
 
-    def now(self) -> Kernels | None:
-        """The kernels; None without numba."""
-        with self._lock:
-            return self._load()
-
-    def _load(self) -> Kernels | None:
-        if self.kernels is None and not self._missing:
-            try:
-                self._loops.count.load()
-                self.kernels = self._loops
-            except ImportError:
-                self._missing = True
-        return self.kernels
-
-
-_loader = _Loader()
-
-
-def kernels(*, spent: float | None = None, again: bool = False) -> Kernels | None:
-    """The compiled loops; None without numba, and as long as loading it is not worth while.
-
-    Args:
-        spent: seconds about to be spent without them; None: load them at once.
-        again: as much will be spent batch after batch.
-    """
-    return _loader.now() if spent is None else _loader.after(spent, again=again)
+#: `trt_int8.calibration.counting_kernel.count_all` with scales in float32, and in float64.
+COUNT = Compiled(Loop(count_all, ARGUMENTS.format("float32")))
+COUNT_WIDE = Compiled(Loop(count_all, ARGUMENTS.format("float64")))
+#: `trt_int8.calibration.entropy_kernel.divergences`.
+SEARCH = Compiled(Loop(divergences, SEARCH_ARGUMENTS))

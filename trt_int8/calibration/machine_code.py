@@ -1,131 +1,126 @@
 """Loops in machine code: compiled by numba once, kept on the disk, and loaded without numba from then on.
 
-Importing numba and its registries costs every process a third of a second, which is as long as all the
-counting of a small calibration. llvmlite, which comes with it, loads the code in a thirtieth.
+Importing numba and its registries costs every process a third of a second, as much as all the counting of a
+small calibration; llvmlite, which comes with it, loads the code in some 20 ms. `code_store` is the disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import hashlib
 import os
-import stat
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from trt_int8 import atomic
-from trt_int8.errors import OutputError
+from trt_int8.calibration import code_store
+from trt_int8.calibration.code_store import Code
 
-_DIGEST = hashlib.sha256
+_CTYPES = {"int64": ctypes.c_int64, "float64": ctypes.c_double}
+_POINTER = ctypes.c_void_p
 
 
 class Loop:
     """A function of pointers and numbers that returns nothing; called without the interpreter's lock.
 
     Args:
-        function: plain Python that numba compiles. Pointers are indexed, without a test.
+        function: plain Python that numba compiles; indices of pointers are not checked.
         arguments: a type each; ``float32**`` is a pointer to pointers.
     """
 
     def __init__(self, function: Callable[..., None], arguments: str) -> None:
         self._function = function
         self._arguments = arguments.split()
-        self._name = function.__name__
-        self._lock = threading.Lock()
         self._call: Callable[..., Any] | None = None
+        # Now, as it is compiled now: the file may be another one later. None: nothing is stored.
+        self._source: bytes | None = None
+        with contextlib.suppress(OSError):
+            self._source = b"\0".join(
+                Path(path).read_bytes() for path in (function.__code__.co_filename, __file__)
+            )
 
     def __call__(self, *arguments: Any) -> None:
-        """Call it; pointers are addresses (int)."""
-        (self._call or self.load())(*arguments)
+        """Call it, once it is loaded; pointers are addresses (int)."""
+        assert self._call is not None
+        self._call(*arguments)
 
-    @property
-    def stored(self) -> bool:
-        """Whether code is on the disk, if perhaps that of another machine or version."""
-        return any(any(folder.glob(f"{self._name}-*.o")) for folder in _folders())
+    def load(self) -> bool:
+        """Load the code from the disk; whether there was any.
 
-    def load(self) -> Callable[..., Any]:
-        """The code from the disk; compiled, and stored where that is possible, if there is none.
+        Raises:
+            ImportError: llvmlite is not installed.
+            OSError: its library cannot be loaded.
+        """
+        file_name = self._file_name()
+        for code in code_store.read(file_name) if file_name else ():
+            with contextlib.suppress(RuntimeError):  # LLVM refuses it
+                self._call = self._linked(code)
+                return True
+        return False
+
+    def compile(self) -> None:
+        """Compile the function, and store the code where that is possible.
 
         Raises:
             ImportError: numba is not installed.
+            Exception: whatever numba raises.
         """
-        with self._lock:
-            if self._call is None:
-                file_name = f"{self._name}-{self._key()}.o"
-                found = filter(None, (_read(folder / file_name) for folder in _folders()))
-                self._call = next(filter(None, (self._linked(*code) for code in found)), None)
-                self._call = self._call or self._compiled(file_name)
-            return self._call
-
-    def _compiled(self, file_name: str) -> Callable[..., Any]:
         import numba
 
         types = [_numba_type(numba.types, name) for name in self._arguments]
         compiled: Any = numba.cfunc(numba.types.void(*types), error_model="numpy")(self._function)
+        call: Any = ctypes.CFUNCTYPE(None, *self._types())(compiled.address)
+        call.keep = compiled  # the memory of the code is freed with it
+        self._call = call
         # The function itself, without what numba wraps around it to report errors.
         symbol = compiled.native_name.removeprefix("cfunc.")
-        code = None if symbol == compiled.native_name else _free_standing(compiled.inspect_llvm(), symbol)
-        call = None if code is None else self._linked(symbol, code)
-        if code is None or call is None:
-            call = ctypes.CFUNCTYPE(None, *self._types())(compiled.address)
-            call.keep = compiled  # type: ignore[attr-defined]  # the code goes with it
-            return call
-        _store(file_name, symbol, code)
-        return call
+        file_name = self._file_name()
+        if file_name and symbol != compiled.native_name:
+            code = _free_standing(compiled.inspect_llvm(), symbol)
+            if code is not None:
+                code_store.write(file_name, Code(symbol, code))
 
-    def _linked(self, symbol: str, code: bytes) -> Callable[..., Any] | None:
-        """The function ``symbol`` of object code; None if LLVM refuses it."""
+    def _linked(self, code: Code) -> Callable[..., Any]:
+        """The function in object code."""
         from llvmlite import binding
 
-        try:
-            engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
-            engine.add_object_file(binding.ObjectFileRef.from_data(code))
-            engine.finalize_object()
-        except RuntimeError:
-            return None
-        # What numba compiles returns a status and takes two addresses more: of the result, and of an error.
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *self._types())
-        function = prototype(engine.get_function_address(symbol))
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
+        engine.add_object_file(binding.ObjectFileRef.from_data(code.binary))
+        engine.finalize_object()
+        # numba's calling convention: a status, and two addresses more, of the result and of an error.
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, _POINTER, _POINTER, *self._types())
+        function = prototype(engine.get_function_address(code.symbol))
         unused = ctypes.create_string_buffer(16)
-        address = ctypes.addressof(unused)
+        where = ctypes.addressof(unused)
 
         def call(*arguments: Any) -> None:
-            function(address, address, *arguments)
+            status = function(where, where, *arguments)
+            if status:
+                raise RuntimeError(f"{code.symbol} ended with status {status}")
 
-        call.keep = (engine, unused)  # type: ignore[attr-defined]  # the code goes with it
+        call.keep = (engine, unused)  # type: ignore[attr-defined]  # the memory of the code is freed with it
         return call
 
     def _types(self) -> list[Any]:
-        return [
-            ctypes.c_void_p if "*" in name else getattr(ctypes, _CTYPES[name]) for name in self._arguments
-        ]
+        return [_POINTER if "*" in name else _CTYPES[name] for name in self._arguments]
 
-    def _key(self) -> str:
-        """Of everything that the code depends on: source, compiler, processor."""
+    def _file_name(self) -> str | None:
+        """After everything that the code depends on: source, compiler and its settings, processor."""
+        if self._source is None:
+            return None
         import llvmlite
         from llvmlite import binding
 
-        parts = [
-            Path(self._function.__code__.co_filename).read_bytes(),
-            Path(__file__).read_bytes(),
-            " ".join(self._arguments).encode(),
-            llvmlite.__version__.encode(),
-            binding.get_process_triple().encode(),
-            *(part.encode() for part in _processor()),
-        ]
-        return _DIGEST(b"\0".join(parts)).hexdigest()[:32]
+        settings = sorted(entry for entry in os.environ.items() if entry[0].startswith("NUMBA_"))
+        facts = (self._arguments, llvmlite.__version__, binding.get_process_triple(), _processor(), settings)
+        return code_store.file_name(self._function.__name__, self._source, repr(facts).encode())
 
 
 def address(array: npt.NDArray[Any]) -> int:
     """Where the values of an array are."""
     return int(array.__array_interface__["data"][0])
-
-
-_CTYPES = {"int64": "c_int64", "float64": "c_double"}
 
 
 def _numba_type(types: Any, name: str) -> Any:
@@ -138,16 +133,13 @@ def _numba_type(types: Any, name: str) -> Any:
 def _target_machine() -> Any:
     from llvmlite import binding
 
-    cpu, features = _processor()
+    with contextlib.suppress(RuntimeError):
+        binding.initialize()  # llvmlite before 0.45; later ones refuse the call
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    return binding.Target.from_default_triple().create_target_machine(
-        cpu=cpu,
-        features=features,
-        opt=3,
-        codemodel="jitdefault",
-        jit=True,
-    )
+    cpu, features = _processor()
+    target = binding.Target.from_default_triple()
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True)
 
 
 def _processor() -> tuple[str, str]:
@@ -185,38 +177,3 @@ def _called(function: Any) -> Iterator[str]:
         for instruction in block.instructions:
             if instruction.opcode in ("call", "invoke"):
                 yield list(instruction.operands)[-1].name
-
-
-def _folders() -> tuple[Path, ...]:
-    """Where Python keeps what it compiles, and, where that is not to be written, the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(__file__).parent / "__pycache__", Path(cache) / "trt_int8"
-
-
-def _read(path: Path) -> tuple[str, bytes] | None:
-    """Symbol and code; None if there is none, others may have written it, or it is damaged.
-
-    LLVM ends the process on damaged code.
-    """
-    try:
-        status = path.stat()
-        if hasattr(os, "getuid") and (status.st_uid not in (0, os.getuid()) or status.st_mode & stat.S_IWOTH):
-            return None
-        digest, symbol, code = path.read_bytes().split(b"\n", 2)
-    except (OSError, ValueError):
-        return None
-    if digest.decode("ascii", "replace") != _DIGEST(symbol + b"\n" + code).hexdigest():
-        return None
-    return symbol.decode(), code
-
-
-def _store(file_name: str, symbol: str, code: bytes) -> None:
-    body = symbol.encode() + b"\n" + code
-    content = _DIGEST(body).hexdigest().encode() + b"\n" + body
-    for folder in _folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            atomic.write_bytes(folder / file_name, content)
-        except (OSError, OutputError):
-            continue
-        return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.calibration.compiled import Kernels, kernels
+from trt_int8.calibration.compiled import COUNT, COUNT_WIDE, SEARCH
 from trt_int8.calibration.counting import (
     BINS,
     CountingJob,
@@ -16,9 +16,11 @@ from trt_int8.calibration.counting import (
     counted,
     grid,
     new_scratch,
+    numpy_takes,
     value_of_key,
 )
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.machine_code import Loop
 from trt_int8.errors import CalibrationError
 
 Array = npt.NDArray[np.generic]
@@ -47,10 +49,10 @@ class Tally:
             self._slots = np.zeros(2 * BINS + 1, np.int64)
         return self._slots
 
-    def count(self, loaded: Kernels, values: Array, scratch: npt.NDArray[np.int32]) -> bool:
+    def count(self, loop: Loop, values: Array, scratch: npt.NDArray[np.int32]) -> bool:
         """Count by the compiled loop; False, and nothing counted, if a value is beyond the grid."""
         assert self.grid is not None
-        keys = add_compiled(loaded, values.reshape(-1), self.grid, scratch, self.slots)
+        keys = add_compiled(loop, values.reshape(-1), self.grid, scratch, self.slots)
         if keys is not None:
             self.widen(*keys)
         return keys is not None
@@ -88,9 +90,9 @@ class _Loop:
         self._job = CountingJob(sizes, grids, [tally.slots for tally in tallies], scratch)
         self._extremes = np.tile(np.array(_NONE, np.int32), (len(tallies), 1))
 
-    def count(self, loaded: Kernels, arrays: list[Array]) -> list[int]:
+    def count(self, loop: Loop, arrays: list[Array]) -> list[int]:
         """Count without the interpreter's lock; positions of arrays that do not fit and are not counted."""
-        self._job.run(loaded.count, arrays)
+        self._job.run(loop, arrays)
         found, ends = self._job.extremes, self._job.ends
         beyond = (found[:, 0] < ends[:, 0]) | (found[:, 1] > ends[:, 1])
         found[beyond] = _NONE
@@ -120,25 +122,25 @@ class Tallies:
         Raises:
             CalibrationError: a value is NaN; the tensor and ``place`` are named.
         """
-        loaded = kernels(spent=0)
+        loop = COUNT.after(0)
         ready: list[tuple[str, Array]] = []
         left: list[tuple[str, Array]] = []
         for name, array in values:
             tally = self._tallies[name]
-            if loaded is None and array.size >= _LARGE:
-                loaded = kernels(spent=_numpy_takes([array]), again=True)
+            if loop is None and array.size >= _LARGE:
+                loop = COUNT.after(numpy_takes([array]), again=True)
             fits = _fits_the_loop(tally, array)
             if array.size < _LARGE:
                 (ready if fits else left).append((name, array))
-            elif not (fits and loaded is not None and tally.count(loaded, array, self._scratch)):
+            elif not (fits and loop is not None and tally.count(loop, array, self._scratch)):
                 self._add(name, array, place)
-        if loaded is not None and ready:
+        if loop is not None and ready:
             names, arrays = [name for name, _ in ready], [array for _, array in ready]
-            left += [ready[i] for i in self._prepared(names, arrays).count(loaded, arrays)]
+            left += [ready[i] for i in self._prepared(names, arrays).count(loop, arrays)]
         else:
             left += ready
-        if loaded is None:
-            kernels(spent=_numpy_takes([array for _, array in left]), again=True)
+        if loop is None:
+            COUNT.after(numpy_takes([array for _, array in left]), again=True)
         for name, array in left:
             self._add(name, array, place)
 
@@ -173,16 +175,12 @@ class Tallies:
 
 
 def load_loops() -> None:
-    """Load the compiled loops, if numba is installed, and use each once."""
-    kernels()
+    """Load the compiled loops, if numba is installed, and count once."""
+    for loop in (COUNT, COUNT_WIDE, SEARCH):
+        loop.now()
     tallies = Tallies(("small", "large"))
     for _ in range(2):  # the first values choose the grid
         tallies.add([("small", np.ones(1, np.float32)), ("large", np.ones(_LARGE, np.float32))], place="")
-
-
-def _numpy_takes(arrays: Sequence[Array]) -> float:
-    """Seconds that numpy counts them for, roughly: 0.1 ms an array and 4 ns a value."""
-    return 1e-4 * len(arrays) + 4e-9 * sum(array.size for array in arrays)
 
 
 def _fits_the_loop(tally: Tally, array: Array) -> bool:

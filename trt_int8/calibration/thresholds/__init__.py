@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from trt_int8.calibration.compiled import kernels
+from trt_int8.calibration.compiled import SEARCH
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.thresholds.entropy import entropy_amax
 from trt_int8.calibration.thresholds.minmax import minmax_amax
@@ -58,6 +58,6 @@ def thresholds(histograms: Sequence[Histogram], *, algorithm: str, threads: int 
     if algorithm == "minmax":
         return [threshold(histogram) for histogram in histograms]
     if algorithm == "entropy":
-        threshold = functools.partial(entropy_amax, kernels=kernels(spent=_SEARCHING * len(histograms)))
+        threshold = functools.partial(entropy_amax, loop=SEARCH.after(_SEARCHING * len(histograms)))
     with ThreadPoolExecutor(threads or cores(), thread_name_prefix="threshold") as pool:
         return list(pool.map(threshold, histograms))

@@ -22,9 +22,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.calibration.compiled import Kernels
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.machine_code import address
+from trt_int8.calibration.machine_code import Loop, address
 
 #: Positive INT8 codes, 0 included.
 LEVELS = 128
@@ -36,12 +35,12 @@ _MARGIN = 1e-8
 Floats = npt.NDArray[np.float64]
 
 
-def entropy_amax(histogram: Histogram, *, kernels: Kernels | None = None) -> float:
+def entropy_amax(histogram: Histogram, *, loop: Loop | None = None) -> float:
     """The threshold with the least divergence, at least 1/16 of the largest bin's.
 
     Args:
         histogram: of one tensor.
-        kernels: search with these compiled loops; None: with numpy, for the same threshold.
+        loop: search with the compiled `SEARCH`; None: with numpy, for the same threshold.
     """
     magnitudes = histogram.magnitudes()
     if not magnitudes.any():
@@ -51,13 +50,13 @@ def entropy_amax(histogram: Histogram, *, kernels: Kernels | None = None) -> flo
         return 1.5 * histogram.width  # float64 values below the smallest float32: there is no choice
     magnitudes[0] = magnitudes[1]
     candidates = np.arange(max(1, -(-used // 16)), used + 1)
-    divergence = divergences(magnitudes[:used], candidates, kernels=kernels)
+    divergence = divergences(magnitudes[:used], candidates, loop=loop)
     best = candidates[divergence <= divergence.min() + _TIE][-1]
     return float(best + 0.5) * histogram.width
 
 
 def divergences(
-    counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], *, kernels: Kernels | None = None
+    counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], *, loop: Loop | None = None
 ) -> Floats:
     """KL(P‖Q) in nats for each number of kept bins in ``candidates``.
 
@@ -72,7 +71,7 @@ def divergences(
     Args:
         counts: int64 [bins].
         candidates: int64, each in 1 … bins.
-        kernels: the compiled loops, which give up candidates that cannot be the least; None: numpy.
+        loop: the compiled `SEARCH`, which gives up candidates that cannot be the least; None: numpy.
 
     Returns:
         float64, one per candidate; inf where the last kept bin is empty and something is clipped, and
@@ -83,10 +82,12 @@ def divergences(
     mass = np.concatenate([[0], np.cumsum(counts)])
     filled = np.concatenate([[0], np.cumsum(counts > 0)])
     plogp = np.concatenate([[0.0], np.cumsum(_xlogx(values))])
-    if kernels is not None:
-        found = np.empty(len(candidates))
-        before = [address(array) for array in (values, mass, filled, plogp)]
-        kernels.diverge(len(values), *before, len(candidates), address(candidates), _MARGIN, address(found))
+    if loop is not None:
+        wanted = np.ascontiguousarray(candidates, np.int64)
+        arrays = (values, np.asarray(mass, np.int64), np.asarray(filled, np.int64), plogp)
+        found = np.empty(len(wanted))
+        where = [address(array) for array in arrays]
+        loop(len(values), *where, len(wanted), address(wanted), _MARGIN, address(found))
         return found
 
     # Bin b of the first m belongs to level b·128 // m, so level l starts at bin ceil(l·m / 128).

@@ -7,42 +7,73 @@ float is read, nothing. docs/placement.md has the figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
-from trt_int8.model.graph import Use
+from trt_int8.model.graph import Use, attribute
 from trt_int8.quantization.batch_norm import normalized_weight
 from trt_int8.quantization.placement.draft import Draft, Site, Weight
 from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 
-#: What rounding with one scale must leave of the channel in the middle, in dB. The channels of the output
-#: share one scale too, and 8 bits are worth 33 to 40 dB to an activation (40 to a Gaussian).
+#: What rounding with one scale must leave of a channel, in dB: 8 bits are worth 33 to 40 dB to an activation
+#: (40 to a Gaussian), so that the weight adds little to what its input and output lose anyway.
 KEPT_DB = 38.0
-#: measured: activations that the convolution does by itself.
-_DONE_BY_ITSELF = frozenset(["Relu", "Clip", "LeakyRelu", "Sigmoid"])
+#: measured: activations that the convolution computes itself.
+_COMPUTED = frozenset(["Relu", "Clip", "LeakyRelu", "Sigmoid"])
+#: These make large and small channels alike.
+_SQUASHING = frozenset(["Clip", "Sigmoid"])
 #: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel.
 _READERS = frozenset(["Conv", "ConvTranspose", "MaxPool", "AveragePool"])
 
 
+@dataclass(frozen=True)
+class _End:
+    """Where what a convolution computes itself ends.
+
+    Attributes:
+        readers: of the tensor there.
+        is_output: of the graph.
+        squashed: by the activation.
+    """
+
+    readers: list[Use]
+    is_output: bool
+    squashed: bool
+
+
 def one_scale(draft: Draft) -> None:
-    """Convolutions with nothing but an activation behind them, whose weight loses little by it."""
+    """Convolutions with nothing but bias and activation behind them, whose weight loses little by it.
+
+    Behind a pair the channels share one scale, and what is small there is lost in its rounding: the channel
+    in the middle decides. Where float is read, or channels were made alike, the worst channel does.
+    """
     for name, site in draft.sites.items():
-        if site.node.op_type == "Conv" and _ends_behind_its_activation(site.node, draft):
-            weights = tuple(_with_one_scale(weight, site, draft) for weight in site.weights)
-            draft.sites[name] = replace(site, weights=weights)
+        values = _weight(site, draft)
+        end = None if values is None else _end(site.node, values.shape, draft)
+        if values is None or end is None:
+            continue
+        paired = [_through_a_pair(use, draft) for use in end.readers]
+        if all(pair or use.node.op_type in _READERS for pair, use in zip(paired, end.readers, strict=True)):
+            hidden = all(paired) and not end.is_output and not end.squashed
+            kept = kept_by_one_scale(values)
+            if (np.median(kept) if hidden else kept.min()) >= KEPT_DB:
+                draft.sites[name] = replace(site, weights=(Weight(1, None),))
 
 
-def kept_by_one_scale(values: Array) -> float:
-    """What s · round(w / s) with s = max |w| / 127 keeps of a weight: the median over the channels, in dB.
+def kept_by_one_scale(values: Array) -> npt.NDArray[np.float64]:
+    """What s · round(w / s) with s = max |w| / 127 keeps of each channel of a weight, in dB.
 
-    A channel keeps 10 log₁₀ (Σ w² / Σ (w − s · round(w / s))²); infinity where nothing is lost, and nothing
-    is lost of zeros.
+    10 log₁₀ (Σ w² / Σ (w − s · round(w / s))²); infinity where nothing is lost, and nothing is lost of zeros.
 
     Args:
         values: [channels, ...], float.
+
+    Returns:
+        float64 [channels].
     """
     scale = weight_scales(values, None)
     exact = values.astype(np.float64)
@@ -50,47 +81,51 @@ def kept_by_one_scale(values: Array) -> float:
     others = tuple(range(1, values.ndim))
     signal, noise = np.square(exact).sum(axis=others), np.square(lost).sum(axis=others)
     ratio = np.divide(signal, noise, out=np.full_like(signal, np.inf), where=noise > 0)
-    return float(np.median(10 * np.log10(ratio)))
+    return np.asarray(10 * np.log10(ratio))
 
 
-def _with_one_scale(weight: Weight, site: Site, draft: Draft) -> Weight:
-    values = draft.constant(site.node.input[weight.slot])
-    assert values is not None
+def _weight(site: Site, draft: Draft) -> Array | None:
+    """The weight of a convolution, plain or depthwise, as it will be rounded; None for what is none.
+
+    measured: grouped ones of other kinds gain nothing.
+    """
+    if site.node.op_type != "Conv" or [weight.slot for weight in site.weights] != [1]:
+        return None
+    values = draft.constant(site.node.input[1])
+    if values is None or (attribute(site.node, "group", 1) != 1 and values.shape[1] != 1):
+        return None
     norm = draft.folds.get(site.node.output[0])
-    values = values if norm is None else normalized_weight(values, norm, draft.index)
-    return replace(weight, axis=None) if kept_by_one_scale(values) >= KEPT_DB else weight
+    return values if norm is None else normalized_weight(values, norm, draft.index)
 
 
-def _ends_behind_its_activation(node: onnx.NodeProto, draft: Draft) -> bool:
+def _end(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> _End | None:
+    """The end of a convolution with a weight of that shape; None if a body reads anything before."""
     norm = draft.folds.get(node.output[0])
-    tensor = node.output[0] if norm is None else norm.output[0]
-    uses = draft.index.consumers.get(tensor, [])
-    for goes_on in (_adds_a_bias(node, draft), _is_an_activation):
+    tensor, squashed = (node if norm is None else norm).output[0], False
+    has_bias = norm is not None or (len(node.input) > 2 and bool(node.input[2]))
+    adds_a_bias = partial(_adds_a_bias, weight=weight, draft=draft)
+    for goes_on in (_is_computed,) if has_bias else (adds_a_bias, _is_computed):
+        uses = draft.index.consumers.get(tensor, [])
+        if tensor in draft.index.used_in_bodies:
+            return None
         if len(uses) == 1 and tensor not in draft.index.outputs and goes_on(uses[0].node):
-            tensor = uses[0].node.output[0]
-            uses = draft.index.consumers.get(tensor, [])
-    return tensor not in draft.index.used_in_bodies and all(
-        use.node.op_type in _READERS or _through_a_pair(use, draft) for use in uses
+            tensor, squashed = uses[0].node.output[0], uses[0].node.op_type in _SQUASHING
+    if tensor in draft.index.used_in_bodies:
+        return None
+    return _End(draft.index.consumers.get(tensor, []), tensor in draft.index.outputs, squashed)
+
+
+def _adds_a_bias(node: onnx.NodeProto, *, weight: tuple[int, ...], draft: Draft) -> bool:
+    """Whether ``node`` is the Add of a constant with one value a channel: a bias written apart."""
+    constants = [value for value in map(draft.constant, node.input) if value is not None]
+    return node.op_type == "Add" and any(
+        value.ndim >= len(weight) - 1 and value.size == value.shape[1 - len(weight)] == weight[0]
+        for value in constants
     )
 
 
-def _adds_a_bias(convolution: onnx.NodeProto, draft: Draft) -> Callable[[onnx.NodeProto], bool]:
-    """Whether a node is the Add of a constant with one value a channel: a bias written apart."""
-    weight = draft.constant(convolution.input[1])
-    assert weight is not None
-
-    def adds(node: onnx.NodeProto) -> bool:
-        constants = [value for value in map(draft.constant, node.input) if value is not None]
-        return node.op_type == "Add" and any(
-            value.size == weight.shape[0] and value.shape[1 - weight.ndim :][:1] == weight.shape[:1]
-            for value in constants
-        )
-
-    return adds
-
-
-def _is_an_activation(node: onnx.NodeProto) -> bool:
-    return node.op_type in _DONE_BY_ITSELF
+def _is_computed(node: onnx.NodeProto) -> bool:
+    return node.op_type in _COMPUTED
 
 
 def _through_a_pair(use: Use, draft: Draft) -> bool:
