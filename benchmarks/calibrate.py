@@ -6,7 +6,7 @@ Every method runs in a process of its own, start included, and the methods take 
 that a slow minute of the machine hits all. Beyond 256 images only T1 and ours are run: for the memory. What
 would need more memory than there is, by the run before with fewer images, is left out. Models come from PyPI;
 so does modelopt, into an environment of its own under ``build``. Prints a table and writes it as JSON
-(``--json``). All of it takes half an hour.
+(``--json``) after each group. All of it takes half an hour.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ import numpy as np
 HERE = Path(__file__).parent
 #: Where the comparison of quality keeps modelopt, too.
 PEERS = HERE.parent / "build" / "explicit-quality"
-sys.path.insert(0, str(HERE / "calibration"))
+sys.path[:0] = [str(HERE / "calibration"), str(HERE.parent)]
 
 from methods import METHODS  # noqa: E402 - behind the path
 from process import Measured, measure  # noqa: E402 - behind the path
 from quality.environment import Environment  # noqa: E402 - behind the path
-from results import CACHE, save  # noqa: E402 - behind the path
+from results import CACHE, save, write  # noqa: E402 - behind the path
+
+from trt_int8.calibration.tally import load_loops  # noqa: E402 - behind the path
 
 WHEEL = "rapidocr-onnxruntime==1.4.4"
 #: Images up to which all methods are run.
@@ -50,24 +52,31 @@ def main() -> None:
     parser.add_argument("--json", default=CACHE / "calibrate.json")
     options = parser.parse_args()
     CACHE.mkdir(exist_ok=True)
-    results = []
+    counts = sorted({int(count) for count in options.images.split(",")})
+    load_loops()  # compiled here once, and loaded from the disk by the processes that are measured
+    results: list[dict] = []
     for model in options.models.split(","):
         path, images = prepared(model)
-        for count in map(int, options.images.split(",")):
+        for count in counts:
             methods = [m for m in options.methods.split(",") if count <= MOST or m in ("T1", "ours")]
             before = [entry for entry in results if entry["model"] == model]
             left_out = {m: need for m in methods if (need := needed(m, count, before)) > available()}
             runs = measured(path, images, count, [m for m in methods if m not in left_out], options.rounds)
             rows = [row(model, count, method, runs) for method in runs]
             results += rows
-            print_table(rows)
+            if rows:
+                print_table(rows)
+                write("calibrate", results, path=options.json, rounds=options.rounds)
             for method, need in left_out.items():
-                print(f"{method}: not run, would need some {need / 1024:.0f} GB")
+                print(f"{model}, {count} images, {method}: not run, would need some {need / 1024:.0f} GB")
     save("calibrate", results, path=options.json, rounds=options.rounds)
 
 
 def needed(method: str, count: int, before: list[dict]) -> float:
-    """Megabytes a method will need, if they grow as they did so far (or 0)."""
+    """Megabytes a method will need, if they grow as they did so far (or 0).
+
+    ``before``: the rows so far, of fewer images each.
+    """
     seen = [entry for entry in before if entry["method"] == method]
     if len(seen) < 2:
         return 0
@@ -92,7 +101,7 @@ def measured(
             command = [interpreter(method), str(HERE / "calibration" / "methods.py"), method]
             arguments = [str(model), str(images), str(count if number else 1), str(CACHE / "out")]
             result = measure([*command, *arguments], environment=environment)
-            if number:  # the first round fills the caches of disk and compiler
+            if number:  # the first round fills the disk's caches
                 runs[method].append(result)
     return runs
 
