@@ -32,6 +32,12 @@ FLOAT_BIAS = {**SYMMETRIC, "QuantizeBias": False}
 
 QUANTIZERS = (
     Quantizer("ours", "ours", {"placement": "rtx"}, "the default of `trt-int8 build` with TensorRT-RTX"),
+    Quantizer(
+        "ours, --without one-scale-convolution",
+        "ours",
+        {"placement": "rtx", "without": ["one-scale-convolution"]},
+        "a scale a channel everywhere",
+    ),
     Quantizer("ours, --placement tensorrt", "ours", {"placement": "tensorrt"}),
     Quantizer("onnxruntime, its defaults", "onnxruntime", {}, "asymmetric activations"),
     Quantizer("onnxruntime, QInt8 symmetric", "onnxruntime", {"extra": SYMMETRIC}, "bias in INT32"),
@@ -58,16 +64,19 @@ QUANTIZERS = (
 )
 
 
-def ours(model, images, output, *, placement):
+def ours(model, images, output, *, placement, without=()):
     import onnx
 
     from trt_int8.from_data import quantize_from_data
+    from trt_int8.quantization import PLACEMENTS
+
+    rules = PLACEMENTS[placement].without(*without)
 
     # What `trt-int8 build` does on the explicit route.
     def run():
         (name,) = inputs_of(model)
         batches = [{name: image[None]} for image in images]
-        made = quantize_from_data(onnx.load(model), batches, placement=placement)
+        made = quantize_from_data(onnx.load(model), batches, placement=rules)
         onnx.save(made.quantized.model, output)
 
     return run

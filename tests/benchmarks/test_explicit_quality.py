@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -92,6 +94,48 @@ def test_the_table_says_who_is_ahead(benchmark_modules):
         "1 more nodes in INT8",
         "10 fewer compute kernels",
     ]
+
+
+def test_the_table_says_by_what_nobody_is_ahead(benchmark_modules):
+    *_, quantizers, table = benchmark_modules
+    ours = {"quantizer": "ours", "int8": 10, "kernels": 100, "sqnr_db": 20.0}
+    rows = [ours, {**ours, "quantizer": "peer", "kernels": 99, "sqnr_db": 20.2}]
+    said = (
+        "No peer is ahead of our default: in nodes in INT8, compute kernels (by more than 2 %), SQNR (by "
+        "more than 0.2 dB)."
+    )
+    assert table._ahead(rows) == [said]
+    # Variants of ours are no peers, however good.
+    variants = [
+        entry.name for entry in quantizers.QUANTIZERS if entry.tool == "ours" and entry.name != "ours"
+    ]
+    better = [{**ours, "quantizer": name, "int8": 11} for name in variants]
+    assert len(better) == 2
+    assert table._ahead([*rows, *better]) == [said]
+    rows[1]["kernels"] = 97
+    assert table._ahead(rows) == ["Ahead of our default:", "", "- peer has 3 fewer compute kernels."]
+
+
+def test_the_variant_has_a_scale_a_channel(benchmark_modules, tmp_path, rng):
+    quantizers = benchmark_modules[3]
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 13]> m (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] z) {'
+        " a = Conv<pads = [1, 1, 1, 1]>(x, v) b = Relu(a) z = Conv<pads = [1, 1, 1, 1]>(b, w) }"
+    )
+    for name in "vw":
+        weight = rng.uniform(-1, 1, (4, 4, 3, 3)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    onnx.save(model, tmp_path / "float.onnx")
+    images = rng.normal(size=(4, 4, 8, 8)).astype(np.float32)
+    scales = {}
+    for name in ("ours", "ours, --without one-scale-convolution"):
+        (chosen,) = [entry for entry in quantizers.QUANTIZERS if entry.name == name]
+        quantizers.ours(tmp_path / "float.onnx", images, tmp_path / "q.onnx", **chosen.options)()
+        graph = onnx.load(tmp_path / "q.onnx").graph
+        sizes = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+        pairs = {node.output[0]: sizes[node.input[1]] for node in graph.node if "Dequantize" in node.op_type}
+        scales[name] = [pairs[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    assert list(scales.values()) == [[0, 0], [1, 1]]
 
 
 def test_a_row_without_an_engine_is_printed_with_its_reason(benchmark_modules, rows):
