@@ -93,6 +93,12 @@ def test_what_to_do_without_a_gpu_depends_on_where():
     )
 
 
+def test_a_driver_that_shows_no_gpu_is_not_installed_again():
+    hidden = with_(builders=[TRT11], gpu_on_bus=True, in_container=True)
+    hidden = replace(hidden, gpu_problem="no GPU is shown", gpu_remedy="unset CUDA_VISIBLE_DEVICES")
+    assert steps(hidden, "explicit") == [("no GPU is shown; unset CUDA_VISIBLE_DEVICES", None)]
+
+
 def test_the_installed_extras_and_the_commands_agree():
     """What doctor tells to install is what setup.py's extras ask for."""
     from places import ROOT

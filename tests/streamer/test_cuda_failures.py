@@ -11,7 +11,9 @@ import pytest
 from streamer.batches import batch, drain, reader_threads
 from streamer.standin.control import ILLEGAL_ADDRESS, OUT_OF_MEMORY
 from trt_int8.errors import CalibrationError
+from trt_int8.streamer import context
 from trt_int8.streamer.cuda import CudaDevice
+from trt_int8.streamer.gpu import NoGpu
 
 
 def test_nothing_leaks_over_1000_batches(standin):
@@ -126,10 +128,15 @@ def test_a_failure_to_open_leaks_nothing(standin):
         CudaDevice().stream([batch(0)])
 
 
-def test_no_gpu(standin):
+def test_no_gpu(standin, monkeypatch):
+    monkeypatch.setattr(
+        context, "find_gpus", lambda: ((), NoGpu("none is shown", "unset CUDA_VISIBLE_DEVICES"))
+    )
     standin.fail("cuInit", code=100)
-    with pytest.raises(CalibrationError, match=r"CUDA does not start: .*no CUDA-capable device"):
+    message = r"CUDA does not start: .*no CUDA-capable device.*; unset CUDA_VISIBLE_DEVICES$"
+    with pytest.raises(CalibrationError, match=message) as caught:
         CudaDevice()
+    assert type(caught.value.__cause__).__module__ == "pycuda._driver"
 
 
 def test_no_such_gpu(standin):

@@ -8,7 +8,19 @@ import pytest
 from trt_int8.errors import MissingDependencyError
 from trt_int8.evaluation.engine import EngineSession
 from trt_int8.streamer import context
-from trt_int8.streamer.gpu import LIBRARY, find_gpus
+from trt_int8.streamer.gpu import LIBRARY, NoGpu, find_gpus
+
+
+def missing(name):
+    raise OSError(f"{name}: cannot open shared object file")
+
+
+NO_DRIVER = NoGpu(
+    f"no NVIDIA driver ({LIBRARY} is not found)",
+    "install the driver of this machine's GPU, start the container with --gpus all, or use a machine "
+    "that has a GPU",
+    driver=False,
+)
 
 
 class FakeCuda:
@@ -50,21 +62,27 @@ class TestGpus:
             ("GPU 1", "sm89", "12.4"),
         ]
 
-    def test_why_there_is_none(self):
-        def missing(name):
-            raise OSError(f"{name}: cannot open shared object file")
+    def test_why_there_is_none(self, monkeypatch):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert find_gpus(missing) == ((), NO_DRIVER)
+        elsewhere = "start the container with --gpus all, or use a machine that has a GPU"
+        hidden = NoGpu("the NVIDIA driver shows no GPU to this process", elsewhere)
+        assert find_gpus(lambda name: FakeCuda(init=100)) == ((), hidden)
+        assert find_gpus(lambda name: FakeCuda(count=0)) == ((), hidden)
+        assert find_gpus(lambda name: FakeCuda(init=999)) == (
+            (),
+            NoGpu(
+                "the NVIDIA driver does not start (CUDA error 999)",
+                "see what nvidia-smi says; after an update of the driver, restart the machine",
+            ),
+        )
 
-        assert find_gpus(missing) == ((), f"no NVIDIA driver ({LIBRARY} is not found)")
-        assert (
-            find_gpus(lambda name: FakeCuda(init=100))[1] == "the NVIDIA driver shows no GPU to this process"
-        )
-        assert (
-            find_gpus(lambda name: FakeCuda(count=0))[1] == "the NVIDIA driver shows no GPU to this process"
-        )
-        assert (
-            find_gpus(lambda name: FakeCuda(init=999))[1]
-            == "the NVIDIA driver does not start (CUDA error 999)"
-        )
+    @pytest.mark.parametrize("value", ["", "-1", "GPU-0"])
+    def test_the_variable_that_hides_gpus_is_named(self, value, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        remedy = find_gpus(lambda name: FakeCuda(init=100))[1].remedy
+        assert remedy.startswith(f"unset CUDA_VISIBLE_DEVICES (now '{value}'), start the container")
+        assert find_gpus(missing) == ((), NO_DRIVER)
 
     def test_ctypes_calls_fit_a_real_library(self, tmp_path):
         """The calls go through real ctypes: a library in C in place of the driver."""
@@ -91,7 +109,6 @@ class TestGpus:
 class TestLoadDriver:
     """Where ``pycuda.driver`` cannot be imported."""
 
-    NO_DRIVER = "no NVIDIA driver (libcuda.so.1 is not found)"
     NOT_INSTALLED = ModuleNotFoundError("No module named 'pycuda'", name="pycuda")
 
     @pytest.fixture
@@ -114,10 +131,16 @@ class TestLoadDriver:
         return message
 
     def test_without_a_gpu_that_comes_first_and_both_are_named(self, message):
-        assert message(self.NOT_INSTALLED, self.NO_DRIVER) == (
-            f"running ENGINE needs a GPU: {self.NO_DRIVER}; install the driver of this machine's GPU, or use a "
-            "machine that has one. pycuda is not installed either: pip install pycuda"
+        assert message(self.NOT_INSTALLED, NO_DRIVER) == (
+            f"running ENGINE needs a GPU: {NO_DRIVER.reason}; {NO_DRIVER.remedy}. pycuda is not installed "
+            "either: pip install pycuda"
         )
+
+    def test_a_driver_that_shows_no_gpu_is_not_installed_again(self, message):
+        said = message(self.NOT_INSTALLED, find_gpus(lambda name: FakeCuda(count=0))[1])
+        assert "the NVIDIA driver shows no GPU to this process; " in said
+        assert "--gpus all" in said
+        assert "install the driver" not in said
 
     def test_with_a_gpu_pycuda_alone(self, message):
         assert message(self.NOT_INSTALLED, None) == (
@@ -126,9 +149,8 @@ class TestLoadDriver:
 
     def test_pycuda_that_finds_no_libcuda(self, message):
         error = ImportError("libcuda.so.1: cannot open shared object file: No such file or directory")
-        assert message(error, self.NO_DRIVER) == (
-            f"running ENGINE needs a GPU: {self.NO_DRIVER}; install the driver of this machine's GPU, or use a "
-            "machine that has one"
+        assert message(error, NO_DRIVER) == (
+            f"running ENGINE needs a GPU: {NO_DRIVER.reason}; {NO_DRIVER.remedy}"
         )
 
     def test_pycuda_that_is_broken_where_there_is_a_gpu(self, message):

@@ -61,6 +61,7 @@ class Facts:
     Attributes:
         gpus: those the CUDA driver shows to this process.
         gpu_problem: why there is none.
+        gpu_remedy: what helps where the driver is there and shows none.
         gpu_on_bus: an NVIDIA GPU is in the machine, visible or not.
         in_container: this process runs in Docker, Podman or the like.
     """
@@ -74,6 +75,7 @@ class Facts:
     gpu_problem: str | None
     gpu_on_bus: bool
     in_container: bool
+    gpu_remedy: str | None = None
 
     def package(self, module: str) -> Package:
         return next((p for p in self.packages if p.module == module), Package(module))
@@ -93,9 +95,10 @@ def gather() -> Facts:
         providers=_providers(),
         builders=(_builder("tensorrt"), _builder("tensorrt_rtx")),
         gpus=gpus,
-        gpu_problem=problem,
+        gpu_problem=problem.reason if problem else None,
         gpu_on_bus=_gpu_on_bus(),
         in_container=any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")),
+        gpu_remedy=problem.remedy if problem and problem.driver else None,
     )
 
 

@@ -102,6 +102,8 @@ def _rtx(rtx: Builder) -> tuple[Step, ...]:
 def _gpu(facts: Facts) -> tuple[Step, ...]:
     if facts.gpus:
         return ()
+    if facts.gpu_remedy:
+        return (Step(f"{facts.gpu_problem}; {facts.gpu_remedy}", None),)
     if facts.in_container:
         return (Step(f"{facts.gpu_problem}; this is a container", "docker run --gpus all IMAGE"),)
     if facts.gpu_on_bus:

@@ -19,7 +19,7 @@ def load_driver(*, purpose: str = "streaming batches to the GPU") -> Any:
     Raises:
         MissingDependencyError: pycuda or the NVIDIA driver is not installed; the message says
             so if there is no GPU either.
-        CalibrationError: the driver finds no usable GPU.
+        CalibrationError: the driver finds no usable GPU; the message says what helps.
     """
     try:
         driver = require("pycuda.driver", purpose=purpose)
@@ -30,12 +30,17 @@ def load_driver(*, purpose: str = "streaming batches to the GPU") -> Any:
             raise
         missing = isinstance(error.__cause__, ModuleNotFoundError)
         raise MissingDependencyError(
-            f"{purpose} needs a GPU: {problem}; install the driver of this machine's GPU, or use a machine "
-            "that has one"
+            f"{purpose} needs a GPU: {problem.reason}; {problem.remedy}"
             + (f". pycuda is not installed either: {install_command('pycuda.driver')}" if missing else "")
         ) from error
-    with cuda_errors(driver, "CUDA does not start"):
-        driver.init()
+    try:
+        with cuda_errors(driver, "CUDA does not start"):
+            driver.init()
+    except CalibrationError as error:
+        _, problem = find_gpus()
+        if problem is None:
+            raise
+        raise CalibrationError(f"{error}; {problem.remedy}") from error.__cause__
     return driver
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 #: cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
 _MAJOR, _MINOR = 75, 76
 _NO_DEVICE = 100
+_ELSEWHERE = "start the container with --gpus all, or use a machine that has a GPU"
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,47 @@ class Gpu:
     cuda: str
 
 
-def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[tuple[Gpu, ...], str | None]:
+@dataclass(frozen=True)
+class NoGpu:
+    """Why there is no GPU.
+
+    Attributes:
+        remedy: what helps against ``reason``.
+        driver: the driver's library is there.
+    """
+
+    reason: str
+    remedy: str
+    driver: bool = True
+
+
+def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[tuple[Gpu, ...], NoGpu | None]:
     """The GPUs, and why there is none."""
     try:
         cuda = load(LIBRARY)
     except OSError:
-        return (), f"no NVIDIA driver ({LIBRARY} is not found)"
+        return (), NoGpu(
+            f"no NVIDIA driver ({LIBRARY} is not found)",
+            f"install the driver of this machine's GPU, {_ELSEWHERE}",
+            driver=False,
+        )
     status = cuda.cuInit(0)
     count = ctypes.c_int()
     if status == 0:
         status = cuda.cuDeviceGetCount(ctypes.byref(count))
     if status == _NO_DEVICE or (status == 0 and not count.value):
-        return (), "the NVIDIA driver shows no GPU to this process"
+        return (), NoGpu("the NVIDIA driver shows no GPU to this process", _make_visible())
     if status != 0:
-        return (), f"the NVIDIA driver does not start (CUDA error {status})"
+        return (), NoGpu(
+            f"the NVIDIA driver does not start (CUDA error {status})",
+            "see what nvidia-smi says; after an update of the driver, restart the machine",
+        )
     return tuple(_gpu(cuda, index) for index in range(count.value)), None
+
+
+def _make_visible() -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return _ELSEWHERE if visible is None else f"unset CUDA_VISIBLE_DEVICES (now {visible!r}), {_ELSEWHERE}"
 
 
 def _gpu(cuda: Any, index: int) -> Gpu:
