@@ -38,7 +38,7 @@ def textbook(magnitudes: np.ndarray, largest: float) -> float:
     magnitudes = magnitudes.copy()
     magnitudes[0] = magnitudes[1]
     kept = np.cumsum(magnitudes)[candidates - 1] / magnitudes.sum()
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         literal = divergences(magnitudes, candidates) + np.log(kept)  # Q scaled to the mass of P
     best = candidates[np.nanargmin(literal)]
     return float(best + 0.5) * largest / 2048
