@@ -25,6 +25,7 @@ MISTAKES = {
     "cache's text": (lambda _: CalibrationCache.parse(b"TRT-8601"), "text is b'TRT-8601' (bytes); give the text of a calibration cache, or its path to CalibrationCache.read"),
     "cache from nothing": (lambda _: CalibrationCache.from_ranges(None), "ranges is a NoneType; it must be Ranges: CalibrationCache.read(path).ranges() or calibrate(…).ranges"),
     "cache from a dict": (lambda _: CalibrationCache.from_ranges({"x": 1.0}), "ranges is a dict; it must be Ranges: Ranges({name: TensorRange(amax, source='by hand')})"),
+    "ranges of numbers": (lambda _: Ranges({"x": 1.0}), "the range of 'x' is 1.0; it must be a TensorRange: TensorRange(amax, source='by hand')"),
     "cache to nowhere": (lambda _: CACHE.write(None), "path is None (NoneType); give the path of the file to write"),
     "bytes to nowhere": (lambda _: atomic.write_bytes(None, b""), "path is None (NoneType); give the path of the file to write"),
     "range file": (lambda _: RangeFile.read(None), "path is None (NoneType); give the path of a file of ranges"),

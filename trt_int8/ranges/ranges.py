@@ -41,10 +41,20 @@ class TensorRange:
 
 
 class Ranges(Mapping[str, TensorRange]):
-    """Tensor name → `TensorRange`, in the graph's order. Read-only."""
+    """Tensor name → `TensorRange`, in the graph's order. Read-only.
+
+    Raises:
+        TypeError: a value is no `TensorRange`.
+    """
 
     def __init__(self, ranges: Mapping[str, TensorRange]) -> None:
         self._ranges = dict(ranges)
+        for name, value in self._ranges.items():
+            if not isinstance(value, TensorRange):
+                raise TypeError(
+                    f"the range of {name!r} is {value!r}; it must be a TensorRange:"
+                    " TensorRange(amax, source='by hand')"
+                )
 
     def __getitem__(self, name: str) -> TensorRange:
         return self._ranges[name]
