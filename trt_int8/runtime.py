@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,21 +46,14 @@ class Session:
         arena: bool = True,
         sizes_first: bool = False,
     ) -> None:
-        ort = require("onnxruntime", purpose="running a model on the CPU")
-        options = ort.SessionOptions()
-        options.log_severity_level = _FATAL
+        ort = _onnxruntime()
+        options = _options(ort, optimize=optimize)
         options.enable_cpu_mem_arena = arena
         if sizes_first:
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         if threads is not None:
             options.intra_op_num_threads = threads
-        level = ort.GraphOptimizationLevel
-        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-        data = serialize(model)
-        try:
-            self._session: Any = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base but Exception
-            raise ModelError(f"onnxruntime refuses the model: {_message(error)}") from error
+        self._session = _load(ort, model, options)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -88,13 +83,52 @@ class Session:
             raise ModelError(f"onnxruntime failed on {place}: {_message(error)}") from error
 
 
+def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` as a `Session` runs it: onnxruntime rewrites graphs for speed and for this machine.
+
+    How depends on the outputs, and so do the last bits of a tensor. The model returned, run with
+    ``optimize=False``, computes the same bits as ``model`` does, also for fewer outputs.
+
+    Raises:
+        ModelError: onnxruntime refuses the model.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    ort = _onnxruntime()
+    options = _options(ort, optimize=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rewritten.onnx")
+        options.optimized_model_filepath = str(path)
+        _load(ort, model, options)
+        return onnx.load(path)
+
+
 def onnxruntime_version() -> str:
     """Version of onnxruntime; others may compute the last bits of a result differently.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
     """
-    return str(require("onnxruntime", purpose="running a model on the CPU").__version__)
+    return str(_onnxruntime().__version__)
+
+
+def _onnxruntime() -> Any:
+    return require("onnxruntime", purpose="running a model on the CPU")
+
+
+def _options(ort: Any, *, optimize: bool) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    return options
+
+
+def _load(ort: Any, model: onnx.ModelProto, options: Any) -> Any:
+    data = serialize(model)
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base but Exception
+        raise ModelError(f"onnxruntime refuses the model: {_message(error)}") from error
 
 
 def _message(error: Exception) -> str:

@@ -12,7 +12,8 @@ from trt_int8.calibration.ties import tied_outputs, view_outputs
 from trt_int8.errors import CalibrationError
 from trt_int8.model.graph import GraphIndex
 from trt_int8.model.inputs import input_specs
-from trt_int8.runtime import Session
+from trt_int8.model.part import part_of
+from trt_int8.runtime import Session, rewritten
 
 
 class Activations:
@@ -24,6 +25,7 @@ class Activations:
         model: the float model.
         tensors: names to calibrate; None: every float input and activation. Names that are no float
             tensors of the model are an error.
+        only: those of them that come out this time, with the bits they have when all of them do.
         arena: let onnxruntime keep memory for the next batch; without, it takes no more than it needs.
 
     Attributes:
@@ -38,14 +40,25 @@ class Activations:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, *, tensors: Collection[str] | None = None, arena: bool = True
+        self,
+        model: onnx.ModelProto,
+        *,
+        tensors: Collection[str] | None = None,
+        only: Collection[str] | None = None,
+        arena: bool = True,
     ) -> None:
         self.specs = input_specs(model)
         index = GraphIndex(model)
         views = view_outputs(index)
         wanted = None if tensors is None else {views.get(name, name) for name in tensors}
+        extended = _with_outputs(model, wanted, views)
+        if only is not None:
+            tensors = wanted = set(only)
+            computed = [name for name in only if name in index.producers]
+            # onnxruntime refuses a graph that computes nothing.
+            extended = part_of(rewritten(extended), computed or [extended.graph.output[0].name])
         # One core a run: batches run side by side, and no result depends on how work was divided.
-        self._session = Session(_with_outputs(model, wanted, views), threads=1, arena=arena)
+        self._session = Session(extended, threads=1, arena=arena, optimize=only is None)
         floats = {name for name, spec in self.specs.items() if spec.is_float}
         floats.update(self._session.float_outputs)
         counted = [

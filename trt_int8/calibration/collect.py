@@ -74,7 +74,7 @@ def collect(
         # A session holds the weights: one at a time.
         if set(part) != set(whole.counted):
             del whole
-            whole = Activations(model, tensors=part, arena=max_memory is None)
+            whole = Activations(model, tensors=tensors, only=part, arena=max_memory is None)
         position = counting.run(whole, position)
     every = {name: position.done[views.get(name, name)] for name in names}
     return Histograms(every, ties=ties, samples=position.samples)
