@@ -1,4 +1,5 @@
 import math
+import sys
 import threading
 import warnings
 
@@ -8,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trt_int8.calibration import counting, tally
+from trt_int8.calibration import code_store, counting, tally
 from trt_int8.calibration.compiled import COUNT, COUNT_WIDE, Compiled
 from trt_int8.calibration.counting import BINS, Counted, count_compiled, count_numpy, grid
+from trt_int8.calibration.counting_kernel import ARGUMENTS, count_all
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.machine_code import Loop
 from trt_int8.calibration.tally import Tallies
 from trt_int8.errors import CalibrationError
 
@@ -171,20 +174,71 @@ def test_others_go_on_while_one_compiles():
 
     def compile():
         compiling.set()
-        go_on.wait()
+        assert go_on.wait(60)
 
     loop.compile = compile
     compiled = Compiled(loop)
     first = threading.Thread(target=compiled.after, args=(1,))
     first.start()
-    compiling.wait()
+    assert compiling.wait(60)
     assert compiled.after(1) is None
     go_on.set()
     first.join()
     assert compiled.after(0) is loop
 
 
-def test_without_numba_numpy_counts():
+def test_others_wait_while_one_loads():
+    loading, go_on, found = threading.Event(), threading.Event(), []
+    loop = Recorder(stored=True)
+
+    def load():
+        loading.set()
+        return go_on.wait(60)
+
+    loop.load = load
+    compiled = Compiled(loop)
+    threads = [threading.Thread(target=lambda: found.append(compiled.after(1))) for _ in range(2)]
+    threads[0].start()
+    assert loading.wait(60)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert not found
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert found == [loop, loop]
+
+
+@pytest.mark.parametrize("missing", ["llvmlite", "numba"])
+def test_without_numba_numpy_counts(missing, rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)  # importing it fails
+    monkeypatch.setattr(code_store, "folders", tuple)
+    compiled = Compiled(Loop(count_all, ARGUMENTS.format("float32")))
+    monkeypatch.setattr(counting, "COUNT", compiled)
+    monkeypatch.setattr(tally, "COUNT", compiled)
+    values = rng.normal(size=1 << 20).astype(np.float32)
+    tallies = Tallies("a")
+    for _ in range(2):
+        tallies.add([("a", values)], place="here")
+    assert compiled.now() is None
+    expected = Histogram.empty().add(values).add(values)
+    assert_same(tuple_of(tallies.histograms()["a"]), tuple_of(expected))
+
+
+def test_a_loop_that_cannot_be_loaded_is_told_once():
+    loop = Recorder()
+
+    def load():
+        raise OSError("libLLVM.so: wrong ELF class")
+
+    loop.load = load
+    compiled = Compiled(loop)
+    with pytest.warns(RuntimeWarning, match="wrong ELF class"):
+        assert compiled.after(1) is None
+    assert [compiled.after(1), compiled.now(), loop.asked] == [None, None, []]
+
+
+def test_what_is_not_there_is_not_asked_for_again():
     loop = Recorder(error=ImportError("no numba"))
     compiled = Compiled(loop)
     assert [compiled.after(1), compiled.after(1), compiled.now()] == [None] * 3

@@ -103,13 +103,13 @@ def test_one_wrong_bit_is_damage(folder):
     assert Loop(weighted_sums, ARGUMENTS).load()
 
 
-@pytest.mark.parametrize("mode", [0o602, 0o666])
+@pytest.mark.parametrize("mode", [0o602, 0o620, 0o664])
 def test_code_that_others_may_have_written_is_not_run(mode, folder):
     compiled()
     (path,) = stored(folder)
     path.chmod(mode)
     assert not Loop(weighted_sums, ARGUMENTS).load()
-    path.chmod(0o664)
+    path.chmod(0o600)
     assert Loop(weighted_sums, ARGUMENTS).load()
 
 
@@ -128,7 +128,9 @@ def test_code_of_another_user_is_not_run(owner, taken, folder, monkeypatch):
     assert Loop(weighted_sums, ARGUMENTS).load() is taken
 
 
-@pytest.mark.parametrize("changed", ["arguments", "version", "triple", "processor", "settings", "linking"])
+@pytest.mark.parametrize(
+    "changed", ["arguments", "numba", "llvmlite", "triple", "processor", "settings", "linking"]
+)
 def test_code_of_something_else_is_not_used(changed, folder, monkeypatch):
     import llvmlite
     from llvmlite import binding
@@ -137,7 +139,9 @@ def test_code_of_something_else_is_not_used(changed, folder, monkeypatch):
     arguments = ARGUMENTS
     if changed == "arguments":
         arguments = arguments.replace("float32**", "float64**")
-    elif changed == "version":
+    elif changed == "numba":
+        monkeypatch.setattr(machine_code, "_numba_version", lambda: "0")
+    elif changed == "llvmlite":
         monkeypatch.setattr(llvmlite, "__version__", "0")
     elif changed == "triple":
         monkeypatch.setattr(binding, "get_process_triple", lambda: "x86_64-pc-windows-msvc")
@@ -148,6 +152,14 @@ def test_code_of_something_else_is_not_used(changed, folder, monkeypatch):
     else:
         monkeypatch.setattr(machine_code, "__file__", code_store.__file__)
     assert not Loop(weighted_sums, arguments).load()
+
+
+def test_where_the_code_is_does_not_matter(folder, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    compiled()
+    for name, value in (("NUMBA_CACHE_DIR", "elsewhere"), ("NUMBA_NUM_THREADS", "2")):
+        monkeypatch.setenv(name, value)
+        assert Loop(weighted_sums, ARGUMENTS).load()
 
 
 def test_the_source_counts_that_was_compiled(folder, tmp_path, monkeypatch):
@@ -176,15 +188,25 @@ def test_without_source_nothing_is_stored(folder, monkeypatch):
     assert not stored(folder)
 
 
-def test_code_that_llvm_refuses_is_not_used(folder, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError])
+def test_code_that_llvm_refuses_is_not_used(error, folder, monkeypatch):
     from llvmlite import binding
 
     def refuse(*arguments):
-        raise RuntimeError("LLVM refuses")
+        raise error("LLVM refuses")
 
     compiled()
     monkeypatch.setattr(binding, "create_mcjit_compiler", refuse)
     assert not Loop(weighted_sums, ARGUMENTS).load()
+
+
+def test_what_cannot_be_stored_is_compiled_all_the_same(folder, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no object code")
+
+    monkeypatch.setattr(machine_code, "_free_standing", fail)
+    assert result(compiled()) == [12, 8]
+    assert not stored(folder)
 
 
 def test_a_processor_without_a_list_of_features(folder, monkeypatch):
@@ -241,7 +263,16 @@ def test_folders(monkeypatch, tmp_path):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     package = Path(code_store.__file__).parent / "__pycache__"
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
     assert code_store.folders() == (package, tmp_path / "trt_int8")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "bytecode"))
+    beside = tmp_path / "bytecode" / Path(code_store.__file__).parent.relative_to("/")
+    assert code_store.folders() == (beside, tmp_path / "trt_int8")
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert code_store.folders() == (tmp_path / "trt_int8",)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user without a home
     assert code_store.folders() == (package,)

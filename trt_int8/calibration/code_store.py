@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +22,14 @@ class Code(NamedTuple):
 
 
 def folders() -> tuple[Path, ...]:
-    """``NUMBA_CACHE_DIR``, if set; else where Python keeps what it compiles, then the user's cache."""
+    """``NUMBA_CACHE_DIR``, if set; else where Python may keep what it compiles, and the user's cache."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         return (Path(chosen),)
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    found = (Path(__file__).parent / "__pycache__", Path(cache) / "trt_int8")
+    found = [Path(cache) / "trt_int8"]
+    if not sys.dont_write_bytecode:
+        found.insert(0, Path(cache_from_source(__file__)).parent)
     return tuple(folder for folder in found if folder.is_absolute())  # there may be no home
 
 
@@ -75,7 +79,7 @@ def _read(path: Path) -> Code | None:
             status = os.fstat(file.fileno())
             # Windows has neither owners nor modes to ask for here.
             if hasattr(os, "getuid") and (
-                status.st_uid not in (0, os.getuid()) or status.st_mode & stat.S_IWOTH
+                status.st_uid not in (0, os.getuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
             ):
                 return None
             digest, symbol, binary = file.read().split(b"\n", 2)

@@ -39,7 +39,7 @@ class Compiled:
             return self._ready
         self._spent += spent
         if not self._looked and self._spent >= _LOADING:
-            with self._lock:  # 20 ms: others wait
+            with self._lock:  # 30 ms: others wait
                 self._look()
         worth = self._spent >= _COMPILING or (again and spent >= _LONG)
         if self._ready is None and worth and self._lock.acquire(blocking=False):  # seconds: others go on
@@ -57,14 +57,16 @@ class Compiled:
         return self._ready
 
     def _look(self) -> None:
-        if not self._looked:
-            self._looked = True
-            try:
-                self._ready = self._loop if self._loop.load() else None
-            except ImportError:
-                self._given_up = True
-            except OSError as error:
-                self._give_up(error)
+        if self._looked:
+            return
+        try:
+            self._ready = self._loop if self._loop.load() else None
+        except ImportError:
+            self._given_up = True
+        except Exception as error:  # it is there for speed only
+            self._give_up(error)
+        finally:
+            self._looked = True  # now, not before: who waited for the lock finds the loop
 
     def _compile(self) -> None:
         if self._ready is None and not self._given_up:
@@ -73,7 +75,7 @@ class Compiled:
                 self._ready = self._loop
             except ImportError:
                 self._given_up = True
-            except Exception as error:  # whatever numba raises: it is there for speed only
+            except Exception as error:  # the same
                 self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

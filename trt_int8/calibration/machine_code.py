@@ -1,15 +1,17 @@
 """Loops in machine code: compiled by numba once, kept on the disk, and loaded without numba from then on.
 
 Importing numba and its registries costs every process a third of a second, as much as all the counting of a
-small calibration; llvmlite, which comes with it, loads the code in some 20 ms. `code_store` is the disk.
+small calibration; llvmlite, which comes with it, loads the code in some 30 ms. `code_store` is the disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from trt_int8.calibration.code_store import Code
 
 _CTYPES = {"int64": ctypes.c_int64, "float64": ctypes.c_double}
 _POINTER = ctypes.c_void_p
+#: Settings of numba that do not change the code.
+_ELSEWHERE = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 
 
 class Loop:
@@ -55,7 +59,7 @@ class Loop:
         """
         file_name = self._file_name()
         for code in code_store.read(file_name) if file_name else ():
-            with contextlib.suppress(RuntimeError):  # LLVM refuses it
+            with contextlib.suppress(Exception):  # whatever LLVM refuses can be compiled
                 self._call = self._linked(code)
                 return True
         return False
@@ -74,6 +78,10 @@ class Loop:
         call: Any = ctypes.CFUNCTYPE(None, *self._types())(compiled.address)
         call.keep = compiled  # the memory of the code is freed with it
         self._call = call
+        with contextlib.suppress(Exception):  # it is compiled, stored or not
+            self._store(compiled)
+
+    def _store(self, compiled: Any) -> None:
         # The function itself, without what numba wraps around it to report errors.
         symbol = compiled.native_name.removeprefix("cfunc.")
         file_name = self._file_name()
@@ -113,8 +121,13 @@ class Loop:
         import llvmlite
         from llvmlite import binding
 
-        settings = sorted(entry for entry in os.environ.items() if entry[0].startswith("NUMBA_"))
-        facts = (self._arguments, llvmlite.__version__, binding.get_process_triple(), _processor(), settings)
+        settings = sorted(
+            (name, value)
+            for name, value in os.environ.items()
+            if name.startswith("NUMBA_") and name not in _ELSEWHERE
+        )
+        compiler = (_numba_version(), llvmlite.__version__, settings)
+        facts = (self._arguments, compiler, binding.get_process_triple(), _processor())
         return code_store.file_name(self._function.__name__, self._source, repr(facts).encode())
 
 
@@ -128,6 +141,15 @@ def _numba_type(types: Any, name: str) -> Any:
     for _ in range(name.count("*")):
         found = types.CPointer(found)
     return found
+
+
+@functools.cache
+def _numba_version() -> str:
+    """Asked for without importing it; empty where it is not installed."""
+    try:
+        return metadata.version("numba")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _target_machine() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from trt_int8.model.graph import GraphIndex
+from trt_int8.model.graph import GraphIndex, is_standard
 
 #: Operators whose output holds exactly the values of their first input.
 VIEWS = frozenset(["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"])
@@ -29,7 +29,7 @@ def _chains(index: GraphIndex, operators: Container[str], tensors: Container[str
     # A tensor outside ``tensors`` still carries the chain on, towards a start that may be inside.
     start: dict[str, str] = {}
     for node in index.graph.node:
-        if node.op_type in operators and node.domain in ("", "ai.onnx") and node.input:
+        if node.op_type in operators and is_standard(node) and node.input:
             source, output = node.input[0], node.output[0]
             root = start.get(source, source)
             if root not in tensors:
