@@ -8,7 +8,8 @@ from onnx import TensorProto, helper
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.quantization import PLACEMENTS, quantize
 from trt_int8.quantization.migration import migrate
-from trt_int8.quantization.placement.epilogue import KEPT_DB, kept_by_one_scale
+from trt_int8.quantization.placement.epilogue import KEPT_DB, round_with_one_scale
+from trt_int8.quantization.selection import Selection
 from trt_int8.ranges import CalibrationCache
 from trt_int8.report import PrecisionReport
 from trt_int8.report.flow import size_in_bytes
@@ -63,13 +64,19 @@ def convolution(*behind, end="pair", inputs="x w b", **attributes):
     return [op("Conv", inputs, "c", pads=[1] * 4, **attributes), *behind, *ENDS[end]]
 
 
-def quantized(model, placement=PLACEMENTS["rtx"]):
+def quantized(model, placement=PLACEMENTS["rtx"], **options):
+    """``act``: the end of its range; all others end at 2."""
     names = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    return quantize(model, ranges(**dict.fromkeys(sorted(names), 2.0)), placement=placement).model
+    amax = dict.fromkeys(sorted(names), 2.0) | {"act": options.pop("act", 20.0)}
+    return quantize(model, ranges(**amax), placement=placement, **options).model
 
 
-def has_one_scale(model):
-    return scale(quantized(model), "c", 1).shape == ()
+def has_one_scale(model, **options):
+    return scale(quantized(model, **options), "c", 1).shape == ()
+
+
+def kept_db(values):
+    return round_with_one_scale(values).kept_db
 
 
 RELU = op("Relu", "c", "act")
@@ -82,8 +89,8 @@ def test_what_one_scale_keeps_of_each_channel(rng):
     for channel in values[:4].astype(np.float64):
         lost = sum((v - step * round(v / step)) ** 2 for v in channel.ravel())
         expected.append(10 * np.log10(sum(v**2 for v in channel.ravel()) / lost))
-    assert kept_by_one_scale(values) == pytest.approx([*expected, np.inf], abs=1e-4)
-    assert kept_by_one_scale(np.arange(-127, 128, dtype=np.float32).reshape(1, -1)) == [np.inf]
+    assert kept_db(values) == pytest.approx([*expected, np.inf], abs=1e-4)
+    assert kept_db(np.arange(-127, 128, dtype=np.float32).reshape(1, -1)) == [np.inf]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +147,30 @@ def test_what_may_read_it(end, one, make):
     assert has_one_scale(make(convolution(RELU, end=end))) is one
 
 
-def test_outputs_may_be_it(make):
-    assert has_one_scale(make(convolution(RELU), outputs=["y", "act"]))
-    # The sum before the activation is wanted, and read by an activation: not the end.
-    assert not has_one_scale(make(convolution(RELU), outputs=["y", "c"]))
+@pytest.mark.parametrize("outputs", [["y", "act"], ["y", "c"]])
+def test_outputs_are_no_end(outputs, make):
+    """One kernel writes an output and its INT8 values, with a scale a channel."""
+    assert not has_one_scale(make(convolution(RELU), outputs=outputs))
+
+
+def test_a_convolution_in_float_may_read_it(make):
+    model = make(convolution(RELU))
+    assert has_one_scale(model, selection=Selection(exclude=("y",)))
+    kernels = [
+        built(model, *without, selection=Selection(exclude=("y",)))
+        for without in ((), ("one-scale-convolution",))
+    ]
+    assert all(one <= more for one, more in zip(*kernels, strict=True))
+    assert kernels[0][0] < kernels[1][0]
+
+
+def test_operators_of_others_are_not_what_they_are_called(make):
+    for number, behind in ((1, [RELU]), (2, [RELU])):
+        model = make(convolution(*behind, end="max-pool"))
+        assert has_one_scale(model)
+        model.graph.node[number].domain = "my.plugins"
+        model.opset_import.append(helper.make_opsetid("my.plugins", 1))
+        assert not has_one_scale(model)
 
 
 def scaled(weight, factors):
@@ -152,17 +179,17 @@ def scaled(weight, factors):
 
 def test_channels_that_differ_keep_their_scales(make, weights):
     uneven = scaled(weights["w"], UNEVEN)
-    assert np.median(kept_by_one_scale(weights["w"])) > KEPT_DB > np.median(kept_by_one_scale(uneven))
+    assert np.median(kept_db(weights["w"])) > KEPT_DB > np.median(kept_db(uneven))
     assert not has_one_scale(make(convolution(RELU), w=uneven))
 
 
 def test_the_limit_is_38_db(make, weights):
     # A factor of the largest channel costs the others as much: 20 log₁₀.
-    kept = np.median(kept_by_one_scale(weights["w"]))
+    kept = np.median(kept_db(weights["w"]))
     for more, one in ((-1, True), (1, False)):
         factor = 10 ** ((kept - 38 + more) / 20)
         largest = scaled(weights["w"], [factor] + [1] * (C - 1))
-        assert np.median(kept_by_one_scale(largest)) == pytest.approx(38 - more, abs=0.7)
+        assert np.median(kept_db(largest)) == pytest.approx(38 - more, abs=0.7)
         assert has_one_scale(make(convolution(RELU), w=largest)) is one
 
 
@@ -173,7 +200,6 @@ def test_the_limit_is_38_db(make, weights):
         (convolution(op("LeakyRelu", "c", "act")), ["y"], True),
         (convolution(op("Sigmoid", "c", "act")), ["y"], False),
         (convolution(op("Clip", "c low high", "act")), ["y"], False),
-        (convolution(RELU), ["y", "act"], False),
         (convolution(RELU, end="max-pool"), ["y"], False),
         (convolution(RELU, end="up"), ["y"], False),
         (convolution(RELU, end="pair and up"), ["y"], False),
@@ -181,13 +207,39 @@ def test_the_limit_is_38_db(make, weights):
 )
 def test_small_channels_count_where_a_pair_does_not_hide_them(nodes, outputs, one, make, weights):
     few_small = scaled(weights["w"], [1] * (C - 3) + [0.003] * 3)
-    kept = kept_by_one_scale(few_small)
+    kept = kept_db(few_small)
     assert np.median(kept) > KEPT_DB > 10 > kept.min()
     assert has_one_scale(make(nodes, outputs=outputs)), "the weight that is alike"
     assert has_one_scale(make(nodes, outputs=outputs, w=few_small)) is one
 
 
-@pytest.mark.parametrize(("group", "one"), [(1, True), (4, False), (C, True)])
+@pytest.mark.parametrize(("small", "one"), [(7, True), (9, False)])
+def test_behind_a_pair_the_channel_in_the_middle_decides(small, one, make, weights):
+    weight = scaled(weights["w"], [1] * (C - small) + [0.01] * small)
+    assert has_one_scale(make(convolution(RELU), w=weight)) is one
+
+
+@pytest.mark.parametrize("dead", [8, 13])
+def test_channels_of_zeros_are_worth_nothing(dead, make, weights):
+    alive = [1] + [0.01] * (C - dead - 1)
+    weight = scaled(weights["w"], alive + [0] * dead)
+    assert np.median(kept_db(weight)) > KEPT_DB, "infinite: nothing is lost of zeros"
+    assert not has_one_scale(make(convolution(RELU), w=weight))
+    assert has_one_scale(make(convolution(RELU), w=scaled(weights["w"], [1] * (C - dead) + [0] * dead)))
+    assert not has_one_scale(make(convolution(RELU), w=0 * weights["w"]))
+
+
+def test_small_weights_are_hidden_by_the_pair_only_if_its_step_is_larger(make, weights):
+    """Where large filters never fire, the range of the output is that of the small ones."""
+    model = make(convolution(RELU), w=scaled(weights["w"], [1] * 9 + [0.003] * 7))
+    step = np.sqrt(round_with_one_scale(scaled(weights["w"], [1] * 9 + [0.003] * 7)).noise[-7:].max()) * 2
+    assert has_one_scale(model, act=step / 4 * 127 * 1.01)
+    assert not has_one_scale(model, act=step / 4 * 127 * 0.99)
+    # What keeps 38 dB is not hidden, and need not be.
+    assert has_one_scale(make(convolution(RELU)), act=step / 400)
+
+
+@pytest.mark.parametrize(("group", "one"), [(1, True), (4, False), (8, False), (C, True)])
 def test_grouped_convolutions_gain_nothing(group, one, make, weights):
     model = make(convolution(RELU, group=group), w=weights["w"][:, : C // group])
     assert has_one_scale(model) is one
@@ -223,9 +275,9 @@ def test_a_weight_that_is_computed_is_none(make, weights):
     model = make(
         [op("Softplus", "w", "w_made"), op("Conv", "x w_made b", "c", pads=[1] * 4), RELU, *ENDS["pair"]]
     )
-    names = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    result = quantize(model, ranges(**dict.fromkeys(sorted(names), 2.0)), placement="rtx")
-    assert scale(result.model, "y", 1).shape == (C,)  # UNEVEN
+    pairs = [node.input[0] for node in quantized(model).graph.node if node.op_type == "QuantizeLinear"]
+    assert pairs == ["x", "w_made", "act"]
+    assert scale(quantized(model), "y", 1).shape == (C,)  # UNEVEN
 
 
 @pytest.mark.parametrize(("shape", "one"), [((C, 1, 1), True), ((C,), False), ((1, 1, 1, C), False)])
@@ -240,9 +292,10 @@ def test_a_row_is_no_bias(shape, one, make_model, weights):
     assert has_one_scale(model) is one
 
 
-def test_what_a_body_reads_is_no_end(make, make_model):
+@pytest.mark.parametrize("read", ["c", "act"])
+def test_what_a_body_reads_is_no_end(read, make):
     body = helper.make_graph(
-        [op("Identity", "c", "inner")],
+        [op("Identity", read, "inner")],
         "body",
         [],
         [helper.make_tensor_value_info("inner", TensorProto.FLOAT, [1, C, 8, 8])],
@@ -266,14 +319,16 @@ def test_with_the_batch_normalization_folded_in(make, weights):
     assert not has_one_scale(make(convolution(*behind), **vectors))
     evened = scaled(weights["w"], 1 / UNEVEN)
     assert has_one_scale(make(convolution(*behind), **vectors, w=evened))
+    # It is the bias: what is added to it is another step.
+    added = [norm, op("Add", "n bias", "d"), op("Relu", "d", "act")]
+    assert not has_one_scale(make(convolution(*added, inputs="x w"), **vectors, w=evened))
 
 
-def built(model, *without):
+def built(model, *without, **options):
     """Compute kernels, all kernels, KB that they read and write."""
     log = BuildLog()
-    build_explicit(
-        quantized(model, PLACEMENTS["rtx"].without(*without)), tensorrt=load("tensorrt_rtx"), log=log
-    )
+    model = quantized(model, PLACEMENTS["rtx"].without(*without), **options)
+    build_explicit(model, tensorrt=load("tensorrt_rtx"), log=log)
     build = PrecisionReport.from_lines(log.lines).last
     (node,) = [node for node in build.nodes if node.node == "c"]
     assert node.precision == "int8"
@@ -281,13 +336,21 @@ def built(model, *without):
     return len(build.compute_layers), len(build.layers), moved // 1024
 
 
-@pytest.mark.parametrize(("end", "kernels"), [("pair", 0), ("up", 1)])
-def test_tensorrt_rtx_needs_a_compute_kernel_less(end, kernels, make):
+@pytest.mark.parametrize(
+    ("end", "compute", "kernels", "moved"),
+    [
+        ("pair", 1, 0, 0),
+        ("add and pair", 1, 0, 0),
+        ("pair and up", 1, 1, 8),
+        ("up", 1, 1, 8),  # written once, read once: 4 KB each
+        ("max-pool", 1, 0, 0),
+        ("mean", 1, 1, 8),
+    ],
+)
+def test_what_tensorrt_rtx_saves(end, compute, kernels, moved, make):
     model = make(convolution(RELU, end=end))
-    compute, every, moved = built(model)
-    more = built(model, "one-scale-convolution")
-    assert (more[0] - compute, more[1] - every) == (1, kernels)
-    assert more[2] - moved == 8 * kernels  # written once, read once: 4 KB each
+    one, more = built(model), built(model, "one-scale-convolution")
+    assert tuple(b - a for a, b in zip(one, more, strict=True)) == (compute, kernels, moved)
 
 
 def test_migration_keeps_a_scale_a_channel(make):

@@ -11,6 +11,9 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+#: Two names of one domain.
+STANDARD_DOMAINS = ("", "ai.onnx")
+
 
 @dataclass(frozen=True)
 class Use:
@@ -113,6 +116,11 @@ def _constant_value(attribute_: onnx.AttributeProto) -> onnx.TensorProto | None:
     if attribute_.name in ("value_int", "value_ints"):
         return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), np.int64))
     return None
+
+
+def is_standard(node: onnx.NodeProto) -> bool:
+    """Whether the operator is one of ONNX's own, and so what its name says."""
+    return node.domain in STANDARD_DOMAINS
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, attribute
+from trt_int8.model.graph import GraphIndex, attribute, is_standard
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.names import Names
 from trt_int8.quantization.opset import opset_version
@@ -136,7 +136,7 @@ def _permutation(transpose: onnx.NodeProto) -> list[int]:
 
 def _axis(node: onnx.NodeProto, rank: int, constants: ConstantOperands) -> int | None:
     """The axis along which ``node`` takes a part; None if it does something else."""
-    if node.domain not in ("", "ai.onnx"):
+    if not is_standard(node):
         return None
     if node.op_type == "Split":
         return attribute(node, "axis", 0) % rank

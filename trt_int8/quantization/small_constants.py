@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, numpy_helper
 
-from trt_int8.model.graph import GraphIndex
+from trt_int8.model.graph import GraphIndex, is_standard
 from trt_int8.quantization.constants import evaluate
 from trt_int8.quantization.element_types import static_shapes
 from trt_int8.quantization.opset import opset_version
@@ -63,7 +63,7 @@ def fold_small_constants(model: onnx.ModelProto) -> None:
 
 def _evaluable(node: onnx.NodeProto) -> bool:
     return (
-        node.domain in ("", "ai.onnx")
+        is_standard(node)
         and node.op_type not in _LEFT
         and bool(node.output)
         and not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)

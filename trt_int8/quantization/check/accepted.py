@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from trt_int8.model.graph import attribute, label
+from trt_int8.model.graph import attribute, is_standard, label
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
 from trt_int8.quantization.check.weights import requantize, to_float
@@ -37,7 +37,7 @@ def operators(graph: QdqGraph) -> Iterator[Fault]:
     for node in graph.index.graph.node:
         if node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
             yield Fault(label(node), f"TensorRT does not import {node.op_type}")
-        elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain not in ("", "ai.onnx"):
+        elif node.op_type in (QUANTIZE, DEQUANTIZE) and not is_standard(node):
             yield Fault(
                 label(node), f"TensorRT imports {node.op_type} of the standard domain, not {node.domain}"
             )

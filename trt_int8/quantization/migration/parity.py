@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trt_int8.model.graph import GraphIndex, label
+from trt_int8.model.graph import GraphIndex, is_standard, label
 from trt_int8.quantization.placement.draft import Skipped
 from trt_int8.quantization.selection import OP_TYPES
 from trt_int8.ranges.cache import scale_to_hex
@@ -64,7 +64,7 @@ def parity(
     reasons = {entry.node: entry.reason for entry in skipped}
     rows = []
     for node in index.graph.node:
-        if node.op_type not in OP_TYPES or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in OP_TYPES or not is_standard(node):
             continue
         name = label(node)
         was = None if implicit is None else implicit.get(name, NOT_NAMED)

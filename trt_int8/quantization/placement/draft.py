@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from trt_int8.model.graph import GraphIndex, label
+from trt_int8.model.graph import GraphIndex, is_standard, label
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import OUTPUT_DTYPE
 from trt_int8.quantization.parts import Parted
@@ -101,7 +101,7 @@ class Draft:
     @property
     def nodes(self) -> list[onnx.NodeProto]:
         """Standard operators of the graph, in order."""
-        return [node for node in self.index.graph.node if node.domain in ("", "ai.onnx") and node.output]
+        return [node for node in self.index.graph.node if is_standard(node) and node.output]
 
     def constant(self, tensor: str) -> npt.NDArray[np.generic] | None:
         """The value of a tensor that depends on constants only; None for any other."""

@@ -2,19 +2,20 @@
 
 With a scale for each channel, bias and activation follow the convolution in a kernel of their own. With one
 scale the convolution does both by itself: a pair behind it costs one step that only quantizes, and where
-float is read, nothing. docs/placement.md has the figures.
+float is read instead, nothing. docs/placement.md has the figures.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from trt_int8.model.graph import Use, attribute
+from trt_int8.model.graph import Use, attribute, is_standard
 from trt_int8.quantization.batch_norm import normalized_weight
 from trt_int8.quantization.placement.draft import Draft, Site, Weight
 from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
@@ -22,66 +23,88 @@ from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 #: What rounding with one scale must leave of a channel, in dB: 8 bits are worth 33 to 40 dB to an activation
 #: (40 to a Gaussian), so that the weight adds little to what its input and output lose anyway.
 KEPT_DB = 38.0
+#: Steps of the pair behind it that a channel may be off by, if all of its input is at the end of its range.
+#: Half of all inputs have a root mean square of a sixth to a tenth of it: that is half a step.
+HIDDEN_STEPS = 4.0
 #: measured: activations that the convolution computes itself.
 _COMPUTED = frozenset(["Relu", "Clip", "LeakyRelu", "Sigmoid"])
 #: These make large and small channels alike.
 _SQUASHING = frozenset(["Clip", "Sigmoid"])
-#: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel.
+#: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel, and so does an
+#: output of the graph beside a pair.
 _READERS = frozenset(["Conv", "ConvTranspose", "MaxPool", "AveragePool"])
 
+Channels = npt.NDArray[np.float64]
 
-@dataclass(frozen=True)
-class _End:
+
+class _End(NamedTuple):
     """Where what a convolution computes itself ends.
 
     Attributes:
-        readers: of the tensor there.
-        is_output: of the graph.
+        tensor: what is there.
         squashed: by the activation.
     """
 
-    readers: list[Use]
-    is_output: bool
+    tensor: str
     squashed: bool
 
 
-def one_scale(draft: Draft) -> None:
-    """Convolutions with nothing but bias and activation behind them, whose weight loses little by it.
+class Rounding(NamedTuple):
+    """Sums of squares of each channel of a weight: of the weight, and of what rounding changes."""
 
-    Behind a pair the channels share one scale, and what is small there is lost in its rounding: the channel
-    in the middle decides. Where float is read, or channels were made alike, the worst channel does.
-    """
+    signal: Channels
+    noise: Channels
+
+    @property
+    def kept_db(self) -> Channels:
+        """10 log₁₀ (signal / noise) of each channel; infinity where nothing is lost."""
+        ratio = np.divide(
+            self.signal, self.noise, out=np.full_like(self.signal, np.inf), where=self.noise > 0
+        )
+        return np.asarray(10 * np.log10(ratio))
+
+
+def one_scale(draft: Draft) -> None:
+    """Convolutions with nothing but bias and activation behind them, whose weight loses little by it."""
     for name, site in draft.sites.items():
         values = _weight(site, draft)
         end = None if values is None else _end(site.node, values.shape, draft)
-        if values is None or end is None:
-            continue
-        paired = [_through_a_pair(use, draft) for use in end.readers]
-        if all(pair or use.node.op_type in _READERS for pair, use in zip(paired, end.readers, strict=True)):
-            hidden = all(paired) and not end.is_output and not end.squashed
-            kept = kept_by_one_scale(values)
-            if (np.median(kept) if hidden else kept.min()) >= KEPT_DB:
-                draft.sites[name] = replace(site, weights=(Weight(1, None),))
+        if values is not None and end is not None and _bears_it(values, site, end, draft):
+            draft.sites[name] = replace(site, weights=(Weight(1, None),))
 
 
-def kept_by_one_scale(values: Array) -> npt.NDArray[np.float64]:
-    """What s · round(w / s) with s = max |w| / 127 keeps of each channel of a weight, in dB.
-
-    10 log₁₀ (Σ w² / Σ (w − s · round(w / s))²); infinity where nothing is lost, and nothing is lost of zeros.
-
-    Args:
-        values: [channels, ...], float.
-
-    Returns:
-        float64 [channels].
-    """
+def round_with_one_scale(values: Array) -> Rounding:
+    """What s · round(w / s) with s = max |w| / 127 makes of a weight [channels, ...], float."""
     scale = weight_scales(values, None)
     exact = values.astype(np.float64)
     lost = exact - scale * quantize_int8(values, scale).astype(np.float64)
     others = tuple(range(1, values.ndim))
-    signal, noise = np.square(exact).sum(axis=others), np.square(lost).sum(axis=others)
-    ratio = np.divide(signal, noise, out=np.full_like(signal, np.inf), where=noise > 0)
-    return np.asarray(10 * np.log10(ratio))
+    return Rounding(np.square(exact).sum(axis=others), np.square(lost).sum(axis=others))
+
+
+def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
+    """Whether a weight with one scale loses less than its readers, and TensorRT-RTX gains by it.
+
+    Behind a pair, which has one scale for all channels too, the channel in the middle decides, if what the
+    others lose is lost in the pair's rounding. Elsewhere the worst channel does.
+    """
+    readers = draft.index.consumers.get(end.tensor, [])
+    paired = [_through_a_pair(use, draft) for use in readers]
+    floats = [use.node for use, pair in zip(readers, paired, strict=True) if not pair]
+    if not readers or not all(node.op_type in _READERS and is_standard(node) for node in floats):
+        return False
+    rounding = round_with_one_scale(values)
+    kept = rounding.kept_db
+    before, behind = draft.range(site.node.input[0]), draft.range(end.tensor)
+    if floats or end.squashed or before is None or behind is None:
+        return bool(kept.min() >= KEPT_DB)
+    steps = np.sqrt(rounding.noise) * before.amax / behind.scale
+    live = rounding.signal > 0
+    return bool(
+        live.any()
+        and np.median(kept[live]) >= KEPT_DB
+        and np.all((kept >= KEPT_DB) | (steps <= HIDDEN_STEPS))
+    )
 
 
 def _weight(site: Site, draft: Draft) -> Array | None:
@@ -99,33 +122,41 @@ def _weight(site: Site, draft: Draft) -> Array | None:
 
 
 def _end(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> _End | None:
-    """The end of a convolution with a weight of that shape; None if a body reads anything before."""
+    """The end of a convolution with a weight of that shape; None if it is read from outside the graph."""
     norm = draft.folds.get(node.output[0])
-    tensor, squashed = (node if norm is None else norm).output[0], False
-    has_bias = norm is not None or (len(node.input) > 2 and bool(node.input[2]))
-    adds_a_bias = partial(_adds_a_bias, weight=weight, draft=draft)
-    for goes_on in (_is_computed,) if has_bias else (adds_a_bias, _is_computed):
-        uses = draft.index.consumers.get(tensor, [])
-        if tensor in draft.index.used_in_bodies:
-            return None
-        if len(uses) == 1 and tensor not in draft.index.outputs and goes_on(uses[0].node):
-            tensor, squashed = uses[0].node.output[0], uses[0].node.op_type in _SQUASHING
-    if tensor in draft.index.used_in_bodies:
+    last, squashed = node if norm is None else norm, False
+    if norm is None and not (len(node.input) > 2 and node.input[2]):
+        bias = _only_reader(last, draft, lambda reader: _adds_a_bias(reader, weight, draft))
+        last = bias or last
+    activation = _only_reader(last, draft, lambda reader: reader.op_type in _COMPUTED)
+    if activation is not None:
+        last, squashed = activation, activation.op_type in _SQUASHING
+    return None if _read_from_outside(last.output[0], draft) else _End(last.output[0], squashed)
+
+
+def _only_reader(
+    node: onnx.NodeProto, draft: Draft, wanted: Callable[[onnx.NodeProto], bool]
+) -> onnx.NodeProto | None:
+    """The node that reads the output of ``node``, if nothing else does and it is as wanted."""
+    uses = draft.index.consumers.get(node.output[0], [])
+    if len(uses) != 1 or _read_from_outside(node.output[0], draft):
         return None
-    return _End(draft.index.consumers.get(tensor, []), tensor in draft.index.outputs, squashed)
+    reader = uses[0].node
+    return reader if is_standard(reader) and wanted(reader) else None
 
 
-def _adds_a_bias(node: onnx.NodeProto, *, weight: tuple[int, ...], draft: Draft) -> bool:
+def _read_from_outside(tensor: str, draft: Draft) -> bool:
+    """Whether a tensor is an output of the graph, or read by a body of If, Loop or Scan."""
+    return tensor in draft.index.outputs or tensor in draft.index.used_in_bodies
+
+
+def _adds_a_bias(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> bool:
     """Whether ``node`` is the Add of a constant with one value a channel: a bias written apart."""
     constants = [value for value in map(draft.constant, node.input) if value is not None]
     return node.op_type == "Add" and any(
         value.ndim >= len(weight) - 1 and value.size == value.shape[1 - len(weight)] == weight[0]
         for value in constants
     )
-
-
-def _is_computed(node: onnx.NodeProto) -> bool:
-    return node.op_type in _COMPUTED
 
 
 def _through_a_pair(use: Use, draft: Draft) -> bool:
