@@ -16,7 +16,7 @@ from trt_int8.calibration import calibrate, collect
 from trt_int8.calibration.storage import to_bytes
 from trt_int8.distributed import cluster, collect_on
 from trt_int8.distributed.collect import _Merge
-from trt_int8.errors import CalibrationError, DataError
+from trt_int8.errors import DataError
 from trt_int8.model.inputs import input_specs
 
 # A source for the workers, which notes what it reads, and kills the first worker to read sample 23.
@@ -143,11 +143,6 @@ def test_through_calibrate_and_a_scheduler_address(client, lenet_path, source, i
 
 
 def test_what_is_no_cluster(lenet_path, tmp_path):
-    with (
-        pytest.raises(CalibrationError, match="no Dask scheduler answers at tcp://127.0.0.1:1"),
-        cluster(scheduler="tcp://127.0.0.1:1"),
-    ):
-        pass
     with pytest.raises(ValueError, match="one, not both"), cluster(scheduler="tcp://h:1", workers=2):
         pass
     with pytest.raises(ValueError, match="workers is 0"), cluster(workers=0):
