@@ -116,6 +116,25 @@ def test_constants_beyond_half_are_refused(make_model, rng):
         to_half(quantized)
 
 
+def test_outputs_that_nothing_else_reads_may_be_beyond_half(make_model, rng):
+    model = make_model(
+        [op("MatMul", "x w", "y")], inputs={"x": [2, 4]}, outputs=["y"], weights={"w": weight(rng, 4, 4)}
+    )
+    values = {"big": np.float32([1e6, 1.1]), "made": np.float32([-1e6, 0.1]), "count": np.int64([7, 8])}
+    for name in ("big", "count"):
+        model.graph.initializer.append(numpy_helper.from_array(values[name], name))
+    made = numpy_helper.from_array(values["made"], "value")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["made"], value=made))
+    for name, value in values.items():
+        element = helper.np_dtype_to_tensor_dtype(value.dtype)
+        model.graph.output.append(helper.make_tensor_value_info(name, element, [2]))
+    half = to_half(quantize(model, ranges(x=1.0)).model)
+    x = {"x": rng.normal(size=(2, 4)).astype(np.float32)}
+    for name, result in zip(values, Session(half).run(x, list(values), place="x"), strict=True):
+        assert result.dtype == values[name].dtype
+        assert result.tobytes() == values[name].tobytes(), name
+
+
 @pytest.mark.parametrize("scales", ["fp32", "fp16"])
 def test_outputs_that_no_node_makes_keep_their_values(make_model, rng, scales):
     """Weights and inputs that are outputs as well: exact in float32, while nodes read them in Half."""

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import GraphIndex, reads
+from trt_int8.model.graph import GraphIndex, all_nodes, reads
 from trt_int8.quantization.half_outputs import give_outputs, take_outputs
 from trt_int8.quantization.opset import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.scales import SMALLEST_FLOAT16
@@ -44,10 +44,10 @@ def to_half(model: onnx.ModelProto, *, scales: str = "fp32") -> onnx.ModelProto:
     converter = require("onnxruntime.transformers.float16", purpose="converting a model to FP16")
     raised = with_minimum_opset(model, OUTPUT_DTYPE if scales == "fp32" else HALF)
     exact = _scales(raised)
+    taken = take_outputs(raised)
     _refuse_overflow(raised, exact)
     if scales == "fp16":
         refuse_underflow(exact)
-    taken = take_outputs(raised)
     with warnings.catch_warnings():
         # It warns of each value it rounds to 0 or up to the smallest float16: harmless among weights.
         warnings.simplefilter("ignore")
@@ -91,8 +91,9 @@ def _scales(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def _refuse_overflow(model: onnx.ModelProto, scales: dict[str, np.ndarray]) -> None:
+    converted = {name for node in all_nodes(model.graph) for name in node.input} - set(scales)
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in scales:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name in converted:
             values = numpy_helper.to_array(tensor)
             largest = float(np.abs(values).max(initial=0))
             if np.isfinite(largest) and largest > _LARGEST:

@@ -1,13 +1,14 @@
 """Outputs that no node makes, around the conversion to FP16.
 
 The converter has a Cast make each output. An input or an initializer that is an output itself has no node
-that could be redirected, so such outputs are taken away before it and given back after it.
+that could be redirected, so such outputs are taken away before it and given back after it. A Constant that
+is an output becomes such an initializer: its Cast would come after the rounding.
 """
 
 from __future__ import annotations
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from trt_int8.model.graph import GraphIndex, all_nodes
 from trt_int8.quantization.names import Names
@@ -21,6 +22,7 @@ def take_outputs(model: onnx.ModelProto) -> list[tuple[int, onnx.ValueInfoProto]
     Returns:
         what `give_outputs` takes: the place of each among the outputs, and the output.
     """
+    _move_constants(model)
     index, graph = GraphIndex(model), model.graph
     taken = []
     for place, output in enumerate(graph.output):
@@ -38,6 +40,16 @@ def give_outputs(model: onnx.ModelProto, taken: list[tuple[int, onnx.ValueInfoPr
     """Put back what `take_outputs` took, in place."""
     for place, output in taken:
         model.graph.output.insert(place, output)
+
+
+def _move_constants(model: onnx.ModelProto) -> None:
+    index, graph = GraphIndex(model), model.graph
+    for position, node in reversed(list(enumerate(graph.node))):
+        if node.op_type == "Constant" and node.output[0] in index.outputs:
+            value = index.constant(node.output[0])
+            if value is not None:
+                graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+                del graph.node[position]
 
 
 def _copy_initializers(graph: onnx.GraphProto, wanted: set[str], names: Names) -> None:

@@ -30,8 +30,8 @@ HIDDEN_STEPS = 4.0
 _COMPUTED = frozenset(["Relu", "Clip", "LeakyRelu", "Sigmoid"])
 #: These make large and small channels alike.
 _SQUASHING = frozenset(["Clip", "Sigmoid"])
-#: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel, and so does an
-#: output of the graph beside a pair.
+#: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel, and so does a
+#: pair beside an output of the graph: with a scale a channel, one kernel writes both.
 _READERS = frozenset(["Conv", "ConvTranspose", "MaxPool", "AveragePool"])
 
 Channels = npt.NDArray[np.float64]
@@ -89,14 +89,16 @@ def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
     others lose is lost in the pair's rounding. Elsewhere the worst channel does.
     """
     readers = draft.index.consumers.get(end.tensor, [])
-    paired = [_through_a_pair(use, draft) for use in readers]
-    floats = [use.node for use, pair in zip(readers, paired, strict=True) if not pair]
-    if not readers or not all(node.op_type in _READERS and is_standard(node) for node in floats):
+    floats = [use.node for use in readers if not _through_a_pair(use, draft)]
+    is_output, paired = end.tensor in draft.index.outputs, len(floats) < len(readers)
+    if (is_output and paired) or not (is_output or readers):
+        return False
+    if not all(node.op_type in _READERS and is_standard(node) for node in floats):
         return False
     rounding = round_with_one_scale(values)
     kept = rounding.kept_db
     before, behind = draft.range(site.node.input[0]), draft.range(end.tensor)
-    if floats or end.squashed or before is None or behind is None:
+    if floats or is_output or end.squashed or before is None or behind is None:
         return bool(kept.min() >= KEPT_DB)
     steps = np.sqrt(rounding.noise) * before.amax / behind.scale
     live = rounding.signal > 0
@@ -122,7 +124,7 @@ def _weight(site: Site, draft: Draft) -> Array | None:
 
 
 def _end(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> _End | None:
-    """The end of a convolution with a weight of that shape; None if it is read from outside the graph."""
+    """The end of a convolution with a weight of that shape; None if a body reads it."""
     norm = draft.folds.get(node.output[0])
     last, squashed = node if norm is None else norm, False
     if norm is None and not (len(node.input) > 2 and node.input[2]):
@@ -131,23 +133,19 @@ def _end(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> _End | 
     activation = _only_reader(last, draft, lambda reader: reader.op_type in _COMPUTED)
     if activation is not None:
         last, squashed = activation, activation.op_type in _SQUASHING
-    return None if _read_from_outside(last.output[0], draft) else _End(last.output[0], squashed)
+    return None if last.output[0] in draft.index.used_in_bodies else _End(last.output[0], squashed)
 
 
 def _only_reader(
     node: onnx.NodeProto, draft: Draft, wanted: Callable[[onnx.NodeProto], bool]
 ) -> onnx.NodeProto | None:
     """The node that reads the output of ``node``, if nothing else does and it is as wanted."""
-    uses = draft.index.consumers.get(node.output[0], [])
-    if len(uses) != 1 or _read_from_outside(node.output[0], draft):
+    tensor, index = node.output[0], draft.index
+    uses = index.consumers.get(tensor, [])
+    if len(uses) != 1 or tensor in index.outputs or tensor in index.used_in_bodies:
         return None
     reader = uses[0].node
     return reader if is_standard(reader) and wanted(reader) else None
-
-
-def _read_from_outside(tensor: str, draft: Draft) -> bool:
-    """Whether a tensor is an output of the graph, or read by a body of If, Loop or Scan."""
-    return tensor in draft.index.outputs or tensor in draft.index.used_in_bodies
 
 
 def _adds_a_bias(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> bool:
