@@ -3,8 +3,8 @@
     python benchmarks/kernels.py
 
 Values are normal numbers behind a ReLU, 4 MB of them (which a cache may hold) and 64 MB (which it does not);
-numpy's ``min`` and ``max`` of the same array are the limit that memory sets. Medians of 5 rounds, on one core
-but for the last line. What compiling costs, once a machine, is measured in a process and a folder of its own.
+numpy's ``min`` and ``max`` of the same array are the limit that memory sets. Medians of 5 rounds, on one
+core. What compiling costs, once a machine, is measured in a process and a folder of its own.
 """
 
 import os
@@ -77,7 +77,7 @@ def main():
         took = seconds(lambda used=chosen: [entropy_amax(h, loop=used) for h in histograms[:20]]) / 20
         show(f"entropy search of a tensor, {name}", took, "ms")
     took = seconds(thresholds, histograms, algorithm="entropy") / TENSORS
-    show(f"entropy search of a tensor, {TENSORS} of them on all cores", took, "ms")
+    show(f"entropy search of a tensor, among {TENSORS}", took, "ms")
     with tempfile.TemporaryDirectory() as folder:
         show("compiling and storing the three loops, once a machine", make_ready(folder), "s")
         show("loading them", statistics.median(make_ready(folder) for _ in range(5)), "ms")

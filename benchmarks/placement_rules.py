@@ -168,7 +168,7 @@ CASES = {
         "y",
         {**K3, **VECTORS},
     ),
-    "convolution and ReLU behind another": (
+    "three convolutions without bias, ReLU between them": (
         "one-scale-convolution",
         [*BASIC, relu("a1", "r1"), conv("r1", "w2", "y")],
         IMAGE,

@@ -68,6 +68,16 @@ def test_what_needs_too_much_memory_is_left_out(run, log, calibrate, monkeypatch
     assert "lenet, 60 images, T1: not run, would need some 6 GB" in capsys.readouterr().out
 
 
+def test_what_keeps_everything_is_left_out_after_one_run(run, log, calibrate, monkeypatch):
+    monkeypatch.setattr(calibrate, "available", lambda: 500.0)
+    methods = "onnxruntime entropy,onnxruntime min-max"
+    assert run("--images", "2,60", "--methods", methods) == [
+        (2, "onnxruntime entropy"),
+        (2, "onnxruntime min-max"),
+        (60, "onnxruntime min-max"),
+    ]
+
+
 def test_groups_before_a_failure_are_kept(run, calibrate, log, monkeypatch):
     def fails(model, images, count, *rest, measured=calibrate.measured):
         if count == 2:

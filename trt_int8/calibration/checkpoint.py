@@ -77,7 +77,9 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        histograms, extra = load_histograms_and_extra(self.path)
+        histograms, extra = load_histograms_and_extra(
+            self.path, fix="delete it to start anew, or give another name"
+        )
         if "checkpoint" not in extra:
             raise CalibrationError(
                 f"{self.path}: holds histograms, but is no checkpoint; choose another name"

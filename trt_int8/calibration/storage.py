@@ -56,8 +56,12 @@ def load_histograms(path: str | os.PathLike[str]) -> Histograms:
     return load_histograms_and_extra(path)[0]
 
 
-def load_histograms_and_extra(path: str | os.PathLike[str]) -> tuple[Histograms, dict[str, Any]]:
-    """`load_histograms`, and what was saved beside them."""
+def load_histograms_and_extra(
+    path: str | os.PathLike[str],
+    *,
+    fix: str = "give what trt-int8 calibrate --histograms wrote, or calibrate again",
+) -> tuple[Histograms, dict[str, Any]]:
+    """`load_histograms`, and what was saved beside them; ``fix`` is said of a file that is none."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -68,9 +72,7 @@ def load_histograms_and_extra(path: str | os.PathLike[str]) -> tuple[Histograms,
         return from_bytes(data)
     except Exception as error:  # numpy, zipfile, zlib and json raise a dozen kinds
         why = str(error) if isinstance(error, _Unreadable) else _why(data, error)
-        raise CalibrationError(
-            f"{path}: {why}; give what trt-int8 calibrate --histograms wrote, or calibrate again"
-        ) from error
+        raise CalibrationError(f"{path}: {why}; {fix}") from error
 
 
 class _Unreadable(ValueError):

@@ -29,7 +29,15 @@ class Choice:
         """The rules to follow."""
         from trt_int8.quantization.placement import resolve
 
-        return resolve(self.name).without(*self.without)
+        placement = resolve(self.name)
+        left = placement.without(*self.without)
+        for rule in self.without:
+            if all(rule != other.name for other in placement.rules):
+                raise click.UsageError(
+                    f"--without {rule} changes nothing: the placement {self.name} does not have that "
+                    "rule; the other one has"
+                )
+        return left
 
     def selection(self) -> Selection:
         """The nodes that may be quantized."""
