@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.dependencies import require
-from trt_int8.errors import ModelError
+from trt_int8.errors import ModelError, OutputError
 from trt_int8.model.load import serialize
 
 #: Type of an output → bytes of an element.
@@ -89,17 +89,26 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     How depends on the outputs, and so do the last bits of a tensor. The model returned, run with
     ``optimize=False``, computes the same bits as ``model`` does, also for fewer outputs.
 
+    Args:
+        model: one that a `Session` takes.
+
     Raises:
-        ModelError: onnxruntime refuses the model.
+        OutputError: onnxruntime cannot write what it made to the folder for temporary files.
         MissingDependencyError: onnxruntime is not installed.
     """
     ort = _onnxruntime()
     options = _options(ort, optimize=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "rewritten.onnx")
-        options.optimized_model_filepath = str(path)
-        _load(ort, model, options)
-        return onnx.load(path)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "rewritten.onnx")
+            options.optimized_model_filepath = str(path)
+            _load(ort, model, options)
+            return onnx.load(path)
+    except (OSError, ModelError) as error:
+        raise OutputError(
+            f"onnxruntime cannot write the model it runs to {tempfile.tempdir or 'a temporary folder'} "
+            f"({error}); make room there, or set TMPDIR to another folder"
+        ) from error
 
 
 def onnxruntime_version() -> str:

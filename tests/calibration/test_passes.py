@@ -14,7 +14,7 @@ from trt_int8.calibration import calibrate, collect, passes
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.checkpoint import Checkpoint
 from trt_int8.calibration.storage import to_bytes
-from trt_int8.errors import CalibrationError, DataError
+from trt_int8.errors import CalibrationError, DataError, OutputError
 
 MIB = 1 << 20
 
@@ -160,6 +160,25 @@ def test_fewer_outputs_have_the_same_bits(fused, rng):
         plain = Activations(fused, tensors=part).values(data, place="here")
         different += [name for name, values in plain if values.tobytes() != expected[name]]
     assert different, "onnxruntime computes the same anyway: no model for this test"
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written(fused, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(
+        OutputError, match=r"cannot write the model it runs to .*gone \(.*; make room there, or set TMPDIR"
+    ):
+        Activations(fused, only=["y"])
+
+
+def test_weights_may_be_listed_as_inputs(known_memory, fused, rng):
+    for name in ("w", "v", "k"):
+        (weight,) = [tensor for tensor in fused.graph.initializer if tensor.name == name]
+        fused.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, weight.dims))
+    data = {"x": rng.normal(size=(1, 8, 16, 16)).astype(np.float32)}
+    expected = {name: values.tobytes() for name, values in Activations(fused).values(data, place="here")}
+    for part in (["c"], ["y"], ["d", "x"]):
+        found = Activations(fused, only=part).values(data, place="here")
+        assert {name: values.tobytes() for name, values in found} == {name: expected[name] for name in part}
 
 
 def test_passes_over_what_would_be_fused(known_memory, fused, rng):

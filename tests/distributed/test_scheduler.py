@@ -63,6 +63,7 @@ def test_nothing_answers(address):
         ("localhost", "tcp://localhost:8786"),
         ("http://127.0.0.1:8787/status", "tcp://127.0.0.1:8786"),
         ("", "tcp://host:8786"),
+        ("tcp://[::1", "tcp://host:8786"),
     ],
 )
 def test_what_is_no_address(address, instead):

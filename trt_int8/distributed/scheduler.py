@@ -27,7 +27,10 @@ def require_scheduler(address: str, *, patience: float) -> None:
     Raises:
         CalibrationError: it is no such address, nothing answers there, or something else does.
     """
-    url = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        url = urlsplit(address if "://" in address else f"//{address}")
+    except ValueError:  # [::1 and such
+        url = urlsplit("http:")
     if url.scheme in ("http", "https") or (not url.scheme and not url.path and ":" not in url.netloc):
         raise CalibrationError(
             f"{address!r} is no address of a Dask scheduler; give the one that dask scheduler prints, such "

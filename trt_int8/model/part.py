@@ -10,7 +10,7 @@ from trt_int8.model.graph import reads
 
 
 def part_of(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto:
-    """A copy whose outputs are ``outputs``, with the nodes and weights they need; all inputs stay.
+    """A copy whose outputs are ``outputs``, with the nodes and weights they need; inputs that are fed stay.
 
     Args:
         model: its nodes are in topological order, as ONNX has it.
@@ -24,10 +24,12 @@ def part_of(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto
             del graph.node[position]
         else:
             needed |= reads(node)
-    for entries in (graph.initializer, graph.value_info):
+    unread = {tensor.name for tensor in graph.initializer} - needed
+    for entries in (graph.initializer, graph.input):  # weights may be listed as inputs
         for position, entry in reversed(list(enumerate(entries))):
-            if entry.name not in needed:
+            if entry.name in unread:
                 del entries[position]
+    del graph.value_info[:]
     del graph.output[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     return part

@@ -76,11 +76,30 @@ def test_channels_of_zeros_are_worth_nothing(dead, make, weights):
     assert not has_one_scale(make(convolution(RELU), w=0 * weights["w"]))
 
 
-def test_small_weights_are_hidden_by_the_pair_only_if_its_step_is_larger(make, weights):
+@pytest.mark.parametrize(("small", "kept", "steps"), [(0.05, (10, 25), 6), (0.003, (-5, 10), 1)])
+def test_small_weights_are_hidden_by_the_pair_only_if_its_step_is_larger(small, kept, steps, make, weights):
     """Where large filters never fire, the range of the output is that of the small ones."""
-    model = make(convolution(RELU), w=scaled(weights["w"], [1] * 9 + [0.003] * 7))
-    step = np.sqrt(round_with_one_scale(scaled(weights["w"], [1] * 9 + [0.003] * 7)).noise[-7:].max()) * 2
-    assert has_one_scale(model, act=step / 4 * 127 * 1.01)
-    assert not has_one_scale(model, act=step / 4 * 127 * 0.99)
+    weight = scaled(weights["w"], [1] * 9 + [small] * 7)
+    low, high = kept
+    assert low < kept_db(weight)[-7:].min() <= kept_db(weight)[-7:].max() < high
+    exact = weight.astype(np.float64).reshape(C, -1)
+    lost = exact - np.round(exact * 127 / np.abs(exact).max()) / 127 * np.abs(exact).max()
+    # Inputs end at 2.
+    off = 2 * np.maximum(np.linalg.norm(lost, axis=1), np.abs(lost.sum(axis=1)))[-7:].max()
+    model = make(convolution(RELU), w=weight)
+    assert has_one_scale(model, act=off / steps * 127 * 1.01)
+    assert not has_one_scale(model, act=off / steps * 127 * 0.99)
     # What keeps 38 dB is not hidden, and need not be.
-    assert has_one_scale(make(convolution(RELU)), act=step / 400)
+    assert has_one_scale(make(convolution(RELU)), act=off / 100)
+
+
+def test_filters_that_smooth_are_off_by_the_sum(make, weights):
+    """Their errors have one sign, and so have images: nothing of it averages out."""
+    weight = weights["w"].copy()
+    weight[9:] = 2.45 * np.abs(weight).max() / 127
+    assert (kept_db(weight)[9:] > 14).all()
+    assert (kept_db(weight)[:9] > KEPT_DB).all()
+    lost = 0.45 * np.abs(weight).max() / 127 * weight[0].size
+    model = make(convolution(RELU), w=weight)
+    assert has_one_scale(model, act=2 * lost / 6 * 127 * 1.01)
+    assert not has_one_scale(model, act=2 * lost / 6 * 127 * 0.99)

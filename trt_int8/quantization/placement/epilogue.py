@@ -23,9 +23,11 @@ from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 #: What rounding with one scale must leave of a channel, in dB: 8 bits are worth 33 to 40 dB to an activation
 #: (40 to a Gaussian), so that the weight adds little to what its input and output lose anyway.
 KEPT_DB = 38.0
-#: Steps of the pair behind it that a channel may be off by, if all of its input is at the end of its range.
-#: Half of all inputs have a root mean square of a sixth to a tenth of it: that is half a step.
-HIDDEN_STEPS = 4.0
+#: Steps of the pair behind it (of 127) that a channel may be off by, if all of its input is at the end of its
+#: range: less than one for an input whose mean square is usual, a seventh of it.
+HIDDEN_STEPS = 6.0
+#: One for a channel of which less than this is kept, in dB: it may be gone, if nobody sees that.
+GONE_DB, GONE_STEPS = 10.0, 1.0
 #: measured: activations that the convolution computes itself.
 _COMPUTED = frozenset(["Relu", "Clip", "LeakyRelu", "Sigmoid"])
 #: These make large and small channels alike.
@@ -50,10 +52,17 @@ class _End(NamedTuple):
 
 
 class Rounding(NamedTuple):
-    """Sums of squares of each channel of a weight: of the weight, and of what rounding changes."""
+    """What rounding does to each channel of a weight.
+
+    Attributes:
+        signal: sum of squares of the weight.
+        noise: the same of what rounding changes.
+        offset: the sum of what rounding changes, absolute: what a constant input of 1 shows.
+    """
 
     signal: Channels
     noise: Channels
+    offset: Channels
 
     @property
     def kept_db(self) -> Channels:
@@ -79,14 +88,16 @@ def round_with_one_scale(values: Array) -> Rounding:
     exact = values.astype(np.float64)
     lost = exact - scale * quantize_int8(values, scale).astype(np.float64)
     others = tuple(range(1, values.ndim))
-    return Rounding(np.square(exact).sum(axis=others), np.square(lost).sum(axis=others))
+    return Rounding(
+        np.square(exact).sum(axis=others), np.square(lost).sum(axis=others), np.abs(lost.sum(axis=others))
+    )
 
 
 def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
     """Whether a weight with one scale loses less than its readers, and TensorRT-RTX gains by it.
 
     Behind a pair, which has one scale for all channels too, the channel in the middle decides, if what the
-    others lose is lost in the pair's rounding. Elsewhere the worst channel does.
+    others lose is hidden by the pair. Elsewhere the worst channel does.
     """
     readers = draft.index.consumers.get(end.tensor, [])
     floats = [use.node for use in readers if not _through_a_pair(use, draft)]
@@ -100,13 +111,11 @@ def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
     before, behind = draft.range(site.node.input[0]), draft.range(end.tensor)
     if floats or is_output or end.squashed or before is None or behind is None:
         return bool(kept.min() >= KEPT_DB)
-    steps = np.sqrt(rounding.noise) * before.amax / behind.scale
+    # Of inputs that vary, and of smooth ones of one sign (images, what is behind a Relu).
+    off = np.maximum(np.sqrt(rounding.noise), rounding.offset) * before.amax / behind.scale
+    hidden = off <= np.where(kept < GONE_DB, GONE_STEPS, HIDDEN_STEPS)
     live = rounding.signal > 0
-    return bool(
-        live.any()
-        and np.median(kept[live]) >= KEPT_DB
-        and np.all((kept >= KEPT_DB) | (steps <= HIDDEN_STEPS))
-    )
+    return bool(live.any() and np.median(kept[live]) >= KEPT_DB and np.all((kept >= KEPT_DB) | hidden))
 
 
 def _weight(site: Site, draft: Draft) -> Array | None:
