@@ -63,7 +63,7 @@ class Compiled:
             self._ready = self._loop if self._loop.load() else None
         except ImportError:
             self._given_up = True
-        except Exception as error:  # it is there for speed only
+        except Exception as error:  # so does llvmlite, of another version say
             self._give_up(error)
         finally:
             self._looked = True  # now, not before: who waited for the lock finds the loop
@@ -75,7 +75,7 @@ class Compiled:
                 self._ready = self._loop
             except ImportError:
                 self._given_up = True
-            except Exception as error:  # the same
+            except Exception as error:  # numba raises all kinds; numpy counts as well
                 self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

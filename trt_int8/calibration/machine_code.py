@@ -23,7 +23,7 @@ from trt_int8.calibration.code_store import Code
 _CTYPES = {"int64": ctypes.c_int64, "float64": ctypes.c_double}
 _POINTER = ctypes.c_void_p
 #: Settings of numba that do not change the code.
-_ELSEWHERE = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
+_WITHOUT_EFFECT = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 
 
 class Loop:
@@ -124,7 +124,7 @@ class Loop:
         settings = sorted(
             (name, value)
             for name, value in os.environ.items()
-            if name.startswith("NUMBA_") and name not in _ELSEWHERE
+            if name.startswith("NUMBA_") and name not in _WITHOUT_EFFECT
         )
         compiler = (_numba_version(), llvmlite.__version__, settings)
         facts = (self._arguments, compiler, binding.get_process_triple(), _processor())

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import onnx
 
 from trt_int8.model.graph import reads
+from trt_int8.model.unread import drop_unread
 
 
 def part_of(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto:
@@ -24,12 +25,8 @@ def part_of(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto
             del graph.node[position]
         else:
             needed |= reads(node)
-    unread = {tensor.name for tensor in graph.initializer} - needed
-    for entries in (graph.initializer, graph.input):  # weights may be listed as inputs
-        for position, entry in reversed(list(enumerate(entries))):
-            if entry.name in unread:
-                del entries[position]
     del graph.value_info[:]
     del graph.output[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    drop_unread(part)
     return part

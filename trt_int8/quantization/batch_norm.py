@@ -8,8 +8,8 @@ import onnx
 from onnx import numpy_helper
 
 from trt_int8.model.graph import GraphIndex, attribute
+from trt_int8.model.unread import drop_unread
 from trt_int8.quantization.names import Names
-from trt_int8.quantization.unread import drop_unread
 
 
 def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodeProto | None:

@@ -8,10 +8,10 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 
 from trt_int8.model.graph import GraphIndex, is_standard
+from trt_int8.model.unread import drop_unread
 from trt_int8.quantization.constants import evaluate
 from trt_int8.quantization.element_types import static_shapes
 from trt_int8.quantization.opset import opset_version
-from trt_int8.quantization.unread import drop_unread
 
 #: Elements of the largest result that is stored: weights stay what they are.
 LARGEST = 1024

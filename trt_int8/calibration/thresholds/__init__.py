@@ -55,9 +55,9 @@ def thresholds(histograms: Sequence[Histogram], *, algorithm: str, threads: int 
             takes a tenth of a millisecond and goes one by one: threads would wait for the interpreter.
     """
     threshold = ALGORITHMS[algorithm]
-    loop = SEARCH.after(_SEARCHING * len(histograms)) if algorithm == "entropy" else None
     if algorithm == "minmax":
         return [threshold(histogram) for histogram in histograms]
+    loop = SEARCH.after(_SEARCHING * len(histograms)) if algorithm == "entropy" else None
     if loop is not None:
         return [entropy_amax(histogram, loop=loop) for histogram in histograms]
     with ThreadPoolExecutor(threads or cores(), thread_name_prefix="threshold") as pool:
