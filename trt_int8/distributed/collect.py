@@ -76,6 +76,8 @@ def collect_on(
         # A task, unlike scattered data, is made again when the worker that holds it dies.
         warnings.filterwarnings("ignore", message="Sending large graph")
         shared = client.submit(_itself, serialize(model), retries=_RETRIES)
+        # With one copy, its worker's death would call back the shards that others are at, too.
+        client.replicate([shared])
     merged = _Merge()
     pending: dict[Any, _Shard] = {}
     # Results are fetched as soon as they are there: what a worker holds dies with it.
