@@ -14,35 +14,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trt_int8.build import BuildResult, build_engine
     from trt_int8.calibration import Calibration, Histograms, calibrate
     from trt_int8.errors import TrtInt8Error
     from trt_int8.evaluation import Evaluation, evaluate
     from trt_int8.model import ShapeRange, parse_shapes
+    from trt_int8.pipeline import (
+        CalibrationOptions,
+        Profile,
+        QuantizationOptions,
+        QuantizedModel,
+        quantize_from_data,
+    )
+    from trt_int8.pipeline.build import BuildResult, build_engine
     from trt_int8.quantization import Quantized, quantize
     from trt_int8.quantization.check import Checked, Finding, check_qdq, fix_qdq
     from trt_int8.quantization.migration import cache_from_qdq
     from trt_int8.quantization.migration.migrate import Migration, migrate
     from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
+    from trt_int8.record import QuantizationRecord
     from trt_int8.report import PrecisionReport
 
 #: Public name → module that defines it.
 _PUBLIC = {
-    "BuildResult": "trt_int8.build",
+    "BuildResult": "trt_int8.pipeline.build",
     "Calibration": "trt_int8.calibration",
     "CalibrationCache": "trt_int8.ranges",
+    "CalibrationOptions": "trt_int8.pipeline",
     "Checked": "trt_int8.quantization.check",
     "Evaluation": "trt_int8.evaluation",
     "Finding": "trt_int8.quantization.check",
     "Histograms": "trt_int8.calibration",
     "Migration": "trt_int8.quantization.migration",
     "PrecisionReport": "trt_int8.report",
+    "Profile": "trt_int8.pipeline",
+    "QuantizationOptions": "trt_int8.pipeline",
+    "QuantizationRecord": "trt_int8.record",
     "Quantized": "trt_int8.quantization",
+    "QuantizedModel": "trt_int8.pipeline",
     "Ranges": "trt_int8.ranges",
     "ShapeRange": "trt_int8.model",
     "TensorRange": "trt_int8.ranges",
     "TrtInt8Error": "trt_int8.errors",
-    "build_engine": "trt_int8.build",
+    "build_engine": "trt_int8.pipeline.build",
     "cache_from_qdq": "trt_int8.quantization.migration",
     "calibrate": "trt_int8.calibration",
     "check_qdq": "trt_int8.quantization.check",
@@ -51,19 +64,25 @@ _PUBLIC = {
     "migrate": "trt_int8.quantization.migration",
     "parse_shapes": "trt_int8.model",
     "quantize": "trt_int8.quantization",
+    "quantize_from_data": "trt_int8.pipeline",
 }
 
 __all__ = [
     "BuildResult",
     "Calibration",
     "CalibrationCache",
+    "CalibrationOptions",
     "Checked",
     "Evaluation",
     "Finding",
     "Histograms",
     "Migration",
     "PrecisionReport",
+    "Profile",
+    "QuantizationOptions",
+    "QuantizationRecord",
     "Quantized",
+    "QuantizedModel",
     "Ranges",
     "ShapeRange",
     "TensorRange",
@@ -77,6 +96,7 @@ __all__ = [
     "migrate",
     "parse_shapes",
     "quantize",
+    "quantize_from_data",
 ]
 
 

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from trt_int8.batches.items import as_batch, to_numpy
+from trt_int8.batches.shapes import require_within
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
+from trt_int8.model.shape_range import Shapes
 
 Batch = Mapping[str, npt.NDArray[np.generic]]
 
 
 def checked(
-    batches: Iterable[object], specs: Mapping[str, InputSpec], *, place: str = "the data", first: int = 0
+    batches: Iterable[object],
+    specs: Mapping[str, InputSpec],
+    *,
+    shapes: Shapes | None = None,
+    place: str = "the data",
+    first: int = 0,
 ) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
     """Pass batches on as dicts in the order of the model's inputs, once names, shapes, dtypes and values fit.
 
-    A batch may be whatever `trt_int8.batches.items.as_batch` understands.
+    A batch may be whatever `trt_int8.batches.items.as_batch` understands. Batches that say they are checked
+    (``is_checked``) are passed on as they are.
 
     Args:
         batches: the batches.
         specs: the model's inputs.
+        shapes: the optimization profile that the batches must fit.
         place: what to call the data in messages.
         first: number of the first batch there.
 
     Raises:
         DataError: naming batch, input and index of the first thing wrong; also if there is no batch.
     """
+    if getattr(batches, "is_checked", False):
+        yield from batches  # type: ignore[misc]  # checked when they were made
+        return
     number = None
     for number, batch in enumerate(batches, first):
         where = f"{place}, batch {number}"
         batch = as_batch(batch, specs, place=where)
         _check_names(batch, specs, where)
+        require_within(shapes or {}, batch, specs, where)
         yield {name: _checked_array(batch[name], spec, where) for name, spec in specs.items()}
     if number is None:
         raise DataError(
@@ -54,6 +68,17 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
     for name in specs:
         if name not in batch:
             raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")
+
+
+@dataclass(frozen=True)
+class CheckedBatches:
+    """Batches that were held against the model already; `checked` passes them on as they are."""
+
+    batches: Iterable[Batch]
+    is_checked: ClassVar[bool] = True
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
 
 
 def count_samples(batches: Iterable[Batch]) -> int:

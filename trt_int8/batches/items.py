@@ -16,6 +16,9 @@ from trt_int8.model.inputs import InputSpec
 Batches: TypeAlias = Iterable[Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]]
 
 
+_CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
+
+
 def require_batches(
     batches: object, specs: Mapping[str, InputSpec] | None = None, *, found: str = "the data is"
 ) -> None:
@@ -108,3 +111,20 @@ def to_numpy(value: Any, *, place: str) -> npt.NDArray[np.generic]:
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of an array of whatever library."""
     return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
+
+
+def on_device(value: object) -> bool:
+    """Whether ``value`` is an array in CUDA memory."""
+    if cuda_interface(value) is not None:
+        return True
+    device = getattr(value, "__dlpack_device__", None)
+    return device is not None and device()[0] in _CUDA_DEVICES
+
+
+def cuda_interface(value: object) -> Mapping[str, Any] | None:
+    """The CUDA array interface; torch raises where it has none: for bfloat16, and for what requires grad."""
+    try:
+        found: Mapping[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
+    except (RuntimeError, TypeError, KeyError):
+        return None
+    return found

@@ -23,7 +23,8 @@ class ReadableBatches:
     Attributes:
         opener: opens the source; picklable where it is to be opened elsewhere.
         batch_size, last, limit, shuffle: see `trt_int8.batches.batched`.
-        start, stop: the batches to read; None: to the end.
+        start, stop: the batches to read, of those that are not left out; None: to the end.
+        left_out: numbers of batches that are never read.
     """
 
     opener: Callable[[], Samples | ReadyBatches]
@@ -33,10 +34,11 @@ class ReadableBatches:
     shuffle: int | None = None
     start: int = 0
     stop: int | None = None
+    left_out: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         source = self.opener()
-        if self.start == 0 and self.stop is None:
+        if self.start == 0 and self.stop is None and not self.left_out:
             return batches_from(
                 source, self.batch_size, last=self.last, limit=self.limit, shuffle=self.shuffle
             )
@@ -49,21 +51,30 @@ class ReadableBatches:
         """Batches ``start`` to ``stop`` - 1 of all; only their samples are read."""
         return replace(self, start=start, stop=stop)
 
+    def without(self, numbers: tuple[int, ...]) -> ReadableBatches:
+        """The batches but those of these numbers; for sources whose batches can be counted."""
+        return replace(self, left_out=numbers)
+
     def count(self) -> int | None:
         """The number of all batches; None where it shows only as they are read, and there are no parts."""
         source = self.opener()
         if isinstance(source, ReadyBatches) or getattr(source, "skip_bad", False):
             return None
         samples = min(len(source), self.limit or len(source))
-        return samples // self.batch_size if self.last == "drop" else -(-samples // self.batch_size)
+        cut = samples // self.batch_size if self.last == "drop" else -(-samples // self.batch_size)
+        return cut - len(self.left_out)
 
     def _order(self, source: Samples) -> npt.NDArray[np.int64]:
         """Indices of the samples in this part."""
         order = np.arange(len(source), dtype=np.int64)
         if self.shuffle is not None:
             order = np.random.default_rng(self.shuffle).permutation(order)
-        stop = None if self.stop is None else self.stop * self.batch_size
-        return order[: self.limit][self.start * self.batch_size : stop]
+        order = order[: self.limit]
+        starts = range(0, len(order), self.batch_size)
+        numbers = [number for number in range(len(starts)) if number not in self.left_out]
+        chosen = numbers[self.start : self.stop]
+        parts = [order[starts[number] : starts[number] + self.batch_size] for number in chosen]
+        return np.concatenate([order[:0], *parts])
 
 
 @dataclass(frozen=True)

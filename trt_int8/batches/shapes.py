@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trt_int8.batches.items import as_batch, shape_of
@@ -19,28 +19,25 @@ def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> d
     return {}
 
 
-def within(
-    shapes: Shapes, batches: Iterable[object], specs: Mapping[str, InputSpec]
-) -> Iterator[dict[str, Any]]:
-    """Pass batches on whose shapes the engine will take. The first axis may be shorter (a last batch).
+def require_within(
+    shapes: Shapes, batch: Mapping[str, Any], specs: Mapping[str, InputSpec], place: str
+) -> None:
+    """Hold one batch against the shapes that the engine will take. The first axis may be shorter.
 
     Raises:
         DataError: an axis is outside the range of shapes.
     """
-    for number, item in enumerate(batches):
-        batch = as_batch(item, specs, place=f"the data, batch {number}")
-        for name, wanted in shapes.items():
-            sizes = shape_of(batch.get(name, ()))
-            shape = specs[name].shape
-            fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
-            if len(sizes) != len(shape) or any(sizes[axis] != shape[axis] for axis in fixed):
-                continue  # reported with more detail when the batch is checked
-            for axis, size in enumerate(sizes):
-                low = 1 if axis == 0 else wanted.smallest[axis]
-                if not low <= size <= wanted.largest[axis]:
-                    raise DataError(
-                        f"the data, batch {number}, input {name!r}: shape is {list(sizes)} and the engine is "
-                        f"to take {wanted.smallest[axis]} to {wanted.largest[axis]} on axis {axis}; "
-                        f"calibrate at shapes that will be used, or widen --shapes '{name}:{wanted}'"
-                    )
-        yield batch
+    for name, wanted in shapes.items():
+        sizes = shape_of(batch.get(name, ()))
+        shape = specs[name].shape
+        fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
+        if len(sizes) != len(shape) or any(sizes[axis] != shape[axis] for axis in fixed):
+            continue  # reported with more detail when the batch is checked
+        for axis, size in enumerate(sizes):
+            low = 1 if axis == 0 else wanted.smallest[axis]
+            if not low <= size <= wanted.largest[axis]:
+                raise DataError(
+                    f"{place}, input {name!r}: shape is {list(sizes)} and the engine is to take "
+                    f"{wanted.smallest[axis]} to {wanted.largest[axis]} on axis {axis}; calibrate at shapes "
+                    f"that will be used, or widen shapes='{name}:{wanted}'"
+                )

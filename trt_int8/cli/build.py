@@ -16,10 +16,12 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
     "--log", metavar="FILE", type=click.Path(), help="TensorRT's verbose log (default: beside the engine)."
 )
 @click.option(
-    "--target",
-    metavar="SM",
-    help="GPU to build for: sm75, sm80, sm86, sm89, …, or current [default: sm89 without a GPU].",
+    "--qdq",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write the Q/DQ model that is built; on the implicit route the one that the engine amounts to.",
 )
+@options.target
 @options.algorithm_of_route
 @click.option(
     "--placement",
@@ -50,6 +52,7 @@ def build(
     output: str,
     cache: str | None,
     log: str | None,
+    qdq: str | None,
     target: str | None,
     algorithm: str | None,
     placement: str | None,
@@ -72,49 +75,51 @@ def build(
     """
     from pathlib import Path
 
-    from trt_int8.build import build_engine
     from trt_int8.engine.explicit import default_log
     from trt_int8.model import load_model
+    from trt_int8.pipeline import Profile, QuantizationOptions
+    from trt_int8.pipeline.build import build_engine
     from trt_int8.quantization import PrecisionPlan, has_qdq
     from trt_int8.ranges import CalibrationCache
     from trt_int8.report.planned import deviations
 
     log = log or str(default_log(Path(output)))
-    options.check_outputs(
-        {"engine": output, "log": log}, model=model, data=data.data, cache=cache, plan=plan_file
-    )
+    results = {"engine": output, "log": log} | ({} if qdq is None else {"Q/DQ model": qdq})
+    options.check_outputs(results, model=model, data=data.data, cache=cache, plan=plan_file)
     loaded = load_model(model)
     if not has_qdq(loaded) and not (implicit.ranges and not data.given):
-        options.require_one(data, cache, algorithm=algorithm)
-    profile = shapes.parse()
-    opened = data.open(loaded, profile) if data.given else None
-    precisions = None if plan_file is None else PrecisionPlan.read(plan_file)
+        options.require_source(data, cache)
+    shape_ranges = shapes.parse()
+    opened = data.open(loaded, shape_ranges) if data.given else None
+    plan = None if plan_file is None else PrecisionPlan.read(plan_file)
     result = build_engine(
         model,
         output,
-        batches=None if opened is None else opened.batches(),
+        batches=opened,
         ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
-        algorithm=algorithm,
-        mode=mode,  # type: ignore[arg-type]  # click checked the choice
         target=target,
-        log=log,
-        batch_size=opened.batch_size if opened else data.batch_size,
+        mode=mode,  # type: ignore[arg-type]  # click checked the choice
+        options=QuantizationOptions(
+            algorithm=algorithm, placement=placement, plan=plan, bias_correction=bias_correction
+        ),
+        profile=Profile(
+            shapes=shape_ranges,
+            batch_size=opened.batch_size if opened else data.batch_size,
+            rename_dims=shapes.rename_dims,
+        ),
         implicit=implicit.options(),
-        plan=precisions,
-        cache=implicit.calibration_cache,
-        reuse_cache=implicit.reuse_cache,
-        placement=placement,
-        bias_correction=bias_correction,
+        log=log,
+        qdq=qdq,
         tell=click.echo,
-        shapes=profile,
-        rename_dims=shapes.rename_dims,
     )
-    plan = result.plan
     if result.quantized is not None:
         options.report_skipped(result.quantized)
     click.echo(result.report.to_text(), nl=False)
-    if precisions is not None:
-        for line in deviations(precisions.nodes, result.report.last):
+    if plan is not None:
+        for line in deviations(plan.nodes, result.report.last):
             click.echo(f"plan: {line}")
-    click.echo(f"engine: {result.engine} ({len(plan.data):,} bytes, {plan.target}, {plan.tensorrt})")
+    built = result.serialized_engine
+    click.echo(f"engine: {result.engine} ({len(built.data):,} bytes, {built.target}, {built.tensorrt})")
     click.echo(f"log: {result.log}")
+    if qdq is not None:
+        click.echo(f"Q/DQ model: {qdq}")

@@ -37,6 +37,8 @@ def calibrate(
       trt-int8 calibrate model.onnx --data samples.npz -o model.cache --histograms model.npz
       trt-int8 calibrate model.onnx --data photos/ -o model.cache --checkpoint model.checkpoint
     """
+    from trt_int8.batches.holdout import EVERY
+    from trt_int8.calibration import calibrate as run
     from trt_int8.calibration.storage import save_histograms
     from trt_int8.model import load_model
     from trt_int8.ranges import CalibrationCache
@@ -45,7 +47,19 @@ def calibrate(
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
     options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
     loaded = load_model(model)
-    result = calibration.run(loaded, data.open(loaded, shapes.parse()), algorithm=algorithm)
+    opened = calibration.telling(data.open(loaded, shapes.parse()))
+    if algorithm == "auto":
+        opened = opened.in_parts(EVERY)
+    result = run(
+        loaded,
+        opened.readable() if calibration.distributed else opened,
+        algorithm=algorithm,
+        max_memory=calibration.max_memory,
+        checkpoint=calibration.checkpoint,
+        checkpoint_every=calibration.checkpoint_every,
+        scheduler=calibration.dask,
+        workers=calibration.workers,
+    )
     if histograms is not None:
         extra = {"algorithm": algorithm, "recentrable": recentrable(loaded)}
         save_histograms(result.histograms, histograms, extra=extra)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +13,7 @@ from trt_int8.cli.grouping import grouped
 from trt_int8.cli.opened_data import Data
 
 if TYPE_CHECKING:
-    import onnx
-
-    from trt_int8.calibration import Calibration
-    from trt_int8.remedies.split import Split
+    from trt_int8.pipeline import CalibrationOptions as PipelineOptions
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -49,40 +45,20 @@ class CalibrationOptions:
         """Files that calibration writes."""
         return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
 
-    def run(
-        self,
-        loaded: onnx.ModelProto,
-        data: Data | Split,
-        *,
-        algorithm: str,
-        tensors: Collection[str] | None = None,
-    ) -> Calibration:
-        """Calibrate as the options say."""
-        from trt_int8.calibration import calibrate
-        from trt_int8.calibration.calibration import AUTO
-        from trt_int8.remedies.split import EVERY
+    def pipeline(self) -> PipelineOptions:
+        """The same for the library."""
+        from trt_int8.pipeline import CalibrationOptions as PipelineOptions
 
-        if algorithm == AUTO and isinstance(data, Data):
-            data = data.in_parts(EVERY)  # it holds batches out
-        return calibrate(
-            loaded,
-            data.readable() if self.distributed else self._telling(data),
-            algorithm=algorithm,
-            tensors=tensors,
+        return PipelineOptions(
             max_memory=self.max_memory,
             checkpoint=self.checkpoint,
-            checkpoint_every=self.checkpoint_every,
             scheduler=self.dask,
             workers=self.workers,
         )
 
-    def _telling(self, data: Data | Split) -> Data | Split:
+    def telling(self, data: Data) -> Data:
         """``data`` that says on Ctrl-C what is lost."""
-        if isinstance(data, Data):
-            return replace(data, lost=self._lost)
-        if isinstance(data.batches, Data):
-            return replace(data, batches=replace(data.batches, lost=self._lost))
-        return data
+        return replace(data, lost=self._lost)
 
     def _lost(self) -> str:
         """What Ctrl-C costs."""

@@ -90,10 +90,10 @@ def evaluate(
     if right is not None and data.limit is not None:
         right = right[: data.limit]
     first = model if is_engine(model) else loaded
-    result = run(first, quantized, opened.batches("comparing"), labels=right, output=scores, metric=figure)
+    result = run(first, quantized, opened.while_("comparing"), labels=right, output=scores, metric=figure)
     layers = None
     if per_layer:
-        layers = compare_layers(loaded, load_model(quantized), opened.batches("comparing layers"))
+        layers = compare_layers(loaded, load_model(quantized), opened.while_("comparing layers"))
     if form == "json":
         document = result.to_dict()
         if layers is not None:
@@ -113,6 +113,8 @@ def evaluate(
 
 
 def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, executed: bool) -> None:
+    from trt_int8.record import decibels
+
     how = "" if executed else ", simulated in onnxruntime (nothing was executed by TensorRT)"
     click.echo(f"{result.samples} samples{how}")
     for name, difference in result.outputs.items():
@@ -120,6 +122,9 @@ def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, ex
             f"{name}: SQNR {difference.sqnr_db:.2f} dB, cosine {difference.cosine:.6f}, "
             f"largest error {difference.max_abs_error:.4g}"
         )
+    if result.held_back is not None:
+        figures = ", ".join(f"{name} {decibels(db)}" for name, db in result.held_back.sqnr_db.items())
+        click.echo(f"on the {result.held_back.samples} samples held back from quantization: {figures}")
     for kind, top in (("top-1", result.top1), ("top-5", result.top5)):
         if top is not None:
             click.echo(

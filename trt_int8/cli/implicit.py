@@ -44,6 +44,8 @@ class ImplicitArguments:
             ranges=self.ranges,
             workspace=None if self.workspace is None else self.workspace << 20,
             timing_cache=self.timing_cache,
+            cache=self.calibration_cache,
+            reuse_cache=self.reuse_cache,
         )
 
 

@@ -18,6 +18,7 @@ from trt_int8.cli import half, options, placement
     help="Verbose log of the implicit build, or its layer information: what ran in INT8 there gets Q/DQ, "
     "nothing else.",
 )
+@options.target
 @placement.options
 @half.high_precision
 @half.scales
@@ -26,6 +27,7 @@ def migrate(
     cache: str,
     output: str,
     log: str | None,
+    target: str | None,
     choice: placement.Choice,
     high_precision: str,
     scale_type: str,
@@ -43,13 +45,17 @@ def migrate(
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
     from trt_int8.report import PrecisionReport
+    from trt_int8.target import resolve_target
 
     options.check_outputs({"Q/DQ model": output}, model=model, cache=cache, log=log)
+    resolved = resolve_target(target)
+    click.echo(resolved.text)
     result = run(
         load_model(model),
         CalibrationCache.read(cache),
         log=None if log is None else PrecisionReport.read(log),
-        placement=choice.placement(),
+        target=resolved,
+        placement=choice.placement(resolved),
         selection=choice.selection(),
         high_precision=high_precision,
         scales=scale_type,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import click
 
@@ -36,6 +36,14 @@ class Data:
     specs: Mapping[str, InputSpec]
     shapes: Shapes
     lost: Callable[[], str] | None = None
+    doing: str = "calibrating"
+
+    #: `trt_int8.batches.checked` passes the batches on as they are: they are checked here.
+    is_checked: ClassVar[bool] = True
+
+    def while_(self, doing: str) -> Data:
+        """The same data, whose progress is shown as ``doing``."""
+        return replace(self, doing=doing)
 
     def in_parts(self, parts: int) -> Data:
         """The same samples in ``parts`` batches or more, where model and source leave the size open."""
@@ -48,7 +56,8 @@ class Data:
         return replace(self, batch_size=max(1, min(self.batch_size, samples // parts)))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self.batches()
+        """The batches, checked; progress is shown, and which images were skipped is told at the end."""
+        return progress.track(self._batches(), self.doing, total=self._count(), lost=self.lost)
 
     def readable(self) -> ReadableBatches:
         """The same batches for readers elsewhere."""
@@ -57,13 +66,9 @@ class Data:
         o = self.options
         return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]  # click checked `last`
 
-    def batches(self, doing: str = "calibrating") -> Iterator[dict[str, Any]]:
-        """The batches; progress is shown as ``doing``, and which images were skipped is told at the end."""
-        return progress.track(self._batches(), doing, total=self._count(), lost=self.lost)
-
     def _batches(self) -> Iterator[dict[str, Any]]:
+        from trt_int8.batches.check import checked
         from trt_int8.batches.opening import batches_from
-        from trt_int8.batches.shapes import within
 
         o = self.options
         source = self.opener() if self._read_once else self.source
@@ -74,7 +79,7 @@ class Data:
             limit=o.limit,
             shuffle=o.shuffle,
         )
-        yield from within(self.shapes, batches, self.specs)
+        yield from checked(batches, self.specs, shapes=self.shapes)
         for reason in getattr(source, "skipped", {}).values():
             click.echo(f"skipped: {reason}", err=True)
 

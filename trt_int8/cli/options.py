@@ -27,6 +27,7 @@ __all__ = [
     "model",
     "output",
     "shapes",
+    "target",
 ]
 
 model = click.argument("model", type=click.Path())
@@ -51,11 +52,18 @@ def _algorithm(default: str | None, shown: str) -> Callable[[Command], Command]:
 algorithm = _algorithm("entropy", "entropy")
 #: For commands that may quantize by themselves: `trt_int8.calibration.thresholds.EXPLICIT` there.
 algorithm_of_route = _algorithm(None, "mse for Q/DQ nodes, entropy for TensorRT's calibrators")
+target = click.option(
+    "--target",
+    metavar="TARGET",
+    help="What the engine is for: rtx:sm89 (sm75, sm80, …: built ahead of time by TensorRT-RTX), tensorrt, "
+    "or current for the GPU in this machine. Placement follows from it. [default: TensorRT where it is "
+    "installed and there is a GPU, else rtx:sm89]",
+)
 bias_correction = click.option(
     "--bias-correction/--no-bias-correction",
     default=None,
-    help="Take what quantization shifts means by out of the biases, if other samples gain by it [default: "
-    "with --data, where Q/DQ nodes are inserted].",
+    help="Correct biases for the mean error that quantization introduces. Kept only if held-back samples "
+    "improve. [default: with --data, where Q/DQ pairs are inserted]",
 )
 
 
@@ -64,16 +72,16 @@ def output(what: str) -> Callable[[Command], Command]:
     return click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help=what)
 
 
-def require_one(data: DataOptions, cache: str | None, **to_calibrate: object) -> None:
-    """Ranges come from data or from a cache, with which options ``to_calibrate`` would go without effect."""
-    if data.given == (cache is not None):
+def require_source(data: DataOptions, cache: str | None, **to_calibrate: object) -> None:
+    """Ranges come from data or from a cache; then options ``to_calibrate`` would go without effect."""
+    if not data.given and cache is None:
         raise click.UsageError(
-            "give --data SOURCE (to calibrate with) or --cache FILE (to take ranges from): one, not both"
+            "give --data SOURCE (samples to calibrate with) or --cache FILE (to take ranges from)"
         )
     given = [name for name, value in to_calibrate.items() if value is not None]
     if cache is not None and given:
         raise click.UsageError(
-            f"--{given[0].replace('_', '-')} is for --data, as a --cache holds ranges already; leave it out"
+            f"--{given[0].replace('_', '-')} is for calibrating, and --cache holds ranges; leave one out"
         )
 
 

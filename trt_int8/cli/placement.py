@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from trt_int8.quantization import Placement, Selection
+    from trt_int8.quantization import Placement, PrecisionPlan, Selection
+    from trt_int8.target import Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,34 +19,39 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Choice:
     """What the placement options say."""
 
-    name: str
+    name: str | None
     without: tuple[str, ...]
     op_types: str | None
     nodes: tuple[str, ...]
     exclude: tuple[str, ...]
     plan: str | None
 
-    def placement(self) -> Placement:
-        """The rules to follow."""
+    def placement(self, target: Target) -> Placement:
+        """The rules to follow for ``target``."""
         from trt_int8.quantization.placement import resolve
 
-        placement = resolve(self.name)
+        placement = resolve(self.name or target.placement)
         left = placement.without(*self.without)
         for rule in self.without:
             if all(rule != other.name for other in placement.rules):
                 raise click.UsageError(
-                    f"--without {rule} changes nothing: the placement {self.name} does not have that "
+                    f"--without {rule} changes nothing: the placement {placement.name} does not have that "
                     "rule; the other one has"
                 )
         return left
 
     def selection(self) -> Selection:
         """The nodes that may be quantized."""
-        from trt_int8.quantization import PrecisionPlan, Selection
+        from trt_int8.quantization import Selection
 
         op_types = () if self.op_types is None else tuple(op.strip() for op in self.op_types.split(","))
-        plan = None if self.plan is None else PrecisionPlan.read(self.plan)
-        return Selection(op_types=op_types, nodes=self.nodes, exclude=self.exclude, plan=plan)
+        return Selection(op_types=op_types, nodes=self.nodes, exclude=self.exclude, plan=self.read_plan())
+
+    def read_plan(self) -> PrecisionPlan | None:
+        """The precision plan, if one was given."""
+        from trt_int8.quantization import PrecisionPlan
+
+        return None if self.plan is None else PrecisionPlan.read(self.plan)
 
 
 def options(command: Command) -> Command:
@@ -70,9 +76,8 @@ _OPTIONS = [
         "--placement",
         "placement_name",
         type=click.Choice(["tensorrt", "rtx"]),
-        default="tensorrt",
-        show_default=True,
-        help="Rules for Q/DQ pairs: the TensorRT developer guide's, or what helps TensorRT-RTX.",
+        help="Rules for Q/DQ pairs: the TensorRT developer guide's, or what helps TensorRT-RTX [default: "
+        "those that fit the target].",
     ),
     click.option(
         "--without", metavar="RULE", multiple=True, help="Switch a placement rule off (repeatable)."

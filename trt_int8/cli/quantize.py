@@ -10,6 +10,7 @@ from trt_int8.cli import calibration_options, half, options, placement
 @click.command()
 @options.model
 @options.output("The Q/DQ model to write.")
+@options.target
 @options.cache
 @placement.options
 @half.high_precision
@@ -28,6 +29,7 @@ from trt_int8.cli import calibration_options, half, options, placement
 def quantize(
     model: str,
     output: str,
+    target: str | None,
     cache: str | None,
     choice: placement.Choice,
     high_precision: str,
@@ -39,27 +41,25 @@ def quantize(
     calibration: calibration_options.CalibrationOptions,
     data: options.DataOptions,
 ) -> None:
-    """Insert Q/DQ pairs into MODEL, with ranges from samples or from a calibration cache.
+    """Insert Q/DQ pairs into MODEL, correct biases, and measure what INT8 loses.
+
+    Ranges are calibrated with --data, or come from a calibration cache. With both, the samples correct biases
+    and measure the loss; with a cache alone, neither is done.
 
     \b
     Examples:
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx
-      trt-int8 quantize model.onnx --cache model.cache -o model.qdq.onnx --exclude 'head*'
-      trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --recentre '*'
+      trt-int8 quantize model.onnx --cache model.cache --data samples.npz -o model.qdq.onnx
+      trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --exclude 'head*' --recentre '*'
     """
-    from trt_int8.batches.check import checked
-    from trt_int8.calibration.thresholds import EXPLICIT
+    from trt_int8.batches.holdout import EVERY
     from trt_int8.model import load_model
-    from trt_int8.model.dims import rename_unequal_dims
-    from trt_int8.quantization import quantize as run
-    from trt_int8.quantization import required_tensors, to_half
+    from trt_int8.pipeline import Profile, QuantizationOptions, quantize_from_data
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
-    from trt_int8.remedies import quantize_with_remedies
-    from trt_int8.remedies.first import correct_by_first, first_batches
-    from trt_int8.remedies.split import PARTS, split
+    from trt_int8.target import resolve_target
 
-    options.require_one(
+    options.require_source(
         data,
         cache,
         algorithm=algorithm,
@@ -67,53 +67,45 @@ def quantize(
         max_memory=calibration.max_memory,
         workers=calibration.workers,
         dask=calibration.dask,
+        recentre=recentre or None,
     )
     if scale_type == "fp16" and high_precision != "fp16":
         raise click.UsageError("--scales fp16 is for --high-precision fp16: give both or leave it out")
+    if bias_correction and not data.given:
+        raise click.UsageError("--bias-correction measures what it gains: give --data")
     options.check_outputs(
         {"Q/DQ model": output, **calibration.outputs()}, model=model, data=data.data, cache=cache
     )
     loaded = load_model(model)
-    rules, selection = choice.placement(), choice.selection()
-    if (recentre or bias_correction) and not data.given:
-        raise click.UsageError("--recentre and --bias-correction measure what they gain: give --data")
+    resolved = resolve_target(target)
     profile = shapes.parse()
-    method = algorithm or EXPLICIT
-    renamed = rename_unequal_dims(loaded, profile) if shapes.rename_dims else loaded
-    if cache is not None:
-        ranges = CalibrationCache.read(cache).ranges()
-        quantized = run(renamed, ranges, placement=rules, selection=selection)
-    elif not recentre:
-        tensors = required_tensors(loaded, placement=rules, selection=selection)
-        opened = data.open(loaded, profile)
-        ranges = calibration.run(loaded, opened, algorithm=method, tensors=tensors).ranges
-        quantized = run(renamed, ranges, placement=rules, selection=selection)
-        if bias_correction is not False:
-            first = first_batches(checked(opened.batches("reading"), opened.specs))
-            quantized, line = correct_by_first(renamed, quantized, first)
-            click.echo(line)
-    else:
-        opened = data.open(loaded, profile).in_parts(PARTS)
-        parts = split(opened, opened.specs, reading=opened.batches("reading"))
-        calibrated = calibration.run(loaded, parts, algorithm=method)
-        remedied = quantize_with_remedies(
-            renamed,
-            calibrated.ranges,
-            calibrated.histograms,
-            parts.first,
-            held_out=parts.judging,
+    opened = None
+    if data.given:
+        opened = calibration.telling(data.open(loaded, profile))
+        if algorithm == "auto" or recentre:
+            opened = opened.in_parts(32 if recentre else EVERY)
+    made = quantize_from_data(
+        loaded,
+        opened,
+        ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
+        target=resolved,
+        options=QuantizationOptions(
+            algorithm=algorithm,
+            placement=choice.placement(resolved),
+            selection=choice.selection(),
+            plan=choice.read_plan(),
+            bias_correction=bias_correction,
             recentred=recentre,
-            bias_correction=bias_correction is not False,
-            placement=rules,
-            selection=selection,
-        )
-        quantized = remedied.quantized
-        for tensor in remedied.passed_over:
-            click.echo(f"not recentred: {tensor}", err=True)
-        click.echo(parts.text)
-        for line in remedied.lines:
-            click.echo(line)
-    result = quantized.model if high_precision == "fp32" else to_half(quantized.model, scales=scale_type)
-    save_like(result, output, source=model)
-    options.report_skipped(quantized)
-    click.echo(f"{output}: {len(quantized.nodes)} nodes quantized, {len(quantized.skipped)} left in float")
+            high_precision=high_precision,
+            scale_dtype=scale_type,
+        ),
+        calibration=calibration.pipeline(),
+        profile=Profile(shapes=profile, rename_dims=shapes.rename_dims),
+        tell=click.echo,
+    )
+    save_like(made.model, output, source=model)
+    for tensor in made.passed_over:
+        click.echo(f"not recentred: {tensor}", err=True)
+    options.report_skipped(made.quantized)
+    nodes, skipped = len(made.quantized.nodes), len(made.quantized.skipped)
+    click.echo(f"{output}: {nodes} nodes quantized, {skipped} left in float")

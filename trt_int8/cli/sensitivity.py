@@ -43,12 +43,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Keep what was measured here; an interrupted run goes on from it.",
 )
+@options.target
 @click.option(
     "--placement",
     type=click.Choice(["tensorrt", "rtx"]),
-    default="tensorrt",
-    show_default=True,
-    help="Rules for Q/DQ pairs, as for quantize.",
+    help="Rules for Q/DQ pairs [default: those that fit the target].",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @options.algorithm_of_route
@@ -64,7 +63,8 @@ def sensitivity(
     min_sqnr: float | None,
     output: str | None,
     state: str | None,
-    placement: str,
+    target: str | None,
+    placement: str | None,
     form: str,
     algorithm: str | None,
     shapes: options.ShapeOptions,
@@ -83,13 +83,13 @@ def sensitivity(
     """
     import json
 
-    from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, rank, samples_needed, search
+    from trt_int8.analysis.sensitivity import Budget, rank, samples_needed, search
     from trt_int8.analysis.sensitivity.ranking import evaluations_of_ranking
     from trt_int8.batches.arrays import read_labels
-    from trt_int8.calibration import calibrate
-    from trt_int8.calibration.thresholds import EXPLICIT
     from trt_int8.evaluation.custom import load_metric
     from trt_int8.model import load_model
+    from trt_int8.pipeline import Profile, QuantizationOptions, prepare
+    from trt_int8.pipeline.sensitivity import check_plan, measure_sensitivity
     from trt_int8.ranges import CalibrationCache
 
     searching = max_drop is not None or min_sqnr is not None
@@ -109,37 +109,48 @@ def sensitivity(
     right = None if labels is None or data.data is None else read_labels(labels, data.data)
     if right is not None and data.limit is not None:
         right = right[: data.limit]
-    if cache is not None:
-        ranges = CalibrationCache.read(cache).ranges()
-    else:
-        ranges = calibrate(loaded, opened.batches(), algorithm=algorithm or EXPLICIT).ranges
-    judge = Judge(loaded, opened.batches("reading"), labels=right, metric=figure, output=scores)
+    prepared = prepare(
+        loaded,
+        batches=opened,
+        ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
+        target=target,
+        options=QuantizationOptions(algorithm=algorithm, placement=placement),
+        profile=Profile(shapes=shapes.parse(), rename_dims=shapes.rename_dims),
+    )
+    click.echo(prepared.target.text, err=True)
+    measurements = measure_sensitivity(
+        prepared, opened.while_("reading"), labels=right, metric=figure, output=scores, state=state
+    )
     if max_drop is not None and right is not None and len(right) < (needed := samples_needed(max_drop)):
         click.echo(
-            f"{len(right)} samples cannot bear a drop of {max_drop:g} out: top-1 may fall by up to "
-            f"{3 / len(right):.2g} on other data though it falls on none of these; give {needed} or more",
+            f"{len(right)} samples cannot show that top-1 falls by {max_drop:g} at most: it may fall by "
+            f"up to {3 / len(right):.2g} on other data even if it falls on none of these; give {needed}",
             err=True,
         )
-    measurements = Measurements(loaded, ranges, judge, placement=placement, state=state)
     count = len(measurements.nodes)
     click.echo(f"{count} nodes: {evaluations_of_ranking(count)} models to run", err=True)
     if searching:
         click.echo(f"searching: {2 * count} more at most", err=True)
     ranking = rank(measurements)
-    document = {"schema": 1, "nodes": [entry.to_dict() for entry in ranking]}
+    document = {"schema": 1, "target": prepared.target.name, "nodes": [entry.to_dict() for entry in ranking]}
     if form == "text":
         _print(measurements, ranking)
     if searching:
-        found = search(measurements, ranking, Budget(max_drop=max_drop, min_sqnr_db=min_sqnr))
+        budget = Budget(max_drop=max_drop, min_sqnr_db=min_sqnr)
+        found = search(measurements, ranking, budget)
         assert output is not None
-        measurements.plan(found.floats).write(output)
+        plan, lines = check_plan(prepared, measurements, found, budget, source=output)
+        plan.write(output)
         document["floats"] = list(found.floats)
+        document["reached"] = dict(plan.reached)
         if form == "text":
             drop = "" if found.score.drop != found.score.drop else f", drop {found.score.drop:.4g}"
             click.echo(
                 f"{output}: {count - len(found.floats)} of {count} nodes in INT8, SQNR "
                 f"{found.score.sqnr_db:.2f} dB{drop}; float: {', '.join(found.floats) or 'none'}"
             )
+        for line in lines:
+            click.echo(f"as it will be built: {line}", err=form == "json")
     if form == "json":
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     click.echo(f"{measurements.evaluations} models were run", err=True)

@@ -136,7 +136,7 @@ def _builder(flavor: Literal["tensorrt", "tensorrt_rtx"]) -> Builder:
     if module is None:
         return Builder(flavor, None if problem is None else _version(flavor, None), problem)
     handle = TensorRT(module, flavor)
-    return Builder(flavor, handle.version, implicit=handle.has_implicit_int8, targets=tuple(handle.targets))
+    return Builder(flavor, handle.version, implicit=handle.has_implicit_int8, targets=tuple(handle.gpus))
 
 
 def _providers() -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import serialize
 from trt_int8.model.shape_range import GivenShapes
 from trt_int8.model.shapes import resolve_shapes
+from trt_int8.target import Target
 
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
 #: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
@@ -33,11 +35,13 @@ class Plan:
         data: the bytes to write to an engine file.
         target: what it was built for.
         tensorrt: name and version of what built it.
+        hand_set: tensor → bounds of the dynamic ranges set by hand, on the implicit route.
     """
 
     data: bytes
     target: str
     tensorrt: str
+    hand_set: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def build_explicit(
@@ -45,7 +49,7 @@ def build_explicit(
     *,
     tensorrt: TensorRT,
     log: BuildLog,
-    target: str | None = None,
+    target: str | Target | None = None,
     batch_size: int | None = None,
     shapes: GivenShapes | None = None,
 ) -> Plan:
@@ -55,7 +59,7 @@ def build_explicit(
         model: the model, quantized or not.
         tensorrt: from `trt_int8.engine.load`.
         log: gets every line TensorRT says.
-        target: see `TensorRT.targets`; None takes `TensorRT.default_target`.
+        target: see `TensorRT.target`.
         batch_size: the largest batch, for a model whose first axis is dynamic (the smallest is 1).
         shapes: smallest, best and largest shape of each dynamic input.
 
@@ -65,10 +69,10 @@ def build_explicit(
         KeyboardInterrupt: Ctrl-C came; TensorRT was stopped where it can be, else it finished first.
     """
     global _failed_before
-    target = tensorrt.resolve_target(target)
+    target = tensorrt.target(target)
     shapes = resolve_shapes(input_specs(model), shapes, batch_size=batch_size)
     require_equal_dims(model, shapes)
-    log.add("I", f"trt_int8: building with {tensorrt.name} for {target}")
+    log.add("I", f"trt_int8: building with {tensorrt.name} for {target.gpu}")
     if _failed_before:
         log.add(
             "W",
@@ -99,8 +103,8 @@ def build_explicit(
             raise KeyboardInterrupt
     if serialized is None:
         _failed_before = True
-        raise BuildError(f"{tensorrt.name} could not build the engine for {target}", lines=log.errors)
-    return Plan(bytes(serialized), target, tensorrt.name)
+        raise BuildError(f"{tensorrt.name} could not build the engine for {target.name}", lines=log.errors)
+    return Plan(bytes(serialized), target.name, tensorrt.name)
 
 
 def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:

@@ -84,6 +84,11 @@ class BuildLog:
             return self._current.read_text(encoding="utf-8").split("\n")
 
     @property
+    def current(self) -> Path | None:
+        """The file that is written now."""
+        return None if self.path is None else self._current
+
+    @property
     def path_if_failed(self) -> Path | None:
         """The file after a failure."""
         return None if self.path is None else self._beside("failed")

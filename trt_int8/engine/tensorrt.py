@@ -11,18 +11,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from trt_int8.dependencies import require
 from trt_int8.engine.log import BuildLog, Severity
 from trt_int8.errors import BuildError, MissingDependencyError
+from trt_int8.target import CURRENT, DEFAULT_GPU, Flavor, Target, resolve_target
 
-Flavor = Literal["tensorrt", "tensorrt_rtx"]
-
-#: Build for the GPU in this machine.
-CURRENT = "current"
-#: What TensorRT-RTX builds for where nothing is said; it has no GPU to ask.
-DEFAULT_TARGET = "sm89"
 #: How to get a TensorRT with calibrators.
 INSTALL_IMPLICIT = "pip install 'tensorrt-cu12>=10,<11' pycuda"
 
@@ -87,16 +82,12 @@ class TensorRT:
         )
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """What ``target`` can be: ``current``, and ``sm75`` … where built ahead of time."""
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs it can build for: ``current``, and ``sm75`` … where it builds ahead of time."""
         if not self.builds_ahead_of_time:
             return (CURRENT,)
         names = (name.lower() for name in self.module.ComputeCapability.__members__)
         return (CURRENT, *(name for name in names if name.startswith("sm")))
-
-    @property
-    def default_target(self) -> str:
-        return DEFAULT_TARGET if DEFAULT_TARGET in self.targets else CURRENT
 
     def logger(self, log: BuildLog) -> Any:
         """An ``ILogger`` that hands every line to ``log`` and never raises into TensorRT."""
@@ -167,53 +158,51 @@ class TensorRT:
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
 
-    def resolve_target(self, target: str | None) -> str:
-        """``target``, or the default for None.
+    def target(self, target: str | Target | None = None) -> Target:
+        """``target`` for this TensorRT; None: what it builds for by itself.
 
         Raises:
-            BuildError: this TensorRT cannot build for ``target``.
+            BuildError: this TensorRT cannot build for it.
         """
-        resolved = target or self.default_target
-        if resolved not in self.targets:
-            raise BuildError(
-                f"{self.name} cannot build for target {resolved!r}; it can for {', '.join(self.targets)}"
-            )
-        return resolved
+        if target is None:
+            gpu = DEFAULT_GPU if DEFAULT_GPU in self.gpus else CURRENT
+            return Target(self.flavor, gpu)
+        wanted = Target(self.flavor) if target == CURRENT else resolve_target(target)
+        if wanted.flavor != self.flavor or wanted.gpu not in self.gpus:
+            can = ", ".join(Target(self.flavor, gpu).name for gpu in self.gpus)
+            raise BuildError(f"{self.name} cannot build for target {wanted.name!r}; it can for {can}")
+        return wanted
 
-    def set_target(self, config: Any, target: str) -> None:
-        """Set the compute capability to build for, one of `targets`."""
+    def set_target(self, config: Any, target: Target) -> None:
+        """Set the compute capability to build for, one of `gpus`."""
         # Left unset, TensorRT-RTX builds without saying for what; CURRENT asks the driver.
         if self.builds_ahead_of_time:
             config.num_compute_capabilities = 1
-            config.set_compute_capability(getattr(self.module.ComputeCapability, target.upper()), 0)
+            config.set_compute_capability(getattr(self.module.ComputeCapability, target.gpu.upper()), 0)
 
     def set_detailed_layers(self, config: Any) -> None:
         """Have the log and the inspector name datatypes, tactics and ONNX nodes of every layer."""
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
 
 
-def load(flavor: Flavor | None = None, *, target: str | None = None) -> TensorRT:
+def load(flavor: Flavor | None = None, *, target: str | Target | None = None) -> TensorRT:
     """Import TensorRT.
 
     Args:
-        flavor: which one; None takes TensorRT-RTX for an ``sm…`` target, else TensorRT if it is
-            installed, else TensorRT-RTX.
-        target: what will be built for.
+        flavor: which one; None: the one that builds for ``target``.
+        target: see `trt_int8.target.resolve_target`.
 
     Raises:
-        MissingDependencyError: what is wanted is not installed.
+        MissingDependencyError: it is not installed.
+        BuildError: there is no such target.
     """
     purpose = "building an engine"
-    if flavor is not None:
-        return TensorRT(require(flavor, purpose=purpose), flavor)
-    if target is None or target == CURRENT:
-        try:
-            return TensorRT(require("tensorrt", purpose=purpose), "tensorrt")
-        except MissingDependencyError:
-            pass
+    wanted = flavor or resolve_target(target).flavor
     try:
-        return TensorRT(require("tensorrt_rtx", purpose=purpose), "tensorrt_rtx")
+        return TensorRT(require(wanted, purpose=purpose), wanted)
     except MissingDependencyError as error:
+        if wanted == "tensorrt":
+            raise
         raise MissingDependencyError(
             f"{error} (builds without a GPU); or on a machine with a GPU: pip install 'tensorrt-cu12>=10,<11'"
         ) from error

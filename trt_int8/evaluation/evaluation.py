@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from trt_int8.batches.check import checked
+from trt_int8.batches.check import Batch, checked, count_samples
+from trt_int8.batches.digest import DataDigest
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.errors import DataError, ModelError
+from trt_int8.evaluation.comparer import compared, run_side_by_side
 from trt_int8.evaluation.custom import Metric
 from trt_int8.evaluation.engine import EngineSession, is_engine
 from trt_int8.evaluation.metrics import Difference, topk
 from trt_int8.model.inputs import InputSpec, input_specs
 from trt_int8.model.load import load_model
+from trt_int8.record import QuantizationRecord, read_record
 from trt_int8.runtime import Session
 
 
@@ -51,6 +54,14 @@ class MetricValues:
 
 
 @dataclass(frozen=True)
+class HeldBack:
+    """SQNR of each output in dB on samples that nothing was made from, as the model's record has it."""
+
+    samples: int
+    sqnr_db: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The result of `evaluate`.
 
@@ -59,6 +70,8 @@ class Evaluation:
         outputs: in the model's order.
         top1, top5: if there are labels; top5 for more than five classes.
         metric: if one was given.
+        held_back: the same figure for the samples that were held back when the model was quantized, where the
+            model says which these are and they are among the samples.
     """
 
     samples: int
@@ -66,6 +79,7 @@ class Evaluation:
     top1: Top1 | None
     top5: Top1 | None = None
     metric: MetricValues | None = None
+    held_back: HeldBack | None = None
 
     @property
     def sqnr_db(self) -> float:
@@ -95,7 +109,13 @@ class Evaluation:
             "top1": None if self.top1 is None else vars(self.top1),
             "top5": None if self.top5 is None else vars(self.top5),
             "metric": None if self.metric is None else vars(self.metric),
+            **({} if self.held_back is None else {"held_back": self._held_back_dict(self.held_back)}),
         }
+
+    @staticmethod
+    def _held_back_dict(held: HeldBack) -> dict[str, Any]:
+        figures = {name: value if np.isfinite(value) else None for name, value in held.sqnr_db.items()}
+        return {"samples": held.samples, "sqnr_db": figures}
 
 
 def evaluate(
@@ -131,7 +151,8 @@ def evaluate(
         ModelError: a model cannot be read or run, or the two have different outputs.
         DataError: a batch does not fit, or labels are not one class index a sample.
     """
-    sessions, specs = _open(reference, quantized)
+    sessions, specs, record = _open(reference, quantized)
+    gathered = _Rows(() if record is None else record.held_back)
     require_batches(batches, specs)
     names = [name for name in sessions[0].outputs if name in sessions[1].outputs]
     if not names:
@@ -146,8 +167,7 @@ def evaluate(
     scores_of: list[list[npt.NDArray[np.generic]]] = []
     kept: list[list[list[npt.NDArray[np.generic]]]] = []
     samples = 0
-    for number, batch in enumerate(checked(batches, specs)):
-        results = [session.run(batch, names, place=f"batch {number}") for session in sessions]
+    for number, batch, results in run_side_by_side(sessions, checked(batches, specs), names):
         for name, x, y in zip(names, *results, strict=True):
             if x.shape != y.shape:
                 raise ModelError(
@@ -157,7 +177,8 @@ def evaluate(
                 if np.isnan(values).any():
                     raise ModelError(f"batch {number}: output {name!r} of the {which} model holds NaN")
             differences[name].add(x, y)
-        samples += len(next(iter(batch.values())))
+        gathered.add(batch, samples)
+        samples += count_samples([batch])
         if labels is not None:
             scores = [result[names.index(scored)] for result in results]
             if scores[0].ndim < 2:
@@ -176,22 +197,77 @@ def evaluate(
         right = _right_classes(labels, len(tables[0]), tables[0].shape[1])
         top = {k: _top(scored, tables, right, k) for k in (1, 5) if k == 1 or tables[0].shape[1] > 5}
     figures = None if metric is None else _measure(metric, names, kept, right)
-    return Evaluation(samples, outputs, top.get(1), top.get(5), figures)
+    held_back = None if record is None else _held_back(record, gathered, sessions, names)
+    return Evaluation(samples, outputs, top.get(1), top.get(5), figures, held_back)
+
+
+class _Rows:
+    """Picks the samples of some ranges out of batches as they pass."""
+
+    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._parts: dict[tuple[int, int], list[Batch]] = {each: [] for each in ranges}
+
+    def add(self, batch: Batch, position: int) -> None:
+        """Take what is wanted of ``batch``, whose first sample has the number ``position``."""
+        size = count_samples([batch])
+        for (start, stop), parts in self._parts.items():
+            rows = slice(max(start - position, 0), stop - position)
+            if rows.start >= size or rows.stop <= 0:
+                continue
+            if rows.start == 0 and rows.stop >= size:
+                parts.append({name: array.copy() for name, array in batch.items()})
+            elif all(array.ndim and len(array) == size for array in batch.values()):
+                parts.append({name: array[rows].copy() for name, array in batch.items()})
+
+    def batches(self) -> list[Batch]:
+        """A batch for each range; none where a sample of one is missing."""
+        complete = all(count_samples(parts) == stop - start for (start, stop), parts in self._parts.items())
+        if not complete:
+            return []
+        return [
+            {
+                name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else array
+                for name, array in parts[0].items()
+            }
+            for parts in self._parts.values()
+        ]
+
+
+def _held_back(
+    record: QuantizationRecord,
+    gathered: _Rows,
+    sessions: Sequence[Session | EngineSession],
+    names: Sequence[str],
+) -> HeldBack | None:
+    """The figure of the record, measured again; None where the samples are others."""
+    batches = gathered.batches()
+    digest = DataDigest()
+    for batch in batches:
+        digest.add(batch)
+    if not batches or not record.unseen or digest.hexdigest() != record.data:
+        return None
+    pairs = [(values[0], values[1]) for _, _, values in run_side_by_side(sessions, batches, names)]
+    return HeldBack(count_samples(batches), compared(pairs, names).sqnr_db(names))
 
 
 def _open(
     reference: onnx.ModelProto | str | os.PathLike[str], quantized: onnx.ModelProto | str | os.PathLike[str]
-) -> tuple[tuple[Session | EngineSession, Session | EngineSession], Mapping[str, InputSpec]]:
+) -> tuple[
+    tuple[Session | EngineSession, Session | EngineSession],
+    Mapping[str, InputSpec],
+    QuantizationRecord | None,
+]:
     models = [None if is_engine(m) else load_model(m) for m in (reference, quantized)]
     first, second = (
         EngineSession(m) if loaded is None else Session(loaded, optimize=False)
         for m, loaded in zip((reference, quantized), models, strict=True)
     )
+    record = None if models[1] is None else read_record(models[1])
     known = next((m for m in models if m is not None), None)
     if known is not None:
-        return (first, second), input_specs(known)
+        return (first, second), input_specs(known), record
     assert isinstance(first, EngineSession)
-    return (first, second), first.specs
+    return (first, second), first.specs, record
 
 
 def _measure(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,11 @@ import onnx
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import Batches
 from trt_int8.errors import ModelError
+from trt_int8.evaluation.comparer import run_side_by_side
 from trt_int8.evaluation.metrics import Difference
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.inputs import input_specs
+from trt_int8.model.outputs import with_outputs
 from trt_int8.runtime import Session
 
 
@@ -55,13 +56,13 @@ def compare_layers(
     """
     index, other = GraphIndex(reference), GraphIndex(quantized)
     names = [name for name in index.order if name in other.producers and name in index.producers]
-    sessions = [Session(showing(model, names), optimize=False) for model in (reference, quantized)]
+    sessions = [Session(with_outputs(model, names), optimize=False) for model in (reference, quantized)]
     names = [name for name in names if all(name in session.float_outputs for session in sessions)]
     if not names:
         raise ModelError("the models share no tensor; compare a model with its own quantized form")
     found = {name: Difference() for name in names}
-    for number, batch in enumerate(checked(batches, input_specs(reference))):
-        values = [session.run(batch, names, place=f"batch {number}") for session in sessions]
+    checked_batches = checked(batches, input_specs(reference))
+    for _, _, values in run_side_by_side(sessions, checked_batches, names):
         for name, x, y in zip(names, *values, strict=True):
             found[name].add(x, y)
     sqnr = {name: difference.sqnr_db for name, difference in found.items()}
@@ -74,12 +75,3 @@ def _layer(name: str, index: GraphIndex, sqnr: dict[str, float]) -> LayerDiffere
     begins = before == math.inf and sqnr[name] < math.inf
     drop = 0.0 if before == math.inf else max(before - sqnr[name], 0.0)
     return LayerDifference(name, label(node), node.op_type, sqnr[name], drop, begins)
-
-
-def showing(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """A copy of ``model`` that has the tensors ``names`` among its outputs."""
-    extended = onnx.ModelProto()
-    extended.CopyFrom(model)
-    known = {output.name for output in model.graph.output}
-    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    return extended

@@ -34,6 +34,14 @@ class Difference:
         self.product += float(x @ y)
         self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
 
+    def merge(self, other: Difference) -> None:
+        """Add what ``other`` counted."""
+        self.signal += other.signal
+        self.noise += other.noise
+        self.other += other.other
+        self.product += other.product
+        self.max_abs = max(self.max_abs, other.max_abs)
+
     @property
     def sqnr_db(self) -> float:
         """Signal to quantization noise ratio, 10·log10(Σx² / Σ(y − x)²) dB; inf if equal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from trt_int8.engine.explicit import Plan, parse_model
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.profile import add_profile
-from trt_int8.engine.tensorrt import CURRENT, TensorRT
+from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.implicit.callbacks import CalibratorCallbacks
@@ -91,6 +92,7 @@ def build_implicit(
     if timings is not None:
         timings.load_into(config)
     plan = _build(builder, network, config, calibrator, tensorrt, log)
+    plan = replace(plan, hand_set=resolution.ranges)
     if timings is not None:
         try:
             timings.update_from(config)
@@ -128,7 +130,7 @@ def _build(
             calibrator.close()
     if serialized is None:
         raise BuildError(f"{tensorrt.name} could not build the engine", lines=log.errors)
-    return Plan(bytes(serialized), CURRENT, tensorrt.name)
+    return Plan(bytes(serialized), "tensorrt", tensorrt.name)
 
 
 def _refuse_narrowed(network: Any, tensorrt: TensorRT, specs: Mapping[str, InputSpec]) -> None:

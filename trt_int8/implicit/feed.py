@@ -11,7 +11,7 @@ import numpy as np
 
 from trt_int8.batches import checked
 from trt_int8.batches.digest import DataDigest
-from trt_int8.batches.items import Batches, as_batch, require_batches
+from trt_int8.batches.items import Batches, as_batch, cuda_interface, on_device, require_batches
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.model import InputSpec
 
@@ -24,7 +24,6 @@ _NO_BATCHES = """the data holds no batches, so there is nothing to calibrate wit
   - an empty folder, or a pattern that matches no file
   - fewer samples than one batch while short batches are dropped
   - a limit of 0"""
-_CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 
 
 class Feed:
@@ -53,6 +52,7 @@ class Feed:
         loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         require_batches(batches, specs)
+        self._held = getattr(batches, "add_held_to", None)  # samples that are held back belong to the data
         self._source = _named(_watched(batches, loading), specs)
         self._specs = specs
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
@@ -128,6 +128,9 @@ class Feed:
         if not self._ended:
             for _ in self:
                 pass
+        if self._digest is not None and self._held is not None:
+            self._held(self._digest)
+            self._held = None
         return None if self._digest is None else self._digest.hexdigest()
 
     def _peek(self) -> Batch:
@@ -172,23 +175,6 @@ def _named(batches: Iterable[object], specs: Mapping[str, InputSpec] | None) -> 
                 f"batch {number} is a {type(batch).__name__}; each batch must be a dict "
                 "{input name: array}; for arrays and tuples give the calibrator the names: model='model.onnx'"
             )
-
-
-def on_device(value: object) -> bool:
-    """Whether ``value`` is an array in CUDA memory."""
-    if _interface(value) is not None:
-        return True
-    device = getattr(value, "__dlpack_device__", None)
-    return device is not None and device()[0] in _CUDA_DEVICES
-
-
-def _interface(value: object) -> Mapping[str, Any] | None:
-    """The CUDA array interface; torch raises where it has none: for bfloat16, and for what requires grad."""
-    try:
-        found: Mapping[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
-    except (RuntimeError, TypeError, KeyError):
-        return None
-    return found
 
 
 def _against_model(staged: Mapping[str, Kind], specs: Mapping[str, InputSpec]) -> None:
@@ -241,7 +227,7 @@ def _kind(value: Any, name: str) -> Kind:
 
 
 def _shape(value: Any, name: str) -> tuple[int, ...]:
-    interface = _interface(value)
+    interface = cuda_interface(value)
     if interface is not None:
         shape = tuple(interface["shape"])
     else:
@@ -254,7 +240,7 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
 
 
 def _dtype(value: Any) -> str:
-    interface = _interface(value)
+    interface = cuda_interface(value)
     if interface is not None and np.dtype(interface["typestr"]).kind != "V":  # numpy has no bfloat16
         return str(np.dtype(interface["typestr"]))
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype

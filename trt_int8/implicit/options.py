@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from trt_int8.implicit.precision import Constraints
 from trt_int8.implicit.rule_files import Source
 from trt_int8.model.shape_range import GivenShapes
+from trt_int8.streamer.device import Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,9 @@ class ImplicitOptions:
         batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
         workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
         timing_cache: file of kernel timings, shared by builds.
+        cache: file of TensorRT's calibration cache; it is used if it fits model and data, else written.
+        reuse_cache: use that cache whatever it was made from.
+        device: where the calibrator puts batches, see `trt_int8.streamer.device`; None: the CUDA device.
     """
 
     fp16: bool = False
@@ -39,6 +43,9 @@ class ImplicitOptions:
     batch_size: int | None = None
     workspace: int | None = None
     timing_cache: str | os.PathLike[str] | None = None
+    cache: str | os.PathLike[str] | None = None
+    reuse_cache: bool = False
+    device: Device | None = None
 
     def asked_for(self) -> list[str]:
         """Names of the options that differ from the defaults."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from trt_int8.engine.tensorrt import CURRENT, TensorRT, load, load_implicit
+from trt_int8.engine.tensorrt import TensorRT, load, load_implicit
 from trt_int8.errors import BuildError
+from trt_int8.target import Target, resolve_target
 
 Mode = Literal["auto", "implicit", "explicit"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -21,15 +22,17 @@ class Route:
     name: ``implicit`` or ``explicit``.
     reason: why, for people.
     tensorrt: what will build.
+    target: for what.
     """
 
     name: Literal["implicit", "explicit"]
     reason: str
     tensorrt: TensorRT
+    target: Target
 
 
 def choose_route(
-    mode: Mode, *, has_qdq: bool, algorithm: str = "entropy", target: str | None = None
+    mode: Mode, *, has_qdq: bool, algorithm: str = "entropy", target: str | Target | None = None
 ) -> Route:
     """The route that ``mode`` asks for, or for ``auto`` the one that fits model and machine.
 
@@ -37,7 +40,8 @@ def choose_route(
         mode: what was asked for.
         has_qdq: whether the model holds Q/DQ nodes.
         algorithm: how ranges are to be found.
-        target: what the engine is for, see `TensorRT.targets`.
+        target: what the engine is for; None: what `trt_int8.target.default_target` takes, but TensorRT for
+            ``implicit``.
 
     Raises:
         ValueError: an unknown mode.
@@ -46,27 +50,28 @@ def choose_route(
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-    obstacle = _obstacle(has_qdq, algorithm, target)
+    wanted = Target("tensorrt") if target is None and mode == "implicit" else resolve_target(target)
+    obstacle = _obstacle(has_qdq, algorithm, wanted)
     if mode == "implicit":
         if obstacle is not None:
             raise BuildError(f"the implicit route is closed: {obstacle}; use --mode explicit")
-        return Route("implicit", "asked for", load_implicit())
-    tensorrt = load(target=target)
+        return Route("implicit", "asked for", load_implicit(), wanted)
+    tensorrt = load(target=wanted)
     if mode == "explicit":
-        return Route("explicit", "asked for", tensorrt)
+        return Route("explicit", "asked for", tensorrt, wanted)
     if obstacle is not None:
-        return Route("explicit", obstacle, tensorrt)
+        return Route("explicit", obstacle, tensorrt, wanted)
     if tensorrt.has_implicit_int8:
-        return Route("implicit", f"{tensorrt.name} has calibrators of its own", tensorrt)
+        return Route("implicit", f"{tensorrt.name} has calibrators of its own", tensorrt, wanted)
     reason = f"{tensorrt.name} has no calibrators, so the ranges come from the CPU and go into Q/DQ nodes"
-    return Route("explicit", reason, tensorrt)
+    return Route("explicit", reason, tensorrt, wanted)
 
 
-def _obstacle(has_qdq: bool, algorithm: str, target: str | None) -> str | None:
+def _obstacle(has_qdq: bool, algorithm: str, target: Target) -> str | None:
     if has_qdq:
         return "the model holds Q/DQ nodes"
     if algorithm not in ALGORITHMS:
         return f"TensorRT has no {algorithm} calibrator, only {' and '.join(ALGORITHMS)}"
-    if target not in (None, CURRENT):
-        return f"target {target} is built ahead of time, by TensorRT-RTX, which has no calibrators"
+    if target.flavor == "tensorrt_rtx":
+        return f"target {target.name} is built ahead of time, by TensorRT-RTX, which has no calibrators"
     return None

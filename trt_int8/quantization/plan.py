@@ -6,6 +6,15 @@
     nodes:
       conv1: int8
       fc: float
+
+A plan that was searched for also says for what, and what it reached::
+
+    target: rtx:sm89
+    placement: rtx
+    budget:
+      min_sqnr: 22.0
+    reached:
+      sqnr_db: 23.49
 """
 
 from __future__ import annotations
@@ -13,7 +22,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +33,7 @@ from trt_int8.paths import require_path
 
 SCHEMA = 1
 _PRECISIONS = ("int8", "float")
+_KEYS = ("schema", "nodes", "target", "placement", "budget", "reached")
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,17 @@ class PrecisionPlan:
     Attributes:
         nodes: the names, as `trt_int8.model.graph.label` gives them.
         source: what to call the plan in messages.
+        target, placement: what the plan was searched for; None: it fits any.
+        budget: ``min_sqnr`` (dB), ``max_drop``: what it was searched for.
+        reached: ``sqnr_db``, ``drop``: the figures with this plan.
     """
 
     nodes: Mapping[str, str]
     source: str = "the precision plan"
+    target: str | None = None
+    placement: str | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)
+    reached: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> PrecisionPlan:
@@ -59,7 +76,8 @@ class PrecisionPlan:
             document = yaml.load(text, Loader=yaml.BaseLoader)
         except yaml.YAMLError as error:
             raise QuantizationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-        return cls(_nodes(document, str(path)), str(path))
+        nodes = _nodes(document, str(path))
+        return cls(nodes, str(path), **_search(document, str(path)))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as YAML, in one step.
@@ -69,7 +87,10 @@ class PrecisionPlan:
             MissingDependencyError: PyYAML is not installed.
         """
         yaml = require("yaml", purpose="writing a precision plan")
-        document = {"schema": SCHEMA, "nodes": dict(self.nodes)}
+        search = {"target": self.target, "placement": self.placement}
+        figures = {"budget": dict(self.budget), "reached": dict(self.reached)}
+        known = {key: value for key, value in (search | figures).items() if value}
+        document = {"schema": SCHEMA, **known, "nodes": dict(self.nodes)}
         atomic.write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     def check(self, names: Sequence[str]) -> None:
@@ -92,9 +113,9 @@ def _nodes(document: Any, place: str) -> dict[str, str]:
         raise QuantizationError(
             f"{place}: schema is {found}; a precision plan starts with 'schema: {SCHEMA}'"
         )
-    extra = sorted(set(document) - {"schema", "nodes"})
+    extra = sorted(set(document) - set(_KEYS))
     if extra:
-        raise QuantizationError(f"{place}: unknown key {extra[0]!r}; a precision plan has schema and nodes")
+        raise QuantizationError(f"{place}: unknown key {extra[0]!r}; a precision plan has {', '.join(_KEYS)}")
     nodes = document.get("nodes")
     if not isinstance(nodes, dict) or not nodes:
         raise QuantizationError(f"{place}: nodes must map node names to {' or '.join(_PRECISIONS)}")
@@ -104,3 +125,22 @@ def _nodes(document: Any, place: str) -> dict[str, str]:
                 f"{place}: node {name!r} has precision {precision!r}; write {' or '.join(_PRECISIONS)}"
             )
     return dict(nodes)
+
+
+def _search(document: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """What the plan was searched for, and what it reached."""
+    found: dict[str, Any] = {}
+    for key in ("target", "placement"):
+        if key in document:
+            if not isinstance(document[key], str):
+                raise QuantizationError(f"{place}: {key} is {document[key]!r}; write a name")
+            found[key] = document[key]
+    for key in ("budget", "reached"):
+        figures = document.get(key, {})
+        try:
+            found[key] = {str(name): float(value) for name, value in figures.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise QuantizationError(
+                f"{place}: {key} must map names to numbers, such as min_sqnr: 22"
+            ) from error
+    return found

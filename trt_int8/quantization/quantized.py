@@ -45,15 +45,15 @@ class Quantized:
     nodes: tuple[str, ...]
     scales: dict[str, np.float32]
     skipped: tuple[Skipped, ...]
+    placement: str
     notes: tuple[str, ...] = ()
-    placement: str = "tensorrt"
 
 
 def quantize(
     model: onnx.ModelProto | str | os.PathLike[str],
     ranges: Ranges,
     *,
-    placement: str | Placement = "tensorrt",
+    placement: str | Placement | None = None,
     selection: Selection | None = None,
 ) -> Quantized:
     """Insert Q/DQ pairs where TensorRT wants them, with the scales of ``ranges``.
@@ -74,7 +74,8 @@ def quantize(
     Args:
         model: the trained float model; never changed.
         ranges: tensor → amax, from `trt_int8.calibrate` or `CalibrationCache.ranges`.
-        placement: ``tensorrt``, ``rtx``, or one of them without some rules.
+        placement: ``tensorrt``, ``rtx``, or one of them without some rules; None: the one that fits what
+            `trt_int8.build_engine` builds for on this machine.
         selection: which nodes may be quantized; None: all that the rules ask for.
 
     Raises:
@@ -96,7 +97,7 @@ def quantize(
     nodes = tuple(label(node) for node in draft.nodes if node.output[0] in draft.sites)
     _write(target, draft, scales)
     _check(target)
-    return Quantized(target, nodes, scales, tuple(draft.skipped), tuple(draft.notes), rules.name)
+    return Quantized(target, nodes, scales, tuple(draft.skipped), rules.text, tuple(draft.notes))
 
 
 def drafted(

@@ -18,7 +18,7 @@ from trt_int8.ranges.ranges import Ranges, TensorRange
 def required_tensors(
     model: onnx.ModelProto | str | os.PathLike[str],
     *,
-    placement: str | Placement = "tensorrt",
+    placement: str | Placement | None = None,
     selection: Selection | None = None,
 ) -> tuple[str, ...]:
     """The activations whose ranges `quantize` reads, in graph order: calibrating these alone gives the same

@@ -17,7 +17,7 @@ _SMALLEST = 1024
 
 
 def save_like(
-    model: onnx.ModelProto, path: str | os.PathLike[str], *, source: str | os.PathLike[str]
+    model: onnx.ModelProto, path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None
 ) -> None:
     """Write ``model`` to ``path``: weights go to ``<path>.data`` if those of ``source`` are external.
 
@@ -27,7 +27,7 @@ def save_like(
     Raises:
         OutputError: a file cannot be written.
     """
-    if has_external_data(source) or serialized_size(model) > PROTOBUF_LIMIT:
+    if (source is not None and has_external_data(source)) or serialized_size(model) > PROTOBUF_LIMIT:
         _save_external(model, Path(path))
     else:
         save_model(model, path)

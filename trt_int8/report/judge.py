@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from trt_int8.record import QuantizationRecord
 from trt_int8.report.decoding import text
 from trt_int8.report.flow import findings
 from trt_int8.report.fusion import fused_nodes, guess_op
@@ -48,7 +49,16 @@ def judge(seen: Observed, *, network: Network | None = None, cached: Collection[
         warnings=Warnings(tuple(seen.missing), tuple(seen.warnings.values())),
         calibration=seen.calibration,
         unrecognized_lines=seen.unrecognized,
+        record=_record(seen.record),
     )
+
+
+def _record(text: str | None) -> QuantizationRecord | None:
+    """The record, unless the line is cut or of a later format."""
+    try:
+        return None if text is None else QuantizationRecord.from_json(text)
+    except ValueError:
+        return None
 
 
 def _judged(layer: Layer, seen: Observed, ops: dict[str, str], tried: Kept) -> Layer:

@@ -13,6 +13,9 @@ from trt_int8.report.scale_messages import ScaleMessages
 from trt_int8.report.tuning_messages import TuningMessages
 from trt_int8.report.versions import said_version
 
+#: How `trt_int8.build_engine` says in the log how the model was quantized.
+RECORD_LINE = b"trt_int8: record "
+
 #: Reads a message with its line number; False means "not mine".
 Handler = Callable[[bytes, int], object]
 
@@ -156,6 +159,9 @@ class Messages:
 
     def _ours(self, message: bytes, number: int) -> bool:
         """``trt_int8: building with TensorRT-RTX 1.7.1.116 for sm89``: what `trt-int8 build` writes first."""
+        if message.startswith(RECORD_LINE):
+            self.reading.build.record = text(message[len(RECORD_LINE) :])
+            return True
         return message.startswith(b"trt_int8: building with ") and self._running(message, number)
 
     def _close(self, last_line: int) -> None:

@@ -17,9 +17,10 @@ class Observed:
     """Raw facts of a build, from a log or from layer information.
 
     ``rejected`` and ``constrained`` map layer names, ``missing`` and ``scales`` tensor names, to the line
-    that says so. ``myelin_nodes`` maps ForeignNode layers to the ONNX nodes inside; ``registered`` maps
-    TensorRT's layer names to the ONNX node each was made for. ``prefixed``: a line began as those of
-    TensorRT's loggers do. ``tuned``: a line about tuning occurred.
+    that says so. ``record`` is the JSON that `trt_int8.build_engine` wrote. ``myelin_nodes`` maps ForeignNode
+    layers to the ONNX nodes inside; ``registered`` maps TensorRT's layer names to the ONNX node each was made
+    for. ``prefixed``: a line began as those of TensorRT's loggers do. ``tuned``: there was a line about
+    tuning.
     """
 
     first_line: int = 1
@@ -42,6 +43,7 @@ class Observed:
     int8_enabled: bool | None = None
     explicit: Evidence | None = None
     calibration: Calibration | None = None
+    record: str | None = None
     verbose: bool = False
     unrecognized: int = 0
     prefixed: bool = False

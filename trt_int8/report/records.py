@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from trt_int8.record import QuantizationRecord
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -139,6 +141,7 @@ class Findings:
 class Build:
     """One engine: its layers in order, its ONNX nodes, and what was said on the way.
 
+    ``record`` says how the model was quantized and what it loses, where `trt_int8.build_engine` built it.
     ``tensorrt`` is the version of ``product``, which is ``TensorRT`` or ``TensorRT-RTX``; both are None where
     the source does not say.
     """
@@ -154,6 +157,7 @@ class Build:
     warnings: Warnings = field(default_factory=Warnings)
     calibration: Calibration | None = None
     unrecognized_lines: int = 0
+    record: QuantizationRecord | None = None
 
     @property
     def compute_layers(self) -> tuple[Layer, ...]:

@@ -36,6 +36,7 @@ def build_to_dict(build: Build) -> dict[str, Any]:
         if calibration is None
         else {"batches": calibration.batches, "seconds": calibration.seconds, "cache": calibration.cache},
         "unrecognized_lines": build.unrecognized_lines,
+        **({} if build.record is None else {"record": build.record.to_dict()}),
     }
 
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from trt_int8.batches.check import checked
+from trt_int8.batches.check import count_samples
 from trt_int8.batches.items import Batches
 from trt_int8.errors import DataError, ModelError
+from trt_int8.evaluation.comparer import Comparer
 from trt_int8.evaluation.custom import Metric
-from trt_int8.evaluation.metrics import Difference, topk
-from trt_int8.model.inputs import input_specs
-from trt_int8.runtime import Session
-
-Outputs = dict[str, npt.NDArray[np.generic]]
+from trt_int8.evaluation.metrics import topk
 
 
 @dataclass(frozen=True)
@@ -60,25 +57,22 @@ class Judge:
         metric: Metric | None = None,
         output: str | None = None,
     ) -> None:
-        self._batches = list(checked(batches, input_specs(model)))
-        session = Session(model, optimize=False)
-        self._names = tuple(session.float_outputs)
-        if not self._names:
-            raise ModelError("the model has no float output to compare")
-        self._output = output or self._names[0]
-        if self._output not in self._names:
-            raise ModelError(f"output {self._output!r} is none of the model's: {', '.join(self._names)}")
+        self._comparer = Comparer(model, batches)
+        names = self._comparer.names
+        self._output = output or names[0]
+        if self._output not in names:
+            raise ModelError(f"output {self._output!r} is none of the model's: {', '.join(names)}")
         self._metric = metric
         self._labels = None if labels is None else np.asarray(labels).reshape(-1)
-        self._wanted = self._run(session)
-        sizes = [len(outputs[self._output]) if outputs[self._output].ndim else 1 for outputs in self._wanted]
-        self._ends = np.cumsum([0, *sizes])
+        scores = [outputs[names.index(self._output)] for outputs in self._comparer.reference]
+        self._ends = np.cumsum([0, *(len(array) if array.ndim else 1 for array in scores)])
         if self._labels is not None and len(self._labels) != self._ends[-1]:
             raise DataError(
                 f"there are {len(self._labels)} labels for {self._ends[-1]} samples; give one a sample"
             )
-        self._halves = [list(range(i, len(self._wanted), 2)) for i in (0, 1) if i < len(self._wanted)]
-        self._figures = [self._figure(self._wanted, half) for half in self._halves]
+        wanted = self._comparer.reference
+        self._halves = [list(range(i, len(wanted), 2)) for i in (0, 1) if i < len(wanted)]
+        self._figures = [self._figure(wanted, half) for half in self._halves]
 
     @property
     def has_figure(self) -> bool:
@@ -88,7 +82,7 @@ class Judge:
     def fingerprint(self) -> str:
         """Of the data and the labels."""
         digest = hashlib.sha256()
-        for batch in self._batches:
+        for batch in self._comparer.batches:
             for name in sorted(batch):
                 digest.update(f"{name}{batch[name].dtype}{batch[name].shape}".encode())
                 digest.update(np.ascontiguousarray(batch[name]).tobytes())
@@ -97,18 +91,19 @@ class Judge:
         digest.update(f"{self._output}{self._figures}".encode())
         return digest.hexdigest()
 
+    @property
+    def samples(self) -> int:
+        """How many samples it judges by."""
+        return count_samples(self._comparer.batches)
+
     def __call__(self, quantized: onnx.ModelProto) -> Score:
         """Run ``quantized`` over the data.
 
         Raises:
             ModelError: onnxruntime cannot run it.
         """
-        found = self._run(Session(quantized, optimize=False))
-        differences = {name: Difference() for name in self._names}
-        for wanted, got in zip(self._wanted, found, strict=True):
-            for name in self._names:
-                differences[name].add(wanted[name], got[name])
-        sqnr = min(difference.sqnr_db for difference in differences.values())
+        found = self._comparer.run(quantized)
+        sqnr = min(self._comparer.compare(found).sqnr_db(self._comparer.names).values())
         if not self.has_figure:
             return Score(sqnr)
         drops = [
@@ -117,13 +112,7 @@ class Judge:
         ]
         return Score(sqnr, max(drops))
 
-    def _run(self, session: Session) -> list[Outputs]:
-        return [
-            dict(zip(self._names, session.run(batch, self._names, place=f"batch {i}"), strict=True))
-            for i, batch in enumerate(self._batches)
-        ]
-
-    def _figure(self, outputs: Sequence[Mapping[str, npt.NDArray[np.generic]]], half: list[int]) -> float:
+    def _figure(self, outputs: Sequence[Sequence[npt.NDArray[np.generic]]], half: list[int]) -> float:
         """The metric, or top-1, on the batches of ``half``; 0 without either."""
         if not self.has_figure:
             return 0.0
@@ -135,9 +124,11 @@ class Judge:
         )
         if self._metric is not None:
             joined = {
-                name: np.concatenate([np.atleast_1d(outputs[i][name]) for i in half]) for name in self._names
+                name: np.concatenate([np.atleast_1d(outputs[i][place]) for i in half])
+                for place, name in enumerate(self._comparer.names)
             }
             return self._metric(joined, chosen)
-        scores = np.concatenate([outputs[i][self._output] for i in half])
+        place = self._comparer.names.index(self._output)
+        scores = np.concatenate([outputs[i][place] for i in half])
         best = topk(scores.reshape(len(scores), -1), 1)[:, 0]
         return float((best == chosen).mean())

@@ -53,7 +53,7 @@ class Measurements:
         ranges: Ranges,
         judge: Judge,
         *,
-        placement: str | Placement = "tensorrt",
+        placement: str | Placement | None = None,
         state: str | os.PathLike[str] | None = None,
     ) -> None:
         self.model = load_model(model)

@@ -27,7 +27,9 @@ from trt_int8.quantization.scales import SMALLEST_FLOAT16
 from trt_int8.quantization.selection import OP_TYPES, Selection
 from trt_int8.ranges.cache import CalibrationCache, scale_to_hex
 from trt_int8.ranges.ranges import Ranges
+from trt_int8.record import QuantizationRecord, store_record
 from trt_int8.report.report import PrecisionReport
+from trt_int8.target import Target, resolve_target
 
 #: Where a migrated model keeps the cache it was made from, and which entry each other tensor took.
 CACHE_KEY, NAMES_KEY = "trt_int8.calibration_cache", "trt_int8.calibration_cache.names"
@@ -92,7 +94,8 @@ def migrate(
     cache: CalibrationCache,
     *,
     log: PrecisionReport | None = None,
-    placement: str | Placement = "tensorrt",
+    target: str | Target | None = None,
+    placement: str | Placement | None = None,
     selection: Selection | None = None,
     high_precision: str = "fp32",
     scales: str = "fp32",
@@ -112,7 +115,8 @@ def migrate(
         model: the float model the cache was made for; never changed.
         cache: TensorRT's calibration cache.
         log: the verbose log of the implicit build. Nodes that ran in INT8 there get Q/DQ, the others do not.
-        placement: see `trt_int8.quantization.quantize`.
+        target: what the model will be built for, see `trt_int8.target.resolve_target`.
+        placement: rules for Q/DQ pairs; None: those that fit the target.
         selection: which nodes may be quantized.
         high_precision: ``fp16`` makes what is not INT8 float16, see `trt_int8.quantization.to_half`.
         scales: of a model that is or becomes float16: ``fp32`` (exact, raises the opset to 23) or ``fp16``
@@ -141,7 +145,8 @@ def migrate(
     ranges = cache.ranges()
     given = Ranges({tensor: ranges[entry] for tensor, entry in entries.items()})
     implicit = None if log is None else _implicit(log, index)
-    rules = resolve(placement).without(*_CHANGING)
+    wanted = resolve_target(target)
+    rules = resolve(wanted.placement if placement is None else placement).without(*_CHANGING)
     quantized = quantize(
         loaded,
         given,
@@ -153,6 +158,17 @@ def migrate(
     if high_precision == "fp16" and not half:
         quantized = replace(quantized, model=to_half(quantized.model, scales=scales))
     _remember(quantized.model, cache, entries)
+    store_record(
+        quantized.model,
+        QuantizationRecord(
+            target=wanted.name,
+            placement=rules.text,
+            ranges="calibration cache",
+            algorithm=cache.algorithm,
+            high_precision="fp16" if half or high_precision == "fp16" else "fp32",
+            note="the scales are those of the cache, and nothing was measured",
+        ),
+    )
     missing = [entry.tensor for entry in quantized.skipped if entry.tensor and entry.tensor not in entries]
     used = {*entries.values()}
     return Migration(

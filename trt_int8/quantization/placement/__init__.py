@@ -5,8 +5,7 @@ from trt_int8.quantization.placement.table import (
     RULES,
     Placement,
     Rule,
-    placement_for,
     resolve,
 )
 
-__all__ = ["PLACEMENTS", "RULES", "Placement", "Rule", "placement_for", "resolve"]
+__all__ = ["PLACEMENTS", "RULES", "Placement", "Rule", "resolve"]

@@ -14,6 +14,7 @@ from typing import Literal
 from trt_int8.errors import QuantizationError
 from trt_int8.quantization.placement import beside, epilogue, exact, guards, multiply, scales, weights
 from trt_int8.quantization.placement.draft import Draft
+from trt_int8.target import default_target
 
 Name = Literal["tensorrt", "rtx"]
 
@@ -112,6 +113,13 @@ class Placement:
     name: str
     rules: tuple[Rule, ...]
 
+    @property
+    def text(self) -> str:
+        """The name, with the rules that are switched off: ``rtx without reuse``."""
+        kept = set(self.rules)
+        left_out = [rule.name for rule in RULES if self.name in rule.placements and rule not in kept]
+        return f"{self.name} without {', '.join(left_out)}" if left_out else self.name
+
     def without(self, *names: str) -> Placement:
         """The same placement with some rules switched off.
 
@@ -133,19 +141,16 @@ PLACEMENTS = {
 }
 
 
-def placement_for(flavor: str) -> Placement:
-    """The placement for what builds the engine: ``tensorrt`` or ``tensorrt_rtx``."""
-    return PLACEMENTS["rtx" if flavor == "tensorrt_rtx" else "tensorrt"]
-
-
-def resolve(placement: str | Placement) -> Placement:
-    """The placement of a name.
+def resolve(placement: str | Placement | None = None) -> Placement:
+    """The placement of a name; None: that of `trt_int8.target.default_target`.
 
     Raises:
         QuantizationError: unknown name.
     """
     if isinstance(placement, Placement):
         return placement
+    if placement is None:
+        placement = default_target().placement
     if placement not in PLACEMENTS:
         raise QuantizationError(f"there is no placement {placement!r}; choose {' or '.join(PLACEMENTS)}")
     return PLACEMENTS[placement]

@@ -56,6 +56,8 @@ def remarks(build: Build) -> list[str]:
     by_precision = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_precision"].items()))
     quantize, data = (sum(layer.kind == kind for layer in build.layers) for kind in ("quantize", "data"))
     lines = []
+    if build.record is not None:
+        lines.append(build.record.text)
     if build.layers:
         lines.append(
             f"{counts['layers']} kernels: {counts['compute_layers']} compute ({by_precision or 'none'}), "

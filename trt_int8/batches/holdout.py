@@ -1,0 +1,229 @@
+"""Hold some samples back: what is made from the others is judged by these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trt_int8.batches.check import Batch, checked, count_samples
+from trt_int8.batches.digest import DataDigest
+from trt_int8.batches.items import Batches, as_batch, on_device
+from trt_int8.batches.shapes import require_within
+from trt_int8.errors import DataError
+from trt_int8.model.inputs import InputSpec
+from trt_int8.model.shape_range import Shapes
+
+#: The second of every four batches is held back, until there are enough samples.
+EVERY = 4
+#: Samples to hold back, and samples to keep for corrections, unless told otherwise.
+SAMPLES = 16
+#: Data with fewer samples than this is not divided.
+FEWEST = 4
+
+Rows = tuple[int, int]
+
+
+class HoldOut:
+    """Batches of which some are held back; iterating gives the others, checked against the model.
+
+    The data is read and checked once. Copies of what is held back and of the first of the other batches stay
+    in memory. Where there are fewer than `EVERY` batches, the last quarter of the rows of each is held back,
+    if the model takes batches of any size; else nothing is.
+
+    Args:
+        batches: any iterable of batches (see `trt_int8.batches.items.as_batch`).
+        specs: the model's inputs.
+        shapes: the optimization profile that the batches must fit; None for a model of fixed shapes.
+        samples: how many samples to hold back, and how many of the others to keep for corrections.
+        for_calibrator: TensorRT's calibrator reads the other batches: they are passed on as they are, to be
+            checked there, and whole batches are held back or none. Batches in GPU memory are not held back.
+
+    Attributes:
+        is_checked: tells `trt_int8.batches.checked` to pass the batches on as they are.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        specs: Mapping[str, InputSpec],
+        *,
+        shapes: Shapes | None = None,
+        samples: int = SAMPLES,
+        for_calibrator: bool = False,
+    ) -> None:
+        self.specs = specs
+        self._batches = batches
+        self._shapes = shapes
+        self._samples = samples
+        self._for_calibrator = for_calibrator
+        self.is_checked = not for_calibrator
+        self._kept: dict[int, int] = {}  # number of a batch → how many of its rows are not held back
+        self._held: list[Batch] = []
+        self._first: list[Batch] = []
+        self._rows: dict[bool, list[Rows]] = {True: [], False: []}
+        self._opened = False
+        self._started: tuple[list[Batch], Iterator[Batch]] | None = None
+
+    @property
+    def held(self) -> tuple[Batch, ...]:
+        """The batches that are held back; none where the data cannot be divided."""
+        self._open()
+        return tuple(self._held)
+
+    @property
+    def first(self) -> tuple[Batch, ...]:
+        """The first of the other batches, with as many samples as asked for if there are so many."""
+        self._open()
+        return tuple(self._first)
+
+    @property
+    def judging(self) -> tuple[Batch, ...]:
+        """What to judge by: what is held back, or else the first batches."""
+        judging = self.held or self.first
+        return tuple(checked(judging, self.specs)) if self._for_calibrator and judging else judging
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """[start, stop) of the samples in each batch of `judging`, counted over all the data."""
+        return tuple(self._rows[bool(self.held)])
+
+    def digest(self) -> str:
+        """Hash of the samples in `judging`."""
+        digest = DataDigest()
+        for batch in self.judging:
+            digest.add(batch)
+        return digest.hexdigest()
+
+    def add_held_to(self, digest: DataDigest) -> None:
+        """Make the hash of the other samples that of all of them."""
+        for batch in self.held:
+            digest.add(batch)
+
+    def __iter__(self) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
+        """The batches that are not held back; a source that is no iterator is read anew each time."""
+        self._open()
+        if self._started is not None:
+            (head, rest), self._started = self._started, None
+            source: Iterator[Batch] = chain(head, rest)
+        elif self.once:
+            raise DataError(
+                "the data: is an iterator that was read before; pass a list, or another object that can be "
+                "read again"
+            )
+        else:
+            source = self._read()
+        for number, batch in enumerate(source):
+            kept = self._kept.get(number)
+            if kept is None:
+                yield dict(batch)
+            elif kept:
+                yield _rows_of(batch, slice(kept))
+
+    @property
+    def once(self) -> bool:
+        """Whether the data can be read only once."""
+        return isinstance(self._batches, Iterator)
+
+    def readable(self) -> Any:
+        """The same batches for other processes: how to read them where the data says so, else themselves."""
+        self._open()
+        if not hasattr(self._batches, "readable") or any(self._kept.values()):
+            return self
+        elsewhere = self._batches.readable()
+        return self if elsewhere.count() is None else elsewhere.without(tuple(self._kept))
+
+    @property
+    def calibration(self) -> Any:
+        """The batches that are not held back: itself, or an iterator where the data can be read only once."""
+        return _CheckedIterator(iter(self)) if self.once else self
+
+    def _read(self) -> Iterator[Batch]:
+        if not self._for_calibrator:
+            return checked(self._batches, self.specs, shapes=self._shapes)
+        return self._named()
+
+    def _named(self) -> Iterator[Batch]:
+        for number, item in enumerate(self._batches):
+            place = f"the data, batch {number}"
+            batch = as_batch(item, self.specs, place=place)
+            require_within(self._shapes or {}, batch, self.specs, place)
+            yield batch
+
+    def _open(self) -> None:
+        """Read as far as it takes to find what is held back."""
+        if self._opened:
+            return
+        source = self._read()
+        head = [_copy(batch) for batch in islice(source, EVERY)]
+        self._opened, self._started = True, (head, source)
+        if any(on_device(value) for batch in head for value in batch.values()):
+            return
+        if len(head) < EVERY:
+            self._divide_few(head)
+            return
+        position = 0
+        for number, batch in enumerate(head):  # grows while it is read
+            position = self._divide(number, batch, position)
+            if number == len(head) - 1 and not self._enough:
+                head.extend(_copy(batch) for batch in islice(source, 1))
+
+    @property
+    def _enough(self) -> bool:
+        return min(count_samples(self._held), count_samples(self._first)) >= self._samples
+
+    def _divide(self, number: int, batch: Batch, position: int) -> int:
+        """Put ``batch`` where it belongs; returns the number of the first sample behind it."""
+        stop = position + count_samples([batch])
+        hold = number % EVERY == 1 and count_samples(self._held) < self._samples
+        if hold:
+            self._kept[number] = 0
+        if hold or count_samples(self._first) < self._samples:
+            (self._held if hold else self._first).append(batch)
+            self._rows[hold].append((position, stop))
+        return stop
+
+    def _divide_few(self, head: list[Batch]) -> None:
+        position, total = 0, count_samples(head)
+        for number, batch in enumerate(head):
+            size = count_samples([batch])
+            hold = size // EVERY if total >= FEWEST and self._can_be_cut(batch) else 0
+            middle = position + size - hold
+            self._first.append(_rows_of(batch, slice(size - hold)) if hold else batch)
+            self._rows[False].append((position, middle))
+            if hold:
+                self._kept[number] = size - hold
+                self._held.append(_rows_of(batch, slice(size - hold, None)))
+                self._rows[True].append((middle, position + size))
+            position += size
+
+    def _can_be_cut(self, batch: Batch) -> bool:
+        dynamic = all(spec.shape and spec.batch is None for spec in self.specs.values())
+        return not self._for_calibrator and dynamic and len({array.shape[0] for array in batch.values()}) == 1
+
+
+def _copy(batch: Batch) -> Batch:
+    """A source may fill one array again and again."""
+    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+
+
+def _rows_of(batch: Batch, rows: slice) -> dict[str, npt.NDArray[np.generic]]:
+    return {name: array[rows] for name, array in batch.items()}
+
+
+class _CheckedIterator:
+    """Checked batches that can be read once."""
+
+    is_checked = True
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> _CheckedIterator:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._batches)

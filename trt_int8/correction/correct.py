@@ -1,0 +1,149 @@
+"""Correct a quantized model: recentre tensors, correct biases, and keep what held-back samples bear out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from trt_int8 import progress
+from trt_int8.batches.check import count_samples
+from trt_int8.batches.holdout import FEWEST, HoldOut
+from trt_int8.calibration.histograms import Histograms
+from trt_int8.errors import ModelError
+from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict
+from trt_int8.quantization.quantized import Quantized
+from trt_int8.ranges.ranges import Ranges, TensorRange
+from trt_int8.record import Correction
+from trt_int8.remedies.bias_correction import correct_bias
+from trt_int8.remedies.candidates import candidates
+from trt_int8.remedies.recentre import centred_name, recentre
+
+#: Inserts Q/DQ pairs into a float model with ranges, as the pipeline's options say.
+Place = Callable[[onnx.ModelProto, Ranges], Quantized]
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """The result of `correct`.
+
+    Attributes:
+        quantized: the Q/DQ model, with the corrections that were kept.
+        corrections: what was tried, in order.
+        passed_over: tensors that a pattern fits and that were not recentred, with the reason, for people.
+        before, after: accuracy without and with the corrections; None where the model cannot be judged.
+        note: why it cannot be judged.
+    """
+
+    quantized: Quantized
+    corrections: tuple[Correction, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    before: Accuracy | None = None
+    after: Accuracy | None = None
+    note: str = ""
+
+
+def correct(
+    model: onnx.ModelProto,
+    plain: Quantized,
+    data: HoldOut,
+    *,
+    place: Place,
+    ranges: Ranges,
+    histograms: Histograms | None = None,
+    recentred: Sequence[str] = (),
+    bias_correction: bool | None = None,
+) -> Corrected:
+    """Try the corrections one after the other; each is kept where an output gains and none loses.
+
+    The order is recentring, then biases: the shift of the mean depends on where tensors are centred.
+
+    Args:
+        model: the float model.
+        plain: the same with Q/DQ pairs, made by ``place`` from ``ranges``.
+        data: biases are corrected by `HoldOut.first` and everything is judged by `HoldOut.judging`.
+        place: inserts the pairs again where the float model changes.
+        ranges, histograms: of the tensors of ``model``; recentring needs the histograms.
+        recentred: names or patterns of tensors to recentre. Those that cannot be are passed over, unless they
+            are named in full.
+        bias_correction: True: fail where biases cannot be judged; None: leave them as they are then; False:
+            do not correct them.
+
+    Raises:
+        QuantizationError: a tensor named in full cannot be recentred, or a pattern fits none.
+        ModelError: onnxruntime cannot run the model, and corrections were asked for.
+    """
+    try:
+        check = AccuracyCheck(model, data.judging)
+        before = check(plain.model)
+    except ModelError as error:
+        if recentred or bias_correction:
+            raise
+        return Corrected(plain, note=str(error))
+    best, chosen, made = Verdict.start(before), plain, list[Correction]()
+    passed_over: tuple[str, ...] = ()
+    if recentred:
+        assert histograms is not None
+        best, chosen, made, passed_over = _recentre(
+            model, plain, data, check, best, place, ranges, histograms, recentred
+        )
+    if bias_correction is not False:
+        try:
+            best, chosen, correction = _correct_biases(model, chosen, data, check, best)
+            made.append(correction)
+        except ModelError as error:
+            if bias_correction:
+                raise
+            made.append(Correction("bias correction", False, f"biases stay as they are: {error}"))
+    return Corrected(chosen, tuple(made), passed_over, before, best.accuracy)
+
+
+def _recentre(
+    model: onnx.ModelProto,
+    plain: Quantized,
+    data: HoldOut,
+    check: AccuracyCheck,
+    best: Verdict,
+    place: Place,
+    ranges: Ranges,
+    histograms: Histograms,
+    recentred: Sequence[str],
+) -> tuple[Verdict, Quantized, list[Correction], tuple[str, ...]]:
+    offsets, passed_over = candidates(
+        model, plain, recentred, ranges=ranges, histograms=histograms, held_out=data.judging
+    )
+    chosen, base, current = plain, model, ranges
+    made = []
+    for tensor, offset in progress.track(offsets.items(), "recentring", total=len(offsets), unit="tensors"):
+        tried = recentre(base, {tensor: offset.value})
+        centred = {centred_name(tensor): TensorRange(127 * offset.scale, source=f"recentred {tensor}")}
+        extended = Ranges({**current, **centred})
+        attempt = place(tried, extended)
+        verdict = best.judge(check(attempt.model))
+        text = f"recentred {tensor} by {offset.value:g}: {verdict.text}"
+        made.append(Correction(f"recentring of {tensor}", verdict.kept, text))
+        if verdict.kept:
+            chosen, base, current, best = attempt, tried, extended, verdict
+    return best, chosen, made, passed_over
+
+
+def _correct_biases(
+    model: onnx.ModelProto, quantized: Quantized, data: HoldOut, check: AccuracyCheck, best: Verdict
+) -> tuple[Verdict, Quantized, Correction]:
+    name, count = "bias correction", count_samples(data.first)
+    if count < FEWEST:
+        text = f"biases stay as they are: {count} samples are too few to correct them by"
+        return best, quantized, Correction(name, False, text)
+    corrected = correct_bias(model, quantized.model, data.first)
+    verdict = best.judge(check(corrected))
+    judged = f"{count_samples(data.judging)} held-back samples" if data.held else "the same"
+    text = f"biases corrected by {count} samples, judged on {judged}: {verdict.text}"
+    if verdict.kept:
+        return verdict, replace(quantized, model=corrected), Correction(name, True, text)
+    return best, quantized, Correction(name, False, text)
+
+
+def figures(accuracy: Accuracy | None) -> Mapping[str, float]:
+    """SQNR of each output in dB; empty where nothing was measured."""
+    return {} if accuracy is None else accuracy.outputs

@@ -1,0 +1,377 @@
+"""`build_engine`: the whole chain in one call, from a model and samples to an engine and its report."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from trt_int8 import atomic
+from trt_int8.batches.items import Batches
+from trt_int8.calibration.calibration import Calibration
+from trt_int8.engine.explicit import Plan, build_explicit, default_log
+from trt_int8.engine.log import BuildLog, require_regular
+from trt_int8.errors import BuildError
+from trt_int8.implicit.build import build_implicit
+from trt_int8.implicit.callbacks import CalibratorCallbacks
+from trt_int8.implicit.fingerprint import Fingerprint
+from trt_int8.implicit.options import ImplicitOptions
+from trt_int8.implicit.route import Mode, Route, choose_route
+from trt_int8.implicit.store import CacheStore
+from trt_int8.implicit.summary import CalibrationSummary
+from trt_int8.model.graph import label
+from trt_int8.model.load import load_model, require_model
+from trt_int8.model.qdq import has_qdq
+from trt_int8.outputs import FilePath, check_outputs
+from trt_int8.paths import require_path
+from trt_int8.pipeline.implicit_accuracy import simulate
+from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
+from trt_int8.pipeline.prepare import Prepared, prepare
+from trt_int8.pipeline.quantize import quantize_prepared
+from trt_int8.quantization.plan import PrecisionPlan
+from trt_int8.quantization.quantized import Quantized
+from trt_int8.quantization.save import save_like
+from trt_int8.ranges.ranges import Ranges
+from trt_int8.record import QuantizationRecord, read_record
+from trt_int8.report import PrecisionReport
+from trt_int8.target import Target
+
+_logger = logging.getLogger("trt_int8")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class BuildResult:
+    """The result of `build_engine`.
+
+    Attributes:
+        engine: the engine file.
+        log: the verbose log that TensorRT wrote while building.
+        serialized_engine: the engine itself, its target and what built it.
+        route: ``explicit``: Q/DQ nodes asked for INT8; ``implicit``: TensorRT chose the layers.
+        reason: why this route was taken.
+        report: which layers run in INT8, read from the log.
+        record: how the model was quantized, and what it loses; None for a Q/DQ model that has no record.
+        qdq: the Q/DQ model that was built, or on the implicit route the one that the engine amounts to; None
+            where that could not be made.
+        calibration: on the CPU, of the tensors that are quantized; None if the ranges were given, the model
+            held Q/DQ nodes, or TensorRT calibrated.
+        quantized: None if the model held Q/DQ nodes already, or the route is implicit.
+        summary: what became of TensorRT's calibration; None if there was none.
+        fingerprint: what TensorRT's calibration was made from; None if there was none.
+    """
+
+    engine: Path
+    log: Path
+    serialized_engine: Plan
+    route: str
+    reason: str
+    report: PrecisionReport
+    record: QuantizationRecord | None = None
+    qdq: onnx.ModelProto | None = None
+    calibration: Calibration | None = None
+    quantized: Quantized | None = None
+    summary: CalibrationSummary | None = None
+    fingerprint: Fingerprint | None = None
+
+
+def build_engine(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    engine: str | os.PathLike[str],
+    *,
+    batches: Batches | None = None,
+    ranges: Ranges | None = None,
+    target: str | Target | None = None,
+    mode: Mode = "auto",
+    options: QuantizationOptions | None = None,
+    calibration: CalibrationOptions | None = None,
+    profile: Profile | None = None,
+    implicit: ImplicitOptions | None = None,
+    log: str | os.PathLike[str] | None = None,
+    qdq: str | os.PathLike[str] | None = None,
+    tell: Tell = _logger.info,
+) -> BuildResult:
+    """Build an INT8 engine, measure what it loses, and report which layers got INT8.
+
+    A model with Q/DQ nodes is built as it is. Any other needs ``batches`` to calibrate with, or ``ranges``.
+    The engine file appears only after a successful build, whole, and its log with it; the log of a failed
+    build is kept as ``….failed``.
+
+    Examples:
+        >>> import numpy as np
+        >>> images = np.load("samples.npy")
+        >>> result = build_engine("model.onnx", "model.engine", batches=[i[None] for i in images])
+        >>> len(result.report.last.int8_layers)
+        4
+        >>> result.record.worst_db > 20
+        True
+
+    Args:
+        model: the trained float model, or one with Q/DQ nodes.
+        engine: file for the engine.
+        batches: samples to calibrate and to judge with; any iterable of ``{input name: array}``, tuples or
+            arrays (see `trt_int8.batches.items.as_batch`).
+        ranges: dynamic ranges (`CalibrationCache.read(…).ranges()`). With ``batches`` besides, these correct
+            and judge only.
+        target: what to build for, see `trt_int8.target.resolve_target`; None: TensorRT where it is installed
+            and there is a GPU, else ``rtx:sm89``.
+        mode: ``explicit`` (Q/DQ nodes), ``implicit`` (TensorRT's calibrators, up to TensorRT 10), or
+            ``auto``: see `trt_int8.implicit.route`.
+        options: what is quantized and how. On the implicit route, of these, the algorithm and the plan.
+        calibration: how calibration on the CPU runs.
+        profile: the optimization profile, for dynamic models.
+        implicit: what the builder may do on the implicit route, and its calibration cache.
+        log: file for TensorRT's verbose log; None puts it beside the engine, as ``.log``.
+        qdq: file for the Q/DQ model that is built.
+        tell: gets lines for people while the build goes on.
+
+    Raises:
+        ValueError: neither ``batches`` nor ``ranges`` for a float model.
+        TypeError: an argument is of the wrong kind.
+        ShapeError: shapes are missing for a dynamic model, or do not fit it.
+        BuildError: TensorRT refused the model; carries its lines.
+        TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
+    """
+    options, implicit = options or QuantizationOptions(), implicit or ImplicitOptions()
+    require_path(engine, "engine", of="the engine to write")
+    engine_path = Path(engine)
+    log_path = default_log(engine_path) if log is None else Path(log)
+    _check_files(model, engine_path, log_path, qdq, implicit)
+    loaded = load_model(model)
+    _check_sources(loaded, batches, ranges, options, implicit)
+    route = choose_route(
+        mode, has_qdq=has_qdq(loaded), algorithm=options.algorithm or "entropy", target=target
+    )
+    prepared = prepare(
+        loaded,
+        batches=batches,
+        ranges=ranges,
+        target=route.tensorrt.target(route.target),
+        options=options,
+        profile=profile,
+        for_engine=True,
+        for_calibrator=route.name == "implicit",
+    )
+    tell(route.target.text)
+    tell(f"route: {route.name} ({route.reason})")
+    if prepared.shapes:
+        tell(f"optimization profile (min, opt, max): {_profile_text(prepared)}")
+    if route.name == "implicit":
+        result = _build_implicit(prepared, model, route, engine_path, log_path, implicit, tell)
+    else:
+        _refuse_implicit_only(route, implicit)
+        result = _build_explicit(prepared, route, engine_path, log_path, calibration, tell)
+    if qdq is not None:
+        if result.qdq is None:
+            raise BuildError(
+                f"the engine {engine} is built, but no Q/DQ model can be made that amounts to it, so {qdq} "
+                "is not written: see the lines above"
+            )
+        save_like(result.qdq, qdq, source=None if isinstance(model, onnx.ModelProto) else model)
+    return result
+
+
+def _build_explicit(
+    prepared: Prepared,
+    route: Route,
+    engine: Path,
+    log: Path,
+    calibration: CalibrationOptions | None,
+    tell: Tell,
+) -> BuildResult:
+    made = None
+    if has_qdq(prepared.model):
+        model, record = prepared.model, read_record(prepared.model)
+        for line in _lines_on_record(record, prepared):
+            tell(line)
+    else:
+        made = quantize_prepared(prepared, calibration=calibration, tell=tell)
+        model, record = made.model, made.record
+    with BuildLog(log) as lines:
+        if record is not None:
+            lines.add("I", f"trt_int8: record {record.to_json()}")
+        built = build_explicit(
+            model, tensorrt=route.tensorrt, log=lines, target=prepared.target, shapes=prepared.shapes
+        )
+        atomic.write_bytes(engine, built.data)
+    return BuildResult(
+        engine=engine,
+        log=log,
+        serialized_engine=built,
+        route=route.name,
+        reason=route.reason,
+        report=PrecisionReport.from_log(log),
+        record=record,
+        qdq=model,
+        calibration=None if made is None else made.calibration,
+        quantized=None if made is None else made.quantized,
+    )
+
+
+def _build_implicit(
+    prepared: Prepared,
+    model: onnx.ModelProto | str | os.PathLike[str],
+    route: Route,
+    engine: Path,
+    log: Path,
+    implicit: ImplicitOptions,
+    tell: Tell,
+) -> BuildResult:
+    if prepared.options.bias_correction:
+        raise BuildError(
+            "bias_correction: only the explicit route has Q/DQ nodes to correct biases by, and this "
+            f"build takes the implicit one ({route.reason})"
+        )
+    allowed = _with_plan(implicit, prepared.selection.plan, prepared.model)
+    given = [] if prepared.ranges is None else [prepared.ranges]
+    allowed = replace(allowed, shapes=prepared.shapes, ranges=[*given, *allowed.ranges])
+    calibrator = _calibrator(prepared, model, implicit)
+    with BuildLog(log) as lines:
+        built = build_implicit(
+            prepared.model,
+            tensorrt=route.tensorrt,
+            log=lines,
+            calibrator=calibrator,
+            options=allowed,
+            tell=tell,
+        )
+        atomic.write_bytes(engine, built.data)
+        simulated = simulate(
+            prepared,
+            log=lines.current or log,
+            scales=None if calibrator is None else calibrator.scales(),
+            hand_set=built.hand_set,
+            calibrated=calibrator is not None and calibrator.summary().source == "data",
+            fp16=allowed.fp16,
+        )
+        lines.add("I", f"trt_int8: record {simulated.record.to_json()}")
+    tell(simulated.record.text)
+    return BuildResult(
+        engine=engine,
+        log=log,
+        serialized_engine=built,
+        route=route.name,
+        reason=route.reason,
+        report=PrecisionReport.from_log(log),
+        record=simulated.record,
+        qdq=simulated.model,
+        summary=None if calibrator is None else calibrator.summary(),
+        fingerprint=None if calibrator is None else calibrator.fingerprint,
+    )
+
+
+def _calibrator(
+    prepared: Prepared, model: onnx.ModelProto | str | os.PathLike[str], implicit: ImplicitOptions
+) -> CalibratorCallbacks | None:
+    if prepared.data is None:
+        if implicit.cache is not None or implicit.reuse_cache:
+            raise BuildError(
+                f"cache: the calibration cache {implicit.cache} is for a build that calibrates, and there "
+                "are no batches=; to build from the scales in a file, give it as dynamic ranges (ranges=)"
+            )
+        return None
+    from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator  # imports TensorRT
+
+    kind = MinMaxCalibrator if prepared.options.algorithm == "minmax" else EntropyCalibrator
+    made: CalibratorCallbacks = kind(
+        prepared.data,
+        cache=implicit.cache,
+        reuse_cache=implicit.reuse_cache,
+        device=implicit.device,
+        model=model,
+    )
+    return made
+
+
+def _with_plan(
+    implicit: ImplicitOptions, plan: PrecisionPlan | None, model: onnx.ModelProto
+) -> ImplicitOptions:
+    """``implicit`` that keeps the plan's float nodes out of INT8; layers are called what the nodes are."""
+    if plan is None:
+        return implicit
+    plan.check([label(node) for node in model.graph.node])
+    floats = [name for name, precision in plan.nodes.items() if precision == "float"]
+    if implicit.fp16:
+        return replace(implicit, keep_fp16=[*implicit.keep_fp16, *floats])
+    return replace(implicit, keep_fp32=[*implicit.keep_fp32, *floats])
+
+
+def _lines_on_record(record: QuantizationRecord | None, prepared: Prepared) -> list[str]:
+    """Lines about the record that a Q/DQ model carries."""
+    if record is None:
+        return []
+    lines = [f"recorded when the model was quantized: {record.text}"]
+    if record.placement.split(" ")[0] != prepared.target.placement:
+        lines.append(
+            f"WARNING: the Q/DQ pairs were placed for target {record.target} (placement {record.placement}), "
+            f"and this builds for {prepared.target.name}, which wants placement {prepared.target.placement}; "
+            f"quantize the float model again for target {prepared.target.name}"
+        )
+    return lines
+
+
+def _profile_text(prepared: Prepared) -> str:
+    return "; ".join(f"{name}: {shapes}" for name, shapes in prepared.shapes.items())
+
+
+def _check_files(
+    model: object, engine: Path, log: Path, qdq: FilePath | None, implicit: ImplicitOptions
+) -> None:
+    """Results overwrite nothing that is read, nor each other."""
+    require_model(model)
+    inputs: dict[str, FilePath] = {} if isinstance(model, onnx.ModelProto) else {"model": model}  # type: ignore[dict-item]  # a path, if it is no model
+    ranges = [source for source in implicit.ranges if isinstance(source, str | os.PathLike)]
+    inputs |= {f"dynamic ranges {number}": path for number, path in enumerate(ranges, start=1)}
+    outputs: dict[str, FilePath] = {"engine": engine, "log": log}
+    if qdq is not None:
+        require_path(qdq, "qdq", of="the Q/DQ model to write")
+        outputs["Q/DQ model"] = qdq
+    if implicit.timing_cache is not None:
+        outputs["timing cache"] = implicit.timing_cache
+    if implicit.cache is not None:
+        store = CacheStore(implicit.cache)
+        files = {"calibration cache": store.path, "fingerprint of the cache": store.sidecar}
+        # One that exists is read.
+        (inputs if store.exists() else outputs).update(files)
+    check_outputs(outputs, inputs=inputs)
+    require_regular(log)
+
+
+def _check_sources(
+    model: onnx.ModelProto,
+    batches: object,
+    ranges: object,
+    options: QuantizationOptions,
+    implicit: ImplicitOptions,
+) -> None:
+    """Ranges come from batches or are given; those of a model with Q/DQ nodes are in it."""
+    if not has_qdq(model):
+        if batches is None and ranges is None and not implicit.ranges:
+            raise ValueError("a float model needs samples or ranges: give batches= or ranges=")
+        return
+    if batches is not None or ranges is not None:
+        raise BuildError(
+            "the model holds Q/DQ nodes, which say what runs in INT8 and with which scales; "
+            "leave batches= and ranges= out, or start from the float model"
+        )
+    asked = [name for name in ("placement", "algorithm", "plan") if getattr(options, name) is not None]
+    if asked:
+        raise BuildError(
+            f"the model holds Q/DQ nodes, and is built as it is: leave {asked[0]}= out, or start from the "
+            "float model"
+        )
+
+
+def _refuse_implicit_only(route: Route, implicit: ImplicitOptions) -> None:
+    """Options without effect would be taken for obeyed."""
+    asked = implicit.asked_for()
+    if asked:
+        raise BuildError(
+            f"{', '.join(asked)}: only the implicit route has these options, and this build takes the "
+            f"explicit one ({route.reason})"
+        )

@@ -1,0 +1,146 @@
+"""Read and check everything once, before any work: model, data, ranges, target, shapes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import onnx
+
+from trt_int8.batches.holdout import SAMPLES, HoldOut
+from trt_int8.batches.items import Batches, require_batches
+from trt_int8.batches.shapes import first_shapes
+from trt_int8.errors import QuantizationError
+from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
+from trt_int8.model.inputs import InputSpec, input_specs
+from trt_int8.model.load import load_model
+from trt_int8.model.shape_range import Shapes
+from trt_int8.model.shape_texts import as_shapes
+from trt_int8.model.shapes import require_shapes_fit, resolve_shapes
+from trt_int8.pipeline.options import Profile, QuantizationOptions
+from trt_int8.quantization.placement import Placement, resolve
+from trt_int8.quantization.plan import PrecisionPlan
+from trt_int8.quantization.selection import Selection
+from trt_int8.ranges.ranges import Ranges, require_ranges
+from trt_int8.target import Target, resolve_target
+
+#: Samples held back where tensors are recentred: each candidate is judged by them.
+RECENTRING_SAMPLES = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What the steps of the pipeline share.
+
+    Attributes:
+        model: the float model, read and checked; axes renamed where that was asked for.
+        specs: its inputs.
+        target: what the engine is for.
+        placement: rules for Q/DQ pairs.
+        selection: nodes that may be quantized, the precision plan included.
+        options: as they were given.
+        shapes: the optimization profile; empty for a model of fixed shapes.
+        data: the samples, some of them held back; None without samples.
+        ranges: dynamic ranges that were given; None to calibrate.
+    """
+
+    model: onnx.ModelProto
+    specs: Mapping[str, InputSpec]
+    target: Target
+    placement: Placement
+    selection: Selection
+    options: QuantizationOptions
+    shapes: Shapes
+    data: HoldOut | None
+    ranges: Ranges | None
+
+
+def prepare(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    *,
+    batches: Batches | None = None,
+    ranges: Ranges | None = None,
+    target: str | Target | None = None,
+    options: QuantizationOptions | None = None,
+    profile: Profile | None = None,
+    for_engine: bool = False,
+    for_calibrator: bool = False,
+) -> Prepared:
+    """Check what was given, against each other too.
+
+    Args:
+        model: the trained float model, or one with Q/DQ nodes.
+        batches: samples; see `trt_int8.batches.items.as_batch`.
+        ranges: dynamic ranges.
+        target: see `trt_int8.target.resolve_target`.
+        options, profile: what to do; None: the defaults.
+        for_engine: an engine is built, so each dynamic input needs shapes.
+        for_calibrator: TensorRT's calibrator reads the samples; see `HoldOut`.
+
+    Raises:
+        ModelError: the model cannot be read.
+        DataError: ``batches`` is no iterable of batches.
+        TypeError: ``ranges`` is no `Ranges`.
+        ShapeError: shapes are missing for a dynamic model, or do not fit it.
+        QuantizationError: the precision plan was searched for another placement.
+        BuildError: there is no such target.
+    """
+    options, profile = options or QuantizationOptions(), profile or Profile()
+    if ranges is not None:
+        require_ranges(ranges)
+    chosen = resolve_target(target)
+    placement = resolve(chosen.placement if options.placement is None else options.placement)
+    if options.plan is not None:
+        require_plan_fits(options.plan, placement, chosen)
+    loaded = load_model(model)
+    specs = input_specs(loaded)
+    if batches is not None:
+        require_batches(batches, specs)
+    if for_engine:
+        shapes: Shapes = resolve_shapes(
+            specs,
+            profile.shapes,
+            batch_size=profile.batch_size,
+            seen=lambda: first_shapes(batches or (), specs),
+        )
+    else:
+        shapes = as_shapes(profile.shapes)
+        require_shapes_fit(specs, shapes)
+    if profile.rename_dims:
+        loaded = rename_unequal_dims(loaded, shapes)
+    if for_engine:
+        require_equal_dims(loaded, shapes)
+    data = None
+    if batches is not None:
+        samples = RECENTRING_SAMPLES if options.recentred else SAMPLES
+        data = HoldOut(batches, specs, shapes=shapes, samples=samples, for_calibrator=for_calibrator)
+    return Prepared(
+        model=loaded,
+        specs=specs,
+        target=chosen,
+        placement=placement,
+        selection=replace(options.selection, plan=options.plan or options.selection.plan),
+        options=options,
+        shapes=shapes,
+        data=data,
+        ranges=ranges,
+    )
+
+
+def require_plan_fits(plan: PrecisionPlan, placement: Placement, target: Target) -> None:
+    """Refuse a plan that was searched for other Q/DQ pairs: its figure does not hold for these.
+
+    Raises:
+        QuantizationError: naming both placements, and the command that searches again.
+    """
+    if plan.placement is None or plan.placement == placement.name:
+        return
+    budget = "".join(
+        f" --{name.replace('_', '-')} {value:g}" for name, value in plan.budget.items() if value is not None
+    )
+    raise QuantizationError(
+        f"{plan.source}: was searched for placement {plan.placement!r} (target {plan.target}), and this is "
+        f"placement {placement.name!r} (target {target.name}), for which its accuracy does not hold. Search "
+        f"again: trt-int8 sensitivity MODEL --data DATA --target {target.name}{budget} -o PLAN"
+    )

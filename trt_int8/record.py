@@ -1,0 +1,196 @@
+"""Say how a quantized model was made and how good it is: one record from the pipeline to the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import onnx
+
+#: The metadata property of a Q/DQ model that holds its record.
+RECORD_KEY = "trt_int8.record"
+_FORMAT = 1
+#: Fields that differ between machines; they stay out of the model's bytes.
+_LOCAL = ("versions",)
+#: Outputs listed in one line.
+_LISTED = 4
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A change that was tried to win accuracy back.
+
+    Attributes:
+        name: ``bias correction``, or ``recentring of`` a tensor.
+        kept: whether the model has it.
+        text: what it gained, for people.
+    """
+
+    name: str
+    kept: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizationRecord:
+    """How a model was quantized, and what it loses against the float model.
+
+    Attributes:
+        target: what it was placed for, see `trt_int8.target.Target.name`.
+        route: ``explicit`` (Q/DQ pairs are built) or ``implicit`` (TensorRT chose the layers; the pairs say
+            what it built).
+        placement: the placement whose rules were followed.
+        ranges: where the ranges come from, for people: ``calibration``, ``calibration cache``, ….
+        algorithm: the calibration algorithm; None where the ranges were given.
+        high_precision: the type of what is not INT8: ``fp32`` or ``fp16``.
+        samples: how many samples the ranges were calibrated with; 0 where they were given.
+        held_back: [start, stop) of the samples that SQNR was measured on, counted over all the data, one pair
+            for each batch that was run.
+        data: hash of these samples.
+        unseen: whether nothing was made from these samples.
+        corrections: what was tried, in order.
+        sqnr_db: output → SQNR of the quantized model in dB, over these samples, simulated by onnxruntime; inf
+            where it equals the float model. Empty where nothing could be measured.
+        before_db: the same before any correction.
+        note: why there is no SQNR, or what to know about it.
+        profile: dynamic input → [min, opt, max] shape of the optimization profile.
+        versions: package → version; not stored in models.
+    """
+
+    target: str
+    route: str = "explicit"
+    placement: str
+    ranges: str
+    algorithm: str | None = None
+    high_precision: str = "fp32"
+    samples: int = 0
+    held_back: tuple[tuple[int, int], ...] = ()
+    data: str | None = None
+    unseen: bool = True
+    corrections: tuple[Correction, ...] = ()
+    sqnr_db: Mapping[str, float] = field(default_factory=dict)
+    before_db: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    profile: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> int:
+        """How many samples SQNR was measured on."""
+        return sum(stop - start for start, stop in self.held_back)
+
+    @property
+    def worst_db(self) -> float:
+        """SQNR of the worst output; NaN where nothing was measured."""
+        return min(self.sqnr_db.values(), default=math.nan)
+
+    @property
+    def text(self) -> str:
+        """One line for people: SQNR of each output, and what it was before corrections."""
+        if not self.sqnr_db:
+            return f"accuracy is not known: {self.note}" if self.note else "accuracy is not known"
+        kind = f"{self.judged} held-back samples" if self.unseen else f"{self.judged} samples"
+        kept = [correction.name for correction in self.corrections if correction.kept]
+        worst_first = sorted(self.sqnr_db, key=lambda name: self.sqnr_db[name])
+        parts = []
+        for name in worst_first[:_LISTED]:
+            part = f"{name} {decibels(self.sqnr_db[name])}"
+            if kept and name in self.before_db:
+                part += f" ({_number(self.before_db[name])} before {_joined(kept)})"
+            parts.append(part)
+        if len(worst_first) > _LISTED:
+            parts.append(f"{len(worst_first) - _LISTED} more outputs are no worse")
+        note = f"; {self.note}" if self.note else ""
+        return f"SQNR on {kind}: {', '.join(parts)}{note}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. An SQNR that is infinite becomes ``"inf"``."""
+        document: dict[str, Any] = {"format": _FORMAT}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in ("sqnr_db", "before_db"):
+                value = {name: _to_json(number) for name, number in value.items()}
+            elif entry.name == "corrections":
+                value = [vars(correction) for correction in value]
+            elif isinstance(value, Mapping):
+                value = dict(value)
+            document[entry.name] = value
+        return document
+
+    def to_json(self) -> str:
+        """`to_dict` on one line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> QuantizationRecord:
+        """Read what `to_json` wrote; fields of later versions are passed over.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            document = json.loads(text)
+            if document["format"] != _FORMAT:
+                raise ValueError(f"format {document['format']!r}")
+            known = {entry.name: document[entry.name] for entry in fields(cls) if entry.name in document}
+            for name in ("sqnr_db", "before_db"):
+                known[name] = {str(k): float(v) for k, v in known.get(name, {}).items()}
+            known["corrections"] = tuple(Correction(**c) for c in known.get("corrections", ()))
+            known["held_back"] = tuple((int(a), int(b)) for a, b in known.get("held_back", ()))
+            known["profile"] = {
+                str(name): tuple(tuple(map(int, shape)) for shape in shapes)
+                for name, shapes in known.get("profile", {}).items()
+            }
+            return cls(**known)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ValueError(f"not a quantization record: {type(error).__name__}: {error}") from error
+
+
+def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
+    """Keep ``record`` in the metadata of ``model``, in place, without what differs between machines.
+
+    SQNR is rounded to 0.01 dB there: the last bits of a sum depend on the processor.
+    """
+    kept = replace(
+        record, versions={}, sqnr_db=_rounded(record.sqnr_db), before_db=_rounded(record.before_db)
+    )
+    document = {key: value for key, value in kept.to_dict().items() if key not in _LOCAL}
+    for position, entry in reversed(list(enumerate(model.metadata_props))):
+        if entry.key == RECORD_KEY:
+            del model.metadata_props[position]
+    model.metadata_props.add(key=RECORD_KEY, value=json.dumps(document, ensure_ascii=False))
+
+
+def read_record(model: onnx.ModelProto) -> QuantizationRecord | None:
+    """The record that ``model`` carries; None where there is none that can be read."""
+    for entry in model.metadata_props:
+        if entry.key == RECORD_KEY:
+            try:
+                return QuantizationRecord.from_json(entry.value)
+            except ValueError:
+                return None
+    return None
+
+
+def decibels(value: float) -> str:
+    """``31.2 dB``; ``exact`` for equal outputs."""
+    return "exact" if value == math.inf else f"{_number(value)} dB"
+
+
+def _number(value: float) -> str:
+    return "exact" if value == math.inf else f"{value:.2f}"
+
+
+def _joined(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} corrections"
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) if math.isfinite(value) else value for name, value in figures.items()}
+
+
+def _to_json(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
