@@ -1,4 +1,4 @@
-"""Run by test_build.py beside the real bindings: the whole implicit build of LeNet.
+"""Run by test_implicit_build.py beside the real bindings: whole builds of LeNet.
 
 Builder and parser are the fakes; calibrator, flags and data types are the real TensorRT's, and the
 calibrator is called through C++.
@@ -21,6 +21,7 @@ import trt_int8
 from trt_int8.errors import BuildError
 from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator
 from trt_int8.implicit.options import ImplicitOptions
+from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.streamer.host import HostDevice
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +120,21 @@ def test_from_ranges_alone(tmp_path):
         in told
     )
     assert fake_tensorrt.built[-1][1].int8_calibrator is None
+
+
+def test_the_explicit_route_is_strongly_typed_where_it_can_be(tmp_path):
+    some = Ranges({name: TensorRange(1.0, source="test") for name in ("data", "pool1", "pool2_flat", "ip1")})
+    assert build(tmp_path, [], ranges=some, mode="explicit").route == "explicit"
+    network, config = fake_tensorrt.built[-1]
+    flag = trt.NetworkDefinitionCreationFlag
+    if trt.__version__.startswith("8."):
+        expected = {flag.EXPLICIT_BATCH}, {trt.BuilderFlag.INT8, trt.BuilderFlag.TF32}
+    else:
+        expected = {flag.STRONGLY_TYPED}, {trt.BuilderFlag.TF32}
+    assert network._flags == sum(1 << int(one) for one in expected[0])
+    assert config._flags == expected[1]
+    kinds = [layer.type for layer in network._layers]
+    assert kinds.count(trt.LayerType.QUANTIZE) == 4
 
 
 def test_options_of_the_other_route_are_refused(tmp_path):

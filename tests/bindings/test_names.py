@@ -27,10 +27,11 @@ SINCE_10 = {
     ("IBuilderConfig", "progress_monitor"),
     ("BuilderFlag", "BF16"),
 }
-#: Of the implicit route, hence not in 11.
+#: Of weakly typed networks and the implicit route, hence not in 11.
 UNTIL_10 = {
     ("", "IInt8EntropyCalibrator2"),
     ("BuilderFlag", "INT8"),
+    ("BuilderFlag", "FP16"),
     ("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH"),
 }
 

@@ -18,9 +18,13 @@ from trt_int8.errors import BuildError
 from trt_int8.model.dims import require_equal_dims
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import serialize
+from trt_int8.model.qdq import has_qdq
 from trt_int8.model.shape_range import GivenShapes
 from trt_int8.model.shapes import resolve_shapes
 from trt_int8.target import Target
+
+#: Attributes that give the element type of a node's output.
+_NAME_A_TYPE = ("to", "dtype", "output_dtype")
 
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
 #: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
@@ -53,7 +57,11 @@ def build_explicit(
     batch_size: int | None = None,
     shapes: GivenShapes | None = None,
 ) -> Plan:
-    """Parse ``model`` and build it with strong typing.
+    """Parse ``model`` and build it with the types that it gives its tensors.
+
+    The network is strongly typed. TensorRT 8 has only weakly typed networks; there the builder is allowed
+    INT8 if the model holds Q/DQ nodes, and FP16 if it holds float16 tensors. With FP16 allowed, it may also
+    run float32 layers in FP16.
 
     Args:
         model: the model, quantized or not.
@@ -88,6 +96,7 @@ def build_explicit(
     except (TypeError, RuntimeError) as error:
         raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
     tensorrt.set_target(config, target)
+    tensorrt.set_explicit_precisions(config, int8=has_qdq(model), float16=holds_float16(model))
     tensorrt.set_detailed_layers(config)
     interrupts = Interrupts()
     with building(tensorrt, config, stop=lambda: interrupts.pending, log=log.path_if_failed):
@@ -105,6 +114,27 @@ def build_explicit(
         _failed_before = True
         raise BuildError(f"{tensorrt.name} could not build the engine for {target.name}", lines=log.errors)
     return Plan(bytes(serialized), target.name, tensorrt.name)
+
+
+def holds_float16(model: onnx.ModelProto) -> bool:
+    """Return whether a tensor of ``model`` is float16, bodies of If, Loop and Scan included.
+
+    Float16 enters a graph as an input, as a constant, or by an attribute that names a type (``to`` of Cast,
+    ``output_dtype`` of DequantizeLinear); every other float16 tensor is computed from one of these.
+    """
+    half = onnx.TensorProto.FLOAT16
+    graphs = [model.graph]
+    for graph in graphs:  # grows as bodies are found
+        if any(value.type.tensor_type.elem_type == half for value in [*graph.input, *graph.output]):
+            return True
+        if any(constant.data_type == half for constant in graph.initializer):
+            return True
+        for node in graph.node:
+            for entry in node.attribute:
+                if entry.t.data_type == half or (entry.name in _NAME_A_TYPE and entry.i == half):
+                    return True
+                graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
+    return False
 
 
 def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:

@@ -93,10 +93,36 @@ class TensorRT:
         """An ``ILogger`` that hands every line to ``log`` and never raises into TensorRT."""
         return _logger_class(self.module)(log)
 
+    @property
+    def has_strong_typing(self) -> bool:
+        """Whether a network can take the types of all tensors from the model (not in TensorRT 8)."""
+        return hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
     def explicit_network_flags(self) -> int:
-        """Creation flags for a network whose types are those of the model (strongly typed)."""
+        """Creation flags for the explicit route: strongly typed, or weakly where that is all there is."""
+        if not self.has_strong_typing:
+            return self.implicit_network_flags()
         flag = self.module.NetworkDefinitionCreationFlag
-        return 1 << int(flag.STRONGLY_TYPED) if hasattr(flag, "STRONGLY_TYPED") else 0
+        return 1 << int(flag.STRONGLY_TYPED)
+
+    def set_explicit_precisions(self, config: Any, *, int8: bool, float16: bool) -> None:
+        """Allow the precisions that a model asks for, where its network is weakly typed.
+
+        A strongly typed network runs in the types of the model, and TensorRT refuses these flags for it.
+        A weakly typed one fails on Q/DQ layers without the INT8 flag, and runs float16 layers in FP32
+        without the FP16 flag.
+
+        Args:
+            config: the builder's configuration.
+            int8: whether the model holds Q/DQ nodes.
+            float16: whether the model holds float16 tensors.
+        """
+        if self.has_strong_typing:
+            return
+        if int8:
+            config.set_flag(self.builder_flag("INT8"))
+        if float16:
+            config.set_flag(self.builder_flag("FP16"))
 
     def implicit_network_flags(self) -> int:
         """Creation flags for a network whose precisions the builder chooses (weakly typed)."""
