@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from trt_int8.calibration import Calibration, Histograms, calibrate
     from trt_int8.errors import TrtInt8Error
     from trt_int8.evaluation import Evaluation, evaluate
@@ -101,10 +102,22 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'trt_int8' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return sorted([*globals(), *_PUBLIC, "__version__"])
+
+
+def _version() -> str:
+    """Return the version that is installed; ``0+unknown`` for a source tree that is not."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("trt_int8")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
