@@ -114,8 +114,8 @@ class IOptimizationProfile:
     def __init__(self):
         self._shapes = {}
 
-    def set_shape(self, name, smallest, usual, largest):
-        self._shapes[name] = (tuple(smallest), tuple(usual), tuple(largest))
+    def set_shape(self, name, min, opt, max):
+        self._shapes[name] = (tuple(min), tuple(opt), tuple(max))
 
 
 class ITensor:

@@ -42,9 +42,9 @@ def test_several_inputs_in_one_text_and_names_with_colons():
 def test_trtexecs_spelling():
     found = combine_shapes("a:1x3,b:1x4", "a:2x3,b:2x4", "a:9x3,b:9x4")
     assert found == parse_shapes(["a:1x3,2x3,9x3", "b:1x4,2x4,9x4"])
-    assert combine_shapes(best="a:2x3") == parse_shapes(["a:2x3"])
-    assert combine_shapes(smallest="a:1x3", largest="a:8x3") == parse_shapes(["a:1x3,8x3,8x3"])
-    assert combine_shapes(best="a:2x3", largest="a:8x3") == parse_shapes(["a:2x3,2x3,8x3"])
+    assert combine_shapes(opt_shapes="a:2x3") == parse_shapes(["a:2x3"])
+    assert combine_shapes(min_shapes="a:1x3", max_shapes="a:8x3") == parse_shapes(["a:1x3,8x3,8x3"])
+    assert combine_shapes(opt_shapes="a:2x3", max_shapes="a:8x3") == parse_shapes(["a:2x3,2x3,8x3"])
     assert combine_shapes() == {}
 
 

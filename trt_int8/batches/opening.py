@@ -52,7 +52,7 @@ def open_data(
         source: an ``.npz`` or ``.npy`` file; a folder, pattern or file of images; or a Python function,
             ``file.py:function`` or ``package.module:function``.
         specs: the inputs of the model.
-        shapes: of dynamic inputs; images take the size of the best shape.
+        shapes: of dynamic inputs; images take the size of the opt shape.
         image_options: those of `trt_int8.batches.preprocess.preprocessing_for`, and ``orientation`` and
             ``skip_bad`` of `open_images`.
 
@@ -157,8 +157,8 @@ def _open_images(
         find_images(source)  # that nothing is there comes before how to prepare it
     (spec,) = specs.values()
     if size is None and spec.name in shapes and len(spec.shape) == 4:
-        best = shapes[spec.name].best
-        spec = InputSpec(spec.name, spec.dtype, (spec.shape[0], *best[1:]))
+        opt = shapes[spec.name].opt
+        spec = InputSpec(spec.name, spec.dtype, (spec.shape[0], *opt[1:]))
     preprocessing = preprocessing_for(spec, size=size, layout=layout, **fields)
     if size is not None and spec.name in shapes:
         _require_size_within(size, preprocessing.layout, spec.name, shapes[spec.name])
@@ -169,7 +169,7 @@ def _open_images(
 
 def _require_size_within(size: tuple[int, int], layout: str, name: str, shape: ShapeRange) -> None:
     first = 2 if layout == "nchw" else 1
-    lows, highs = shape.smallest[first : first + 2], shape.largest[first : first + 2]
+    lows, highs = shape.min[first : first + 2], shape.max[first : first + 2]
     if not all(low <= side <= high for low, side, high in zip(lows, size, highs, strict=True)):
         raise DataError(
             f"--size is {size[0]}x{size[1]}, and --shapes '{name}:{shape}' takes images from "

@@ -26,7 +26,7 @@ class RandomSamples:
 
     Attributes:
         specs: the inputs to make numbers for.
-        shapes: for dynamic inputs; their best shapes are used.
+        shapes: for dynamic inputs; their opt shapes are used.
         count: number of samples.
     """
 
@@ -44,7 +44,7 @@ class RandomSamples:
 
     def _sample(self, name: str, index: int) -> npt.NDArray[np.generic]:
         spec = self.specs[name]
-        known = self.shapes[name].best if name in self.shapes else spec.shape
+        known = self.shapes[name].opt if name in self.shapes else spec.shape
         shape = tuple(int(size) for size in known[1:])
         random = np.random.default_rng([self.seed, index, list(self.specs).index(name)])
         if spec.is_float:

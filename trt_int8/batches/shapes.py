@@ -34,10 +34,10 @@ def require_within(
         if len(sizes) != len(shape) or any(sizes[axis] != shape[axis] for axis in fixed):
             continue  # reported with more detail when the batch is checked
         for axis, size in enumerate(sizes):
-            low = 1 if axis == 0 else wanted.smallest[axis]
-            if not low <= size <= wanted.largest[axis]:
+            low = 1 if axis == 0 else wanted.min[axis]
+            if not low <= size <= wanted.max[axis]:
                 raise DataError(
                     f"{place}, input {name!r}: shape is {list(sizes)} and the engine is to take "
-                    f"{wanted.smallest[axis]} to {wanted.largest[axis]} on axis {axis}; calibrate at shapes "
+                    f"{wanted.min[axis]} to {wanted.max[axis]} on axis {axis}; calibrate at shapes "
                     f"that will be used, or widen shapes='{name}:{wanted}'"
                 )

@@ -123,14 +123,14 @@ class DataOptions:
         from trt_int8.batches.opening import ReadyBatches
         from trt_int8.model.inputs import fixed_batch
 
-        best = next((shape.best[0] for shape in (shapes or {}).values() if shape.best), None)
+        opt = next((shape.opt[0] for shape in (shapes or {}).values() if shape.opt), None)
         fixed = None if isinstance(source, ReadyBatches) else fixed_batch(specs)
         if fixed is not None and self.batch_size not in (None, fixed):
             raise click.UsageError(
                 f"--batch-size is {self.batch_size} and the model's batch size is fixed at {fixed}; "
                 "leave the option out"
             )
-        return fixed or self.batch_size or best or DEFAULT_BATCH
+        return fixed or self.batch_size or opt or DEFAULT_BATCH
 
 
 def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -179,7 +179,7 @@ _OPTIONS = [
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Samples in a batch (default: what the model fixes, else the best of --shapes, else 8).",
+        help="Samples in a batch (default: what the model fixes, else the opt shape of --shapes, else 8).",
     ),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
     click.option(

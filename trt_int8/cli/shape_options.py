@@ -45,17 +45,17 @@ shapes = grouped(
             "--shapes",
             multiple=True,
             metavar="NAME:SHAPES",
-            help="Smallest, best and largest shape of a dynamic input, as in "
+            help="The min, opt and max shape of a dynamic input, as in "
             "x:1x3x224x224,8x3x224x224,32x3x224x224, or one shape for all three. Repeat it for other inputs.",
         ),
         click.option(
-            "--min-shapes", "--minShapes", metavar="NAME:SHAPE,…", help="Smallest shapes, as for trtexec."
+            "--min-shapes", "--minShapes", metavar="NAME:SHAPE,…", help="The min shapes, as for trtexec."
         ),
         click.option(
-            "--opt-shapes", "--optShapes", metavar="NAME:SHAPE,…", help="Best shapes, as for trtexec."
+            "--opt-shapes", "--optShapes", metavar="NAME:SHAPE,…", help="The opt shapes, as for trtexec."
         ),
         click.option(
-            "--max-shapes", "--maxShapes", metavar="NAME:SHAPE,…", help="Largest shapes, as for trtexec."
+            "--max-shapes", "--maxShapes", metavar="NAME:SHAPE,…", help="The max shapes, as for trtexec."
         ),
         click.option(
             "--rename-dims",

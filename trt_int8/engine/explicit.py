@@ -68,8 +68,8 @@ def build_explicit(
         tensorrt: from `trt_int8.engine.load`.
         log: gets every line TensorRT says.
         target: see `TensorRT.target`.
-        batch_size: the largest batch, for a model whose first axis is dynamic (the smallest is 1).
-        shapes: smallest, best and largest shape of each dynamic input.
+        batch_size: the opt and max batch, for a model whose first axis is dynamic (min is 1).
+        shapes: min, opt and max shape of each dynamic input.
 
     Raises:
         ShapeError: shapes are missing for a dynamic model, or do not fit it.

@@ -26,6 +26,6 @@ def add_profile(builder: Any, network: Any, config: Any, shapes: Shapes) -> Any:
             )
     profile = builder.create_optimization_profile()
     for name, wanted in shapes.items():
-        profile.set_shape(name, wanted.smallest, wanted.best, wanted.largest)
+        profile.set_shape(name, wanted.min, wanted.opt, wanted.max)
     config.add_optimization_profile(profile)
     return profile

@@ -190,7 +190,7 @@ def _set_calibrator(
     calibrator.tensors = tuple(tensors)
     config.int8_calibrator = calibrator
     if any(isinstance(size, str) for spec in specs.values() for size in spec.shape):
-        # TensorRT calibrates at one shape; without this it would be the first profile's usual one.
+        # TensorRT calibrates at one shape; without this it would be the opt shape of the first profile.
         profile = builder.create_optimization_profile()
         for name, shape in calibrator.shapes.items():
             profile.set_shape(name, shape, shape, shape)

@@ -23,7 +23,7 @@ class ImplicitOptions:
         constraints: ``obey`` these or fail; or ``prefer`` them and warn.
         ranges: dynamic ranges set by hand, see `trt_int8.implicit.rule_files`; they win over calibration,
             later ones over earlier ones.
-        shapes: smallest, best and largest shape of each input that is dynamic.
+        shapes: min, opt and max shape of each input that is dynamic.
         batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
         workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
         timing_cache: file of kernel timings, shared by builds.

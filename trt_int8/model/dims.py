@@ -40,7 +40,7 @@ def unequal_dims(model: onnx.ModelProto, shapes: Shapes) -> list[UnequalDim]:
     found = []
     for symbol, axes in _symbols(model).items():
         known = [(name, axis) for name, axis in axes if name in shapes]
-        for kind in ("largest", "best", "smallest"):
+        for kind in ("max", "opt", "min"):
             sizes = tuple(getattr(shapes[name], kind)[axis] for name, axis in known)
             if len(set(sizes)) > 1:
                 found.append(UnequalDim(symbol, tuple(known), sizes))

@@ -1,4 +1,4 @@
-"""The smallest, the best and the largest shape that an engine has to take."""
+"""The min, opt and max shape of an input: what an optimization profile of TensorRT holds."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ class ShapeRange:
     """Shapes that an optimization profile holds for one input.
 
     Attributes:
-        smallest: least size of each axis.
-        best: what TensorRT optimizes for, and what calibration uses.
-        largest: greatest size of each axis.
+        min: the smallest size of each axis.
+        opt: the sizes that TensorRT optimizes for, and that calibration uses.
+        max: the largest size of each axis.
     """
 
-    smallest: Shape
-    best: Shape
-    largest: Shape
+    min: Shape
+    opt: Shape
+    max: Shape
 
     def __post_init__(self) -> None:
-        ranks = {len(shape) for shape in (self.smallest, self.best, self.largest)}
+        ranks = {len(shape) for shape in (self.min, self.opt, self.max)}
         if len(ranks) > 1:
             raise ShapeError(f"{self}: the shapes have {sorted(ranks)} axes; give each axis in all of them")
-        for axis, sizes in enumerate(zip(self.smallest, self.best, self.largest, strict=True)):
+        for axis, sizes in enumerate(zip(self.min, self.opt, self.max, strict=True)):
             if not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
                 raise ShapeError(
-                    f"{self}: axis {axis} goes {' → '.join(map(str, sizes))}; give the smallest, best and "
-                    "largest shape in this order, sizes from 1"
+                    f"{self}: axis {axis} goes {' → '.join(map(str, sizes))}; give the min, opt and max "
+                    "shape in this order, sizes from 1"
                 )
 
     def __str__(self) -> str:
-        return ",".join("x".join(map(str, shape)) for shape in (self.smallest, self.best, self.largest))
+        return ",".join("x".join(map(str, shape)) for shape in (self.min, self.opt, self.max))
 
 
 Shapes = Mapping[str, ShapeRange]

@@ -16,7 +16,7 @@ _FORMS = "write 'x:1x3x224x224,8x3x224x224,32x3x224x224', a list of such texts, 
 
 
 def parse_shapes(texts: str | Iterable[str]) -> dict[str, ShapeRange]:
-    """Read ``x:1x3x224x224,8x3x224x224,32x3x224x224``: smallest, best and largest shape of input ``x``.
+    """Read ``x:1x3x224x224,8x3x224x224,32x3x224x224``: min, opt and max shape of input ``x``.
 
     One shape alone stands for all three. Several inputs come as several texts, or one after the other
     in one text, as trtexec's ``--shapes`` has them.
@@ -39,8 +39,8 @@ def parse_shapes(texts: str | Iterable[str]) -> dict[str, ShapeRange]:
                 raise ShapeError(f"{text!r}: input {name!r} is given twice; give each input once")
             if len(shapes) not in (1, 3):
                 raise ShapeError(
-                    f"{text!r}: input {name!r} has {len(shapes)} shapes; give one, or three (smallest, best, "
-                    f"largest): {name}:{'x'.join(map(str, shapes[0]))},…,…"
+                    f"{text!r}: input {name!r} has {len(shapes)} shapes; give one, or three (min, opt, max): "
+                    f"{name}:{'x'.join(map(str, shapes[0]))},…,…"
                 )
             found[name] = shapes
     return {
@@ -72,29 +72,28 @@ def as_shapes(given: GivenShapes | None) -> dict[str, ShapeRange]:
 
 
 def combine_shapes(
-    smallest: str | None = None, best: str | None = None, largest: str | None = None
+    min_shapes: str | None = None, opt_shapes: str | None = None, max_shapes: str | None = None
 ) -> dict[str, ShapeRange]:
     """Read trtexec's ``--minShapes``, ``--optShapes`` and ``--maxShapes``, each ``a:1x3,b:1x4``.
 
-    A text left out is taken from its neighbour: the smallest and the largest from the best one, the
-    best one from the largest.
+    A text left out is taken from another: min and max from opt, opt from max, else from min.
 
     Examples:
-        >>> str(combine_shapes(smallest="x:1x3", largest="x:8x3")["x"])
+        >>> str(combine_shapes(min_shapes="x:1x3", max_shapes="x:8x3")["x"])
         '1x3,8x3,8x3'
 
     Raises:
         ShapeError: a text does not read like that, or an input is missing in one of them.
     """
-    best = best or largest or smallest
-    if best is None:
+    opt = opt_shapes or max_shapes or min_shapes
+    if opt is None:
         return {}
-    parts = [_single_shapes(text) for text in (smallest or best, best, largest or best)]
+    parts = [_single_shapes(text) for text in (min_shapes or opt, opt, max_shapes or opt)]
     for part in parts:
         for name in parts[1]:
             if name not in part or len(part) != len(parts[1]):
                 raise ShapeError(
-                    f"the smallest, best and largest shapes name different inputs "
+                    f"the min, opt and max shapes name different inputs "
                     f"({'; '.join(', '.join(p) for p in parts)}); name the same ones in each"
                 )
     return {name: ShapeRange(parts[0][name], parts[1][name], parts[2][name]) for name in parts[1]}

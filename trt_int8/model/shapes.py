@@ -29,7 +29,7 @@ def resolve_shapes(
         specs: the inputs of the model.
         shapes: ranges by input, however written (see `as_shapes`); a model whose only dynamic axis is the
             first needs none.
-        batch_size: the largest batch where ``shapes`` says nothing (the smallest is 1).
+        batch_size: the opt and max batch where ``shapes`` says nothing (min is 1).
         seen: finds the shapes of the first batch of data, to propose them in a message.
 
     Raises:
@@ -48,15 +48,15 @@ def resolve_shapes(
         options = " ".join(f"--shapes '{spec.name}:{shape}'" for spec, shape in proposals.items())
         options += " --rename-dims" if _share_names(proposals) else ""
         raise ShapeError(
-            f"{_dynamic_axes(open_axes)}; say which shapes to build for, smallest, best and largest "
-            f"(TensorRT is fastest at the best), for instance: {options}"
+            f"{_dynamic_axes(open_axes)}; say which shapes to build for, min, opt and max "
+            f"(TensorRT is fastest at opt), for instance: {options}"
         )
     resolved = dict(shapes)
     for spec in specs.values():
         if spec.name not in resolved:
-            best = tuple(size if isinstance(size, int) else batch_size or 1 for size in spec.shape)
-            smallest = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
-            resolved[spec.name] = ShapeRange(smallest, best, best)
+            least = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
+            most = tuple(size if isinstance(size, int) else batch_size or 1 for size in spec.shape)
+            resolved[spec.name] = ShapeRange(min=least, opt=most, max=most)
     return {name: resolved[name] for name in specs}
 
 
@@ -76,9 +76,9 @@ def require_shapes_fit(specs: Mapping[str, InputSpec], shapes: Shapes) -> None:
 
 
 def _require_fit(spec: InputSpec, given: ShapeRange) -> None:
-    fits = len(given.best) == len(spec.shape) and all(
+    fits = len(given.opt) == len(spec.shape) and all(
         isinstance(want, str) or want == low == high
-        for want, low, high in zip(spec.shape, given.smallest, given.largest, strict=True)
+        for want, low, high in zip(spec.shape, given.min, given.max, strict=True)
     )
     if not fits:
         raise ShapeError(f"shapes {given} do not fit input {spec}; keep its axes and its fixed sizes")
@@ -96,7 +96,7 @@ def _share_names(proposals: Mapping[InputSpec, ShapeRange]) -> bool:
     sizes: dict[str, set[int]] = {}
     for spec, proposed in proposals.items():
         for axis in spec.dynamic_axes:
-            sizes.setdefault(str(spec.shape[axis]), set()).add(proposed.largest[axis])
+            sizes.setdefault(str(spec.shape[axis]), set()).add(proposed.max[axis])
     return any(len(found) > 1 for found in sizes.values())
 
 
@@ -109,8 +109,7 @@ def _proposal(spec: InputSpec, batch_size: int | None, seen: Mapping[str, Shape]
         for axis, size in enumerate(spec.shape)
     ]
     if 0 not in spec.dynamic_axes:
-        best = largest = smallest = sizes
-    else:
-        top = batch_size or max(sizes[0] if known else 8, 1)
-        smallest, best, largest = [1, *sizes[1:]], [top, *sizes[1:]], [batch_size or max(top, 32), *sizes[1:]]
-    return ShapeRange(tuple(smallest), tuple(best), tuple(largest))
+        return ShapeRange(tuple(sizes), tuple(sizes), tuple(sizes))
+    usual_batch = batch_size or max(sizes[0] if known else 8, 1)
+    batches = (1, usual_batch, batch_size or max(usual_batch, 32))
+    return ShapeRange(*((batch, *sizes[1:]) for batch in batches))

@@ -218,7 +218,7 @@ def judged_on(record: QuantizationRecord, prepared: Prepared) -> QuantizationRec
 
 def profile_shapes(prepared: Prepared) -> dict[str, tuple[tuple[int, ...], ...]]:
     """Dynamic input → its min, opt and max shape."""
-    return {name: (s.smallest, s.best, s.largest) for name, s in prepared.shapes.items()}
+    return {name: (s.min, s.opt, s.max) for name, s in prepared.shapes.items()}
 
 
 def budget_warnings(prepared: Prepared, record: QuantizationRecord) -> list[str]:
