@@ -65,7 +65,7 @@ def main(out: Path) -> None:
         "compute_layers": len(result.report.last.compute_layers),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    click.echo(f"built by {result.plan.tensorrt}; all files are in {out}")
+    click.echo(f"built by {result.serialized_engine.tensorrt}; all files are in {out}")
 
 
 if __name__ == "__main__":

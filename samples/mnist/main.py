@@ -71,7 +71,8 @@ def run(out: Path, target: str, algorithm: str) -> None:
     save_model(result.quantized.model, out / "lenet.qdq.onnx")
     write_text(out / "report.json", result.report.to_json() + "\n")
     click.echo(f"route: {result.route} ({result.reason})")
-    click.echo(f"built by {result.plan.tensorrt} for {result.plan.target}, {len(result.plan.data):,} bytes\n")
+    built = result.serialized_engine
+    click.echo(f"built by {built.tensorrt} for {built.target}, {len(built.data):,} bytes\n")
     click.echo("== Precision, from the builder's log")
     click.echo(result.report.to_text())
 

@@ -20,8 +20,8 @@ from trt_int8.report import PrecisionReport
 def test_the_log_shows_what_multiplies_in_int8(built):
     assert multiplying(built.report) == dict.fromkeys(["conv1", "conv2", "ip1", "ip2"], "int8")
     assert len(built.report.last.int8_layers) == 4
-    assert built.engine.stat().st_size == len(built.plan.data) > 100_000
-    assert (built.plan.target, built.route) == ("sm89", "explicit")
+    assert built.engine.stat().st_size == len(built.serialized_engine.data) > 100_000
+    assert (built.serialized_engine.target, built.route) == ("sm89", "explicit")
     # the report is the log's: reading the file again gives the same
     assert PrecisionReport.from_log(built.log).to_dict() == built.report.to_dict()
 
@@ -63,8 +63,8 @@ from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.report import PrecisionReport
 for target in {targets!r}:
     log = BuildLog()
-    plan = build_explicit(onnx.load({str(lenet_qdq_path)!r}), tensorrt=load(target=target), log=log, target=target)
-    print(plan.target, len(PrecisionReport.from_lines(log.lines).last.int8_layers))
+    built = build_explicit(onnx.load({str(lenet_qdq_path)!r}), tensorrt=load(target=target), log=log, target=target)
+    print(built.target, len(PrecisionReport.from_lines(log.lines).last.int8_layers))
 """)
     assert found.splitlines() == [f"{target} 4" for target in targets]
 

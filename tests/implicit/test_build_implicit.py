@@ -41,22 +41,22 @@ def calibrator(*starts, size=2, **options):
 
 
 def build(source=None, *, calibrator=None, **options):
-    """Plan, the config that was built with, the network, and what was told."""
+    """The serialized engine, the config that was built with, the network, and what was told."""
     told = []
     with BuildLog() as log:
-        plan = build_implicit(
+        built = build_implicit(
             source or model(), tensorrt=TENSORRT, log=log, calibrator=calibrator,
             options=ImplicitOptions(**options), tell=told.append,
         )  # fmt: skip
     network, config = fake_tensorrt.built[-1]
-    return plan, config, network, told
+    return built, config, network, told
 
 
 def test_a_calibrated_build(tmp_path):
     own = calibrator(0, 1, 2, cache=tmp_path / "x.cache")
-    plan, config, network, told = build(calibrator=own)
-    assert plan.data == b"the engine"
-    assert plan.target == "current"
+    built, config, network, told = build(calibrator=own)
+    assert built.data == b"the engine"
+    assert built.target == "current"
     assert config.int8_calibrator is own
     assert config._flags == {FLAG.INT8, FLAG.TF32}
     assert network._flags == 1  # EXPLICIT_BATCH, not strongly typed
@@ -293,8 +293,8 @@ def test_an_engine_outlives_timings_that_cannot_be_written(tmp_path, monkeypatch
         folder.rmdir()
 
     monkeypatch.setattr(fake_tensorrt.Builder, "_during", staticmethod(during))
-    plan, _, _, told = build(calibrator=calibrator(), timing_cache=folder / "timing.cache")
-    assert plan.data == b"the engine"
+    built, _, _, told = build(calibrator=calibrator(), timing_cache=folder / "timing.cache")
+    assert built.data == b"the engine"
     assert any("folder does not exist" in line and "built all the same" in line for line in told)
 
 

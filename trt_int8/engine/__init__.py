@@ -1,7 +1,7 @@
 """TensorRT and TensorRT-RTX: from a model to a serialized engine and a verbose log."""
 
-from trt_int8.engine.explicit import Plan, build_explicit
+from trt_int8.engine.explicit import SerializedEngine, build_explicit
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT, load
 
-__all__ = ["BuildLog", "Plan", "TensorRT", "build_explicit", "load"]
+__all__ = ["BuildLog", "SerializedEngine", "TensorRT", "build_explicit", "load"]

@@ -32,8 +32,8 @@ _failed_before = False
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A serialized engine.
+class SerializedEngine:
+    """An engine as TensorRT serializes it.
 
     Attributes:
         data: the bytes to write to an engine file.
@@ -56,7 +56,7 @@ def build_explicit(
     target: str | Target | None = None,
     batch_size: int | None = None,
     shapes: GivenShapes | None = None,
-) -> Plan:
+) -> SerializedEngine:
     """Parse ``model`` and build it with the types that it gives its tensors.
 
     The network is strongly typed. TensorRT 8 has only weakly typed networks; there the builder is allowed
@@ -113,7 +113,7 @@ def build_explicit(
     if serialized is None:
         _failed_before = True
         raise BuildError(f"{tensorrt.name} could not build the engine for {target.name}", lines=log.errors)
-    return Plan(bytes(serialized), target.name, tensorrt.name)
+    return SerializedEngine(bytes(serialized), target.name, tensorrt.name)
 
 
 def holds_float16(model: onnx.ModelProto) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trt_int8.engine.explicit import Plan, parse_model
+from trt_int8.engine.explicit import SerializedEngine, parse_model
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.profile import add_profile
@@ -40,7 +40,7 @@ def build_implicit(
     calibrator: CalibratorCallbacks | None = None,
     options: ImplicitOptions | None = None,
     tell: Tell = _logger.info,
-) -> Plan:
+) -> SerializedEngine:
     """Parse ``model`` and build it with the INT8 flag.
 
     Args:
@@ -91,8 +91,8 @@ def build_implicit(
     timings = None if options.timing_cache is None else TimingCache(options.timing_cache)
     if timings is not None:
         timings.load_into(config)
-    plan = _build(builder, network, config, calibrator, tensorrt, log)
-    plan = replace(plan, hand_set=resolution.ranges)
+    built = _build(builder, network, config, calibrator, tensorrt, log)
+    built = replace(built, hand_set=resolution.ranges)
     if timings is not None:
         try:
             timings.update_from(config)
@@ -100,7 +100,7 @@ def build_implicit(
             tell(f"{error}; the engine is built all the same")
     if calibrator is not None:
         tell(calibrator.summary().explain(int8=True, quantized=False))
-    return plan
+    return built
 
 
 def _build(
@@ -110,7 +110,7 @@ def _build(
     calibrator: CalibratorCallbacks | None,
     tensorrt: TensorRT,
     log: BuildLog,
-) -> Plan:
+) -> SerializedEngine:
     interrupts = Interrupts() if calibrator is None else calibrator.interrupts
 
     def stop() -> bool:
@@ -130,7 +130,7 @@ def _build(
             calibrator.close()
     if serialized is None:
         raise BuildError(f"{tensorrt.name} could not build the engine", lines=log.errors)
-    return Plan(bytes(serialized), "tensorrt", tensorrt.name)
+    return SerializedEngine(bytes(serialized), "tensorrt", tensorrt.name)
 
 
 def _refuse_narrowed(network: Any, tensorrt: TensorRT, specs: Mapping[str, InputSpec]) -> None:

@@ -13,7 +13,7 @@ import onnx
 from trt_int8 import atomic
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.calibration import Calibration
-from trt_int8.engine.explicit import Plan, build_explicit, default_log
+from trt_int8.engine.explicit import SerializedEngine, build_explicit, default_log
 from trt_int8.engine.log import BuildLog, require_regular
 from trt_int8.errors import BuildError
 from trt_int8.implicit.build import build_implicit
@@ -68,7 +68,7 @@ class BuildResult:
 
     engine: Path
     log: Path
-    serialized_engine: Plan
+    serialized_engine: SerializedEngine
     route: str
     reason: str
     report: PrecisionReport
