@@ -11,6 +11,7 @@ from trt_int8.build import build_engine
 from trt_int8.engine import BuildLog, build_explicit
 from trt_int8.errors import BuildError, DataError, ShapeError
 from trt_int8.model import parse_shapes
+from trt_int8.model.shapes import profile_text
 from trt_int8.ranges import Ranges, TensorRange
 
 
@@ -33,6 +34,7 @@ def test_dynamic_batch(make_model, rng, tmp_path):
     result = build_engine(model, tmp_path / "e", ranges=some, batch_size=8)
     assert precisions(result.report) == {"fc": "int8"}
     assert "MinShape: [1,64], OptShape: [8,64], MaxShape: [8,64]" in result.log.read_text()
+    assert profile_text(result.serialized_engine.profile) == "x 1x64 … 8x64 … 8x64 (min, opt, max)"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError, CacheError, MissingDependencyError, RangeError, ShapeError
 from trt_int8.implicit.build import ImplicitOptions, build_implicit
 from trt_int8.model import parse_shapes
+from trt_int8.model.shapes import profile_text
 from trt_int8.streamer.host import HostDevice
 
 TENSORRT = TensorRT(fake_tensorrt, "tensorrt")
@@ -130,7 +131,8 @@ def test_keeping_fp16_needs_fp16():
 
 
 def test_a_dynamic_batch_gets_an_optimization_and_a_calibration_profile():
-    _, config, _, _ = build(model("n"), calibrator=calibrator(0, size=4), batch_size=8)
+    built, config, _, _ = build(model("n"), calibrator=calibrator(0, size=4), batch_size=8)
+    assert profile_text(built.profile) == "x 1x3 … 8x3 … 8x3 (min, opt, max)"
     assert [p._shapes for p in config._profiles] == [{"x": ((1, 3), (8, 3), (8, 3))}]
     assert config._calibration_profile._shapes == {"x": ((4, 3), (4, 3), (4, 3))}
 
@@ -144,8 +146,9 @@ def test_shapes_as_asked():
 
 
 def test_a_fixed_model_gets_no_profile():
-    _, config, _, _ = build(calibrator=calibrator())
+    built, config, _, _ = build(calibrator=calibrator())
     assert config._profiles == []
+    assert built.profile == {}
     assert config._calibration_profile is None
 
 

@@ -1,6 +1,7 @@
 """Shapes for dynamic inputs: how they are written, and how they are held against a model."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from trt_int8.errors import ShapeError
 from trt_int8.model import ShapeRange, input_specs, parse_shapes
 from trt_int8.model.dims import rename_unequal_dims, unequal_dims
 from trt_int8.model.shape_texts import as_shapes, combine_shapes
-from trt_int8.model.shapes import resolve_shapes
+from trt_int8.model.shapes import profile_text, resolve_shapes
 
 
 @pytest.fixture
@@ -113,6 +114,15 @@ def test_a_dynamic_batch_needs_only_its_size(make_model):
     fixed = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [2, 3]}, outputs=["y"])
     assert resolve_shapes(input_specs(fixed), batch_size=8) == {}
     assert resolve_shapes(input_specs(fixed), parse_shapes(["x:2x3"])) == {}
+
+
+def test_a_profile_in_one_line(specs):
+    given_ = parse_shapes(["x:1x3x8x8,2x3x8x8,4x3x16x16", "ids:1x8,2x8,4x8"])
+    text = "x 1x3x8x8 … 2x3x8x8 … 4x3x16x16; w 4x3x1x1; ids 1x8 … 2x8 … 4x8 (min, opt, max)"
+    assert profile_text(resolve_shapes(specs, given_)) == text
+    batch_only = {"ids": replace(specs["ids"], shape=("n", 7))}
+    assert profile_text(resolve_shapes(batch_only, batch_size=5)) == "ids 1x7 … 5x7 … 5x7 (min, opt, max)"
+    assert profile_text({}) == ""
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from trt_int8.model.dims import require_equal_dims
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.load import serialize
 from trt_int8.model.qdq import has_qdq
-from trt_int8.model.shape_range import GivenShapes
+from trt_int8.model.shape_range import GivenShapes, Shapes
 from trt_int8.model.shapes import resolve_shapes
 from trt_int8.target import Target
 
@@ -40,12 +40,15 @@ class SerializedEngine:
         target: what it was built for.
         tensorrt: name and version of what built it.
         hand_set: tensor → bounds of the dynamic ranges set by hand, on the implicit route.
+        profile: the optimization profile, by input; empty if the model's shapes are fixed. See
+            `trt_int8.model.shapes.profile_text`.
     """
 
     data: bytes
     target: str
     tensorrt: str
     hand_set: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    profile: Shapes = field(default_factory=dict)
 
 
 def build_explicit(
@@ -113,7 +116,7 @@ def build_explicit(
     if serialized is None:
         _failed_before = True
         raise BuildError(f"{tensorrt.name} could not build the engine for {target.name}", lines=log.errors)
-    return SerializedEngine(bytes(serialized), target.name, tensorrt.name)
+    return SerializedEngine(bytes(serialized), target.name, tensorrt.name, profile=shapes)
 
 
 def holds_float16(model: onnx.ModelProto) -> bool:

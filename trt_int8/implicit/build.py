@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,8 +90,7 @@ def build_implicit(
     timings = None if options.timing_cache is None else TimingCache(options.timing_cache)
     if timings is not None:
         timings.load_into(config)
-    built = _build(builder, network, config, calibrator, tensorrt, log)
-    built = replace(built, hand_set=resolution.ranges)
+    serialized = _build(builder, network, config, calibrator, tensorrt, log)
     if timings is not None:
         try:
             timings.update_from(config)
@@ -100,7 +98,7 @@ def build_implicit(
             tell(f"{error}; the engine is built all the same")
     if calibrator is not None:
         tell(calibrator.summary().explain(int8=True, quantized=False))
-    return built
+    return SerializedEngine(serialized, "tensorrt", tensorrt.name, hand_set=resolution.ranges, profile=shapes)
 
 
 def _build(
@@ -110,7 +108,7 @@ def _build(
     calibrator: CalibratorCallbacks | None,
     tensorrt: TensorRT,
     log: BuildLog,
-) -> SerializedEngine:
+) -> bytes:
     interrupts = Interrupts() if calibrator is None else calibrator.interrupts
 
     def stop() -> bool:
@@ -130,7 +128,7 @@ def _build(
             calibrator.close()
     if serialized is None:
         raise BuildError(f"{tensorrt.name} could not build the engine", lines=log.errors)
-    return SerializedEngine(bytes(serialized), "tensorrt", tensorrt.name)
+    return bytes(serialized)
 
 
 def _refuse_narrowed(network: Any, tensorrt: TensorRT, specs: Mapping[str, InputSpec]) -> None:

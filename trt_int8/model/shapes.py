@@ -60,6 +60,22 @@ def resolve_shapes(
     return {name: resolved[name] for name in specs}
 
 
+def profile_text(shapes: Shapes) -> str:
+    """Return an optimization profile in one line for people; empty for a model of fixed shapes.
+
+    An input that has the same min, opt and max shape is listed with that one.
+
+    Examples:
+        >>> profile_text(as_shapes({"x": "1x3,8x3,8x3", "mask": "4"}))
+        'x 1x3 … 8x3 … 8x3; mask 4 (min, opt, max)'
+    """
+    listed = []
+    for name, each in shapes.items():
+        texts = ["x".join(map(str, shape)) for shape in (each.min, each.opt, each.max)]
+        listed.append(f"{name} {texts[0] if each.min == each.max else ' … '.join(texts)}")
+    return f"{'; '.join(listed)} (min, opt, max)" if listed else ""
+
+
 def require_shapes_fit(specs: Mapping[str, InputSpec], shapes: Shapes) -> None:
     """Hold shapes against the inputs of the model.
 

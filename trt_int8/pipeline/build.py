@@ -26,6 +26,7 @@ from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.graph import label
 from trt_int8.model.load import load_model, require_model
 from trt_int8.model.qdq import has_qdq
+from trt_int8.model.shapes import profile_text
 from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.paths import require_path
 from trt_int8.pipeline.implicit_accuracy import simulate
@@ -160,7 +161,7 @@ def build_engine(
     tell(route.target.text)
     tell(f"route: {route.name} ({route.reason})")
     if prepared.shapes:
-        tell(f"optimization profile (min, opt, max): {_profile_text(prepared)}")
+        tell(f"optimization profile: {profile_text(prepared.shapes)}")
     if route.name == "implicit":
         result = _build_implicit(prepared, model, route, engine_path, log_path, implicit, tell)
     else:
@@ -313,10 +314,6 @@ def _lines_on_record(record: QuantizationRecord | None, prepared: Prepared) -> l
             f"quantize the float model again for target {prepared.target.name}"
         )
     return lines
-
-
-def _profile_text(prepared: Prepared) -> str:
-    return "; ".join(f"{name}: {shapes}" for name, shapes in prepared.shapes.items())
 
 
 def _check_files(
