@@ -50,7 +50,7 @@ MISTAKES = {
     "checkpoint for a cache": (lambda d, t, m: ["quantize", m, "--cache", d, "-o", t / "old", "--checkpoint", "k"], 2, "--checkpoint is for --data"),
     "unknown rule": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--without", "residual"], 1, "there is no placement rule 'residual'"),
     "rule of the other placement": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--without", "one-scale-convolution"], 2, "--without one-scale-convolution changes nothing: the placement tensorrt does not have that rule; the other one has"),
-    "glob without a node": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--exclude", "x*"], 1, "--exclude 'x*' matches none"),
+    "glob without a node": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--exclude", "x*"], 1, "exclude='x*' matches none"),
     "bad plan": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--plan", corrupt(t / "p", b"a: b")], 1, "p: schema is None"),
     "batch size": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--batch-size", 8], 2, "the model's batch size is fixed at 1"),
     "the cache over the model": (lambda d, t, m: ["calibrate", copy(m, t), "--data", d, "-o", t / "copy.onnx"], 1, "the cache would overwrite the model"),

@@ -123,7 +123,7 @@ def test_auto_is_a_method(run, lenet_path):
     [
         (["--cache", "c", "--bias-correction"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
         (["--cache", "c", "--recentre", "*"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
-        (["--data", "d.npz", "--recentre", "nothing"], 1, "--recentre 'nothing' fits no tensor"),
+        (["--data", "d.npz", "--recentre", "nothing"], 1, "recentred='nothing' fits no tensor"),
         (["--data", "d.npz", "--recentre", "conv1"], 1, "'conv1' cannot be recentred: pool1: MaxPool reads it"),
         (["--data", "one.npz", "--method", "auto"], 1, "the data is a single batch; make batches smaller"),
     ],

@@ -7,7 +7,6 @@ import pytest
 
 from trt_int8.errors import RangeError
 from trt_int8.implicit.overrides import Rule, resolve
-from trt_int8.implicit.patterns import matching
 from trt_int8.implicit.rule_files import read_rules
 from trt_int8.ranges import CalibrationCache
 
@@ -16,30 +15,6 @@ NAMES = ["data", "conv1", "relu1", "head/conv2", "head/relu2", "(Unnamed Layer* 
 
 def bounds(rules, names=NAMES):
     return {name: rule.bounds for name, rule in resolve(rules, names).rules.items()}
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        ("conv1", ["conv1"]),
-        ("conv?", ["conv1"]),
-        ("*relu*", ["relu1", "head/relu2"]),
-        ("head/*", ["head/conv2", "head/relu2"]),
-        ("(Unnamed Layer* 4) [Fully Connected]_output", ["(Unnamed Layer* 4) [Fully Connected]_output"]),
-        ("*[Fully*", ["(Unnamed Layer* 4) [Fully Connected]_output"]),
-        ("[cd]onv1", []),
-        ("conv", []),
-        ("CONV1", []),
-    ],
-)
-def test_matching(pattern, found):
-    assert matching(pattern, NAMES) == found
-
-
-def test_a_name_that_looks_like_a_glob_stands_for_itself():
-    names = ["a*", "ab", "ac"]
-    assert matching("a*", names) == ["a*"]
-    assert matching("a*", names[1:]) == ["ab", "ac"]
 
 
 def test_the_later_rule_wins_whatever_is_more_specific():

@@ -1,5 +1,6 @@
 """--op-types, --nodes, --exclude, and precision plans."""
 
+import onnx
 import pytest
 from graphs import ranges
 
@@ -17,8 +18,8 @@ def nodes(lenet_path, **choice):
 def test_op_types(lenet_path):
     done, skipped = nodes(lenet_path, op_types=("Gemm",))
     assert done == ("ip1", "ip2")
-    assert skipped == dict.fromkeys(["conv1", "conv2"], "Conv is not among --op-types")
-    with pytest.raises(QuantizationError, match="--op-types conv: only Conv, ConvTranspose, "):
+    assert skipped == dict.fromkeys(["conv1", "conv2"], "Conv is not among op_types")
+    with pytest.raises(QuantizationError, match="op_types='conv': only Conv, ConvTranspose, "):
         nodes(lenet_path, op_types=("conv",))
 
 
@@ -26,17 +27,49 @@ def test_globs(lenet_path):
     assert nodes(lenet_path, nodes=("conv*", "ip2"))[0] == ("conv1", "conv2", "ip2")
     done, skipped = nodes(lenet_path, nodes=("conv*", "ip2"), exclude=("*2",))
     assert done == ("conv1",)
-    assert skipped["conv2"] == "excluded by --exclude '*2'"
-    assert skipped["ip1"] == "no glob of --nodes matches"
-    assert nodes(lenet_path, exclude=("*[12]", "pool?"), plan=PrecisionPlan({"ip1": "int8"}))[0] == ("ip1",)
+    assert skipped["conv2"] == "excluded by exclude='*2'"
+    assert skipped["ip1"] == "no pattern of nodes matches its name"
+    assert nodes(lenet_path, exclude=("*1", "*2", "pool?"), plan=PrecisionPlan({"ip1": "int8"}))[0] == (
+        "ip1",
+    )
 
 
 @pytest.mark.parametrize("option", ["nodes", "exclude"])
 def test_a_glob_without_a_node_is_a_mistake(lenet_path, option):
     with pytest.raises(
-        QuantizationError, match=f"--{option} 'head\\*' matches none of the 9 nodes of the model"
+        QuantizationError,
+        match=rf"{option}='convx\*' matches none of the 9 nodes of the model; nearest names: conv",
     ):
-        nodes(lenet_path, **{option: ("head*",)})
+        nodes(lenet_path, **{option: ("convx*",)})
+
+
+def test_brackets_and_stars_in_a_name_stand_for_themselves(rng):
+    names = ["blk[0]/conv", "blk[1]/conv", "blk*/conv", "blk0/conv"]
+    weight = rng.normal(size=(3, 3, 1, 1)).astype("f4")
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("Conv", [f"t{i}", "w"], [f"t{i + 1}"], name=name)
+                for i, name in enumerate(names)
+            ],
+            "g",
+            [onnx.helper.make_tensor_value_info("t0", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+            [onnx.helper.make_tensor_value_info("t4", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+            [onnx.numpy_helper.from_array(weight, "w")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+
+    def quantized(**choice):
+        result = quantize(model, ranges(**{f"t{i}": 2.0 for i in range(4)}), selection=Selection(**choice))
+        return list(result.nodes)
+
+    for name in names:
+        assert quantized(nodes=(name,)) == [name]
+        assert quantized(exclude=(name,)) == [other for other in names if other != name]
+    assert quantized(nodes=("blk[?]/*",)) == names[:2]
+    assert quantized(nodes=("blk?/conv",)) == names[2:]
 
 
 def test_plan(lenet_path, tmp_path):

@@ -327,7 +327,7 @@ def test_globs(make_model, rng):
     data = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)}]
     result = calibrate(model, data)
     arguments = (model, result.ranges, result.histograms, data)
-    with pytest.raises(QuantizationError, match="--recentre 'xx' fits no tensor; nearest names: x"):
+    with pytest.raises(QuantizationError, match="recentred='xx' fits no tensor; nearest names: x"):
         quantize_with_remedies(*arguments, held_out=data, recentred=["xx"])
     with pytest.raises(QuantizationError, match="'y' cannot be recentred: it is an output"):
         quantize_with_remedies(*arguments, held_out=data, recentred=["y"])

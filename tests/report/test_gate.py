@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from places import corpus_files
 
 from trt_int8.report import PrecisionReport
 from trt_int8.report.gate import int8_share, offences
@@ -23,7 +24,7 @@ def test_share_counts_nodes_that_multiply(axis):
         ({"require": ["conv*"]}, None),
         ({"require": ["pool*"]}, None),
         ({"require": ["ip*"]}, "node ip1 is weight_dequantized (mixed"),
-        ({"require": ["nothing*"]}, "no node or layer matches 'nothing*'; there are conv1, conv2, ip1, ip2"),
+        ({"require": ["nothing*"]}, "no node or layer matches 'nothing*'; the first of "),
         ({"min_int8": 0.75}, None),
         ({"min_int8": 0.76}, "75.0% run in INT8, 76.0% are required; not in INT8: ip1 weight_dequantized"),
         ({"max_reformats": 0}, None),
@@ -50,3 +51,19 @@ def test_a_build_in_which_nothing_computes_fails_the_share():
     build = PrecisionReport.from_lines([line]).last
     assert int8_share(build) is None
     assert offences(build, min_int8=0.1) == ("nothing that multiplies was found, 10.0% are required",)
+
+
+@pytest.mark.parametrize("path", [*sorted(LOGS.glob("*.log")), *corpus_files("logs", "*.log")])
+def test_every_node_and_layer_can_be_required_by_its_own_name(path):
+    """TensorRT's names hold brackets and stars: ``(Unnamed Layer* 4) [Fully Connected]``."""
+    for build in PrecisionReport.from_log(path).builds:
+        entries = [(node.node, node.precision) for node in build.nodes]
+        entries += [(layer.name, layer.precision) for layer in build.compute_layers]
+        for name in dict(entries):
+            own = [precision for other, precision in entries if other == name]
+            wrong = [precision for precision in own if precision not in ("int8", "int8_io")]
+            found = offences(build, require=[name])
+            assert len(found) == len(wrong), (name, found)
+            assert all(
+                f" {name} is {precision}" in offence for offence, precision in zip(found, wrong, strict=True)
+            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trt_int8.errors import RangeError
-from trt_int8.implicit.patterns import matching, nearest
+from trt_int8.patterns import matching, nearest
 
 _FLOAT32_MAX = 3.4028234663852886e38
 
@@ -17,7 +17,7 @@ class Rule:
     """One line of overrides.
 
     Attributes:
-        pattern: name or glob of tensors, see `trt_int8.implicit.patterns.matching`.
+        pattern: name or glob of tensors, see `trt_int8.patterns.matching`.
         bounds: smallest and largest value; None to leave the tensors without a range.
         place: where the rule stands, for messages (``ranges.yaml:3``).
         from_cache: a line of a calibration cache, whose names are no globs and may be unknown.

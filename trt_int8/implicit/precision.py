@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError
 from trt_int8.implicit.network import layers
-from trt_int8.implicit.patterns import matching, nearest
+from trt_int8.patterns import matching, nearest
 
 #: ``obey``: the build fails where TensorRT has no such kernel; ``prefer``: it warns and takes another.
 Constraints = Literal["obey", "prefer"]
@@ -46,7 +46,7 @@ def keep_layers(
             found = matching(pattern, candidates)
             if not found:
                 raise BuildError(
-                    f"--keep-{precision} {pattern!r} fits no layer of the network; "
+                    f"keep_{precision}={pattern!r} fits no layer of the network; "
                     f"{nearest(pattern, candidates)}"
                 )
             for name in found:

@@ -113,7 +113,6 @@ def drafted(
     types = element_types(model)
     target = with_minimum_opset(model, HALF if holds_half(model, types) else MINIMUM)
     index = GraphIndex(target)
-    selection.check(index.graph.node)
     draft = Draft(index, opset_version(target), ranges, selection, types)
     for rule in placement.rules:
         rule.apply(draft)

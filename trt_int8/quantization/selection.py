@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import onnx
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import label
+from trt_int8.patterns import matching, nearest
 from trt_int8.quantization.plan import PrecisionPlan
 
 #: Operators that some placement quantizes.
@@ -22,8 +22,8 @@ class Selection:
 
     Attributes:
         op_types: operators, of `OP_TYPES`.
-        nodes: globs of node names, one of which must match.
-        exclude: globs of node names, none of which may match.
+        nodes: names or globs of nodes (`trt_int8.patterns`), one of which must match.
+        exclude: names or globs of nodes, none of which may match.
         plan: precision by node name; goes before the rest.
     """
 
@@ -32,35 +32,48 @@ class Selection:
     exclude: tuple[str, ...] = ()
     plan: PrecisionPlan | None = None
 
-    def check(self, nodes: Sequence[onnx.NodeProto]) -> None:
-        """Hold every operator, glob and name against the nodes of the model.
+    def refusals(self, nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
+        """Return why nodes must stay float: first output → reason. The others may be quantized.
+
+        Args:
+            nodes: all nodes of the model.
 
         Raises:
-            QuantizationError: one of them fits nothing.
+            QuantizationError: an operator, a pattern or a name of the plan fits nothing.
         """
         unknown = [op for op in self.op_types if op not in OP_TYPES]
         if unknown:
-            raise QuantizationError(f"--op-types {unknown[0]}: only {', '.join(OP_TYPES)} are quantized")
+            raise QuantizationError(f"op_types={unknown[0]!r}: only {', '.join(OP_TYPES)} are quantized")
         names = [label(node) for node in nodes]
-        for option, globs in (("--nodes", self.nodes), ("--exclude", self.exclude)):
-            for glob in globs:
-                if not any(fnmatchcase(name, glob) for name in names):
-                    raise QuantizationError(
-                        f"{option} {glob!r} matches none of the {len(names)} nodes of the model "
-                        f"({', '.join(names[:5])}, …)"
-                    )
+        wanted = {name for pattern in self.nodes for name in _found("nodes", pattern, names)}
+        excluding: dict[str, str] = {}
+        for pattern in self.exclude:
+            for name in _found("exclude", pattern, names):
+                excluding.setdefault(name, pattern)
         if self.plan is not None:
             self.plan.check(names)
+        planned = {} if self.plan is None else self.plan.nodes
+        reasons: dict[str, str] = {}
+        for node, name in zip(nodes, names, strict=True):
+            if not node.output:
+                continue
+            if name in planned:
+                if planned[name] == "float":
+                    reasons[node.output[0]] = "float in the precision plan"
+            elif self.op_types and node.op_type not in self.op_types:
+                reasons[node.output[0]] = f"{node.op_type} is not among op_types"
+            elif self.nodes and name not in wanted:
+                reasons[node.output[0]] = "no pattern of nodes matches its name"
+            elif name in excluding:
+                reasons[node.output[0]] = f"excluded by exclude={excluding[name]!r}"
+        return reasons
 
-    def refusal(self, node: onnx.NodeProto) -> str | None:
-        """Why ``node`` must stay float; None if it may be quantized."""
-        name = label(node)
-        planned = None if self.plan is None else self.plan.nodes.get(name)
-        if planned is not None:
-            return "float in the precision plan" if planned == "float" else None
-        if self.op_types and node.op_type not in self.op_types:
-            return f"{node.op_type} is not among --op-types"
-        if self.nodes and not any(fnmatchcase(name, glob) for glob in self.nodes):
-            return "no glob of --nodes matches"
-        excluding = next((glob for glob in self.exclude if fnmatchcase(name, glob)), None)
-        return None if excluding is None else f"excluded by --exclude {excluding!r}"
+
+def _found(argument: str, pattern: str, names: Sequence[str]) -> list[str]:
+    found = matching(pattern, names)
+    if not found:
+        raise QuantizationError(
+            f"{argument}={pattern!r} matches none of the {len(names)} nodes of the model; "
+            f"{nearest(pattern, names)}"
+        )
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trt_int8.errors import RangeError
-from trt_int8.implicit.patterns import matching, nearest
+from trt_int8.patterns import matching, nearest
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
@@ -121,7 +121,6 @@ def set_ranges(ranges: Ranges, values: Mapping[str, float], *, unset: Sequence[s
 
 
 def _matching(glob: str, names: Mapping[str, Any]) -> list[str]:
-    """See `trt_int8.implicit.patterns.matching`."""
     found = matching(glob, names)
     if not found:
         raise RangeError(f"{glob!r} fits none of the {len(names)} tensors; {nearest(glob, names)}")

@@ -10,7 +10,7 @@ from trt_int8.batches.check import Batch
 from trt_int8.calibration.collect import collect
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.errors import QuantizationError
-from trt_int8.implicit.patterns import matching, nearest
+from trt_int8.patterns import matching, nearest
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.remedies.offsets import Offset, best_offset
@@ -64,7 +64,7 @@ def _wanted(globs: Sequence[str], names: Sequence[str]) -> list[str]:
     for glob in globs:
         fitting = matching(glob, names)
         if not fitting:
-            raise QuantizationError(f"--recentre {glob!r} fits no tensor; {nearest(glob, names)}")
+            raise QuantizationError(f"recentred={glob!r} fits no tensor; {nearest(glob, names)}")
         wanted.update(fitting)
     return [name for name in names if name in wanted]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
+from trt_int8.patterns import matching, nearest
 from trt_int8.report.records import Build
 from trt_int8.report.views.words import multiplying_nodes
 
@@ -32,8 +32,9 @@ def offences(
 
     Args:
         build: a complete build.
-        require: shell patterns; each ONNX node and each compute layer whose name matches must be in INT8
-            (``int8``, or ``int8_io`` where nothing is multiplied). A pattern without a match is an offence.
+        require: names or globs (`trt_int8.patterns`); each ONNX node and each compute layer whose name
+            matches must be in INT8 (``int8``, or ``int8_io`` where nothing is multiplied). A pattern without
+            a match is an offence.
         min_int8: the least `int8_share`, in [0, 1].
         max_reformats: the most layers of kind ``reformat``.
     """
@@ -56,22 +57,19 @@ def offences(
 
 
 def _require(build: Build, pattern: str) -> list[str]:
+    names = [node.node for node in build.nodes] + [layer.name for layer in build.compute_layers]
+    found = set(matching(pattern, names))
+    if not found:
+        multiplying = [node.node for node in multiplying_nodes(build)]
+        return [f"no node or layer matches {pattern!r}; {nearest(pattern, [*multiplying, *names])}"]
     entries = [
-        (f"node {node.node}", node.precision, node.reason)
-        for node in build.nodes
-        if fnmatchcase(node.node, pattern)
+        (f"node {node.node}", node.precision, node.reason) for node in build.nodes if node.node in found
     ]
     entries += [
         (f"layer {layer.name}", layer.precision, layer.reason)
         for layer in build.compute_layers
-        if fnmatchcase(layer.name, pattern)
+        if layer.name in found
     ]
-    if not entries:
-        names = [node.node for node in multiplying_nodes(build)] or [
-            layer.name for layer in build.compute_layers
-        ]
-        listed = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-        return [f"no node or layer matches {pattern!r}; there are {listed or 'none'}"]
     return [
         f"{name} is {precision}" + (f" ({reason.code}: {reason.text})" if reason else "")
         for name, precision, reason in entries

@@ -95,6 +95,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         self.constants = ConstantOperands(self.index, self.opset)
+        self._refusals = self.selection.refusals(self.index.graph.node)
         self._quantized: set[str] = set()
         self._groups: dict[str, list[str]] = {}
 
@@ -122,7 +123,7 @@ class Draft:
         """Ask for Q/DQ on inputs of ``node``; it stays float where that is impossible or not wanted."""
         if node.output[0] in self.untouched:
             return
-        refusal = self.selection.refusal(node)
+        refusal = self._refusals.get(node.output[0])
         if refusal is not None:
             self.skipped.append(Skipped(label(node), "", refusal))
             return

@@ -1,4 +1,9 @@
-"""Names and globs of tensors and layers."""
+"""Match names of nodes, layers and tensors against names and globs.
+
+The whole package has this one language. A pattern that is a name stands for that name alone. Any other
+pattern is a glob: ``*`` stands for any characters and ``?`` for one. Brackets stand for themselves, since
+names hold them: ``(Unnamed Layer* 4) [Fully Connected]_output``, ``blk[0]/conv``.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,12 @@ from collections.abc import Iterable
 
 
 def matching(pattern: str, names: Iterable[str], *, exact: bool = False) -> list[str]:
-    """The names that ``pattern`` stands for: the one of just that name, else those the glob fits.
+    """Return the names that ``pattern`` stands for, in their order.
 
-    In a glob ``*`` stands for any characters and ``?`` for one. Brackets stand for themselves, since
-    TensorRT's own names hold them: ``(Unnamed Layer* 4) [Fully Connected]_output``. With ``exact`` there
-    are no globs.
+    Args:
+        pattern: a name or a glob.
+        names: what there is.
+        exact: take the pattern for a name, whatever it holds.
     """
     listed = list(names)
     if exact or pattern in listed:
@@ -23,8 +29,8 @@ def matching(pattern: str, names: Iterable[str], *, exact: bool = False) -> list
 
 
 def nearest(pattern: str, names: Iterable[str]) -> str:
-    """For an error: the names that come nearest to ``pattern``."""
-    listed = list(names)
+    """Return the names that come nearest to ``pattern``, as words for an error."""
+    listed = list(dict.fromkeys(names))
     lower = {name.lower(): name for name in listed}
     near = difflib.get_close_matches(pattern.strip("*?").lower(), list(lower), n=3, cutoff=0.4)
     if near:
