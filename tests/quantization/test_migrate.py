@@ -137,7 +137,7 @@ def test_selection_narrows_further(lenet_path, real):
         lenet_path, real, log=PrecisionReport.from_log(LOG), selection=Selection(exclude=("conv1",))
     )
     assert result.quantized.nodes == ("conv2", "ip1")
-    assert next(row.why for row in result.rows if row.node == "conv1") == "excluded by --exclude 'conv1'"
+    assert next(row.why for row in result.rows if row.node == "conv1") == "excluded by exclude='conv1'"
 
 
 def test_the_scale_behind_a_max_pool_says_nothing_of_what_is_before_it(make_model, rng):

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from trt_int8.calibration.ties import tied_outputs, view_outputs
 from trt_int8.errors import CalibrationError
 from trt_int8.model.graph import GraphIndex
 from trt_int8.model.inputs import input_specs
 from trt_int8.model.part import part_of
+from trt_int8.model.shared_ranges import tied_outputs, view_outputs
 from trt_int8.runtime import Session, rewritten
 
 

@@ -17,7 +17,7 @@ class Histograms:
 
     Attributes:
         tensors: tensor name → histogram, in the graph's order.
-        ties: tensor → the tensor whose range it takes (see `trt_int8.calibration.ties`).
+        ties: tensor → the tensor whose range it takes (see `trt_int8.model.shared_ranges`).
         samples: how many samples were run.
     """
 

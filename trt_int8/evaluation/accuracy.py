@@ -10,10 +10,8 @@ import onnx
 from trt_int8.batches.check import Batch, CheckedBatches
 from trt_int8.evaluation.comparer import Comparer, float_outputs
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.operators import SATURATING, VIEWS
 
-#: Operators that saturate: behind them, one undecided sample has all of the error.
-_SATURATING = ("Softmax", "LogSoftmax", "Sigmoid")
-_PASSING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 #: By how much SQNR must change to have changed, in dB: less is the noise of the measurement.
 NOISE_DB = 0.1
 
@@ -69,9 +67,9 @@ def _before_saturation(output: str, index: GraphIndex) -> str:
     name = output
     while name in index.producers:
         node = index.producers[name]
-        if node.op_type in _SATURATING:
+        if node.op_type in SATURATING:
             return str(node.input[0])
-        if node.op_type not in _PASSING:
+        if node.op_type not in VIEWS:
             break
         name = node.input[0]
     return output

@@ -1,9 +1,37 @@
-"""Reading ONNX models: the file, its inputs, its graph."""
+"""Reading ONNX models: the file, its inputs, its graph.
 
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.inputs import InputSpec, input_specs
-from trt_int8.model.load import load_model, save_model
-from trt_int8.model.shape_range import ShapeRange
-from trt_int8.model.shape_texts import parse_shapes
+Names are imported on first use: what only asks for facts about operators loads no onnx.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trt_int8.model.graph import GraphIndex as GraphIndex
+    from trt_int8.model.inputs import InputSpec as InputSpec
+    from trt_int8.model.inputs import input_specs as input_specs
+    from trt_int8.model.load import load_model as load_model
+    from trt_int8.model.load import save_model as save_model
+    from trt_int8.model.shape_range import ShapeRange as ShapeRange
+    from trt_int8.model.shape_texts import parse_shapes as parse_shapes
+
+#: Public name → module that defines it.
+_PUBLIC = {
+    "GraphIndex": "graph",
+    "InputSpec": "inputs",
+    "ShapeRange": "shape_range",
+    "input_specs": "inputs",
+    "load_model": "load",
+    "parse_shapes": "shape_texts",
+    "save_model": "load",
+}
 
 __all__ = ["GraphIndex", "InputSpec", "ShapeRange", "input_specs", "load_model", "parse_shapes", "save_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

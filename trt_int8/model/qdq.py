@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-#: The operators that quantize explicitly.
-QDQ = ("QuantizeLinear", "DequantizeLinear")
+from trt_int8.model.operators import QDQ
 
 
 def has_qdq(model: onnx.ModelProto) -> bool:

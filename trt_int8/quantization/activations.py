@@ -7,35 +7,14 @@ from collections.abc import Iterator
 import onnx
 
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.operators import ACTIVATION_PARTS, ACTIVATIONS, GATES
 
-#: One node each.
-SINGLE = frozenset(
-    [
-        "Relu",
-        "Clip",
-        "LeakyRelu",
-        "HardSwish",
-        "HardSigmoid",
-        "Sigmoid",
-        "Gelu",
-        "Elu",
-        "PRelu",
-        "Tanh",
-        "Mish",
-    ]
-)
-#: What written-out forms are made of: x · sigmoid(x), x · clip(x + 3) / 6, x / 2 · (1 + erf(x / √2)), …
-_PARTS = frozenset(
-    [*SINGLE, "Mul", "Div", "Add", "Sub", "Pow", "Erf", "Softplus", "Identity", "Cast", "Min", "Max"]
-)
-#: A product closes the written-out form: one factor is the gate, computed from the other.
-_GATES = frozenset(["Sigmoid", "HardSigmoid", "Clip", "Erf", "Tanh"])
 _LONGEST = 12
 
 
 def fused_activations(index: GraphIndex) -> frozenset[str]:
     """First outputs of the nodes of every activation function of the graph."""
-    found = {node.output[0] for node in index.graph.node if node.op_type in SINGLE}
+    found = {node.output[0] for node in index.graph.node if node.op_type in ACTIVATIONS}
     for node in index.graph.node:
         if node.op_type == "Mul":
             for x in _sources(node, index):
@@ -66,10 +45,10 @@ def _pattern(product: onnx.NodeProto, x: str, index: GraphIndex) -> set[str]:
         if name == x or not name or index.is_constant(name):
             continue
         producer = index.producers.get(name)
-        if producer is None or producer.op_type not in _PARTS or len(nodes) > _LONGEST:
+        if producer is None or producer.op_type not in ACTIVATION_PARTS or len(nodes) > _LONGEST:
             return set()
         if producer.output[0] not in nodes:
             nodes[producer.output[0]] = producer
             pending.extend(producer.input)
-    gated = any(node.op_type in _GATES for node in nodes.values())
+    gated = any(node.op_type in GATES for node in nodes.values())
     return set(nodes) if gated and sum(x in node.input for node in nodes.values()) > 1 else set()

@@ -11,9 +11,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from trt_int8.model.graph import GraphIndex, is_standard
-
-#: Exporters leave these between a weight and its reader. Cast too, in models of mixed precision.
-_REARRANGING = frozenset(["Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast"])
+from trt_int8.model.operators import REARRANGING
 
 
 class ConstantOperands:
@@ -36,7 +34,7 @@ class ConstantOperands:
         if self._index.is_constant(tensor):
             return self._index.constant(tensor)
         node = self._index.producers.get(tensor)
-        if node is None or node.op_type not in _REARRANGING or not is_standard(node):
+        if node is None or node.op_type not in REARRANGING or not is_standard(node):
             return None
         inputs = {name: self.value(name) for name in node.input if name}
         known = {name: value for name, value in inputs.items() if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import all_nodes, label
-from trt_int8.quantization.check.multiplied import MULTIPLYING
+from trt_int8.model.operators import MULTIPLYING
 from trt_int8.quantization.placement.draft import Draft
 from trt_int8.quantization.placement.table import RULES, Placement, Rule
 

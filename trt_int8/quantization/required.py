@@ -6,9 +6,9 @@ import os
 
 import onnx
 
-from trt_int8.calibration.ties import tied_outputs
 from trt_int8.model.graph import GraphIndex
 from trt_int8.model.load import load_model
+from trt_int8.model.shared_ranges import tied_outputs
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.quantized import drafted
 from trt_int8.quantization.selection import Selection
@@ -25,7 +25,7 @@ def required_tensors(
     scales as calibrating all.
 
     They are the inputs that get Q/DQ pairs when every tensor has a range, all that share a scale with them,
-    and those whose range they take (`trt_int8.calibration.ties`).
+    and those whose range they take (`trt_int8.model.shared_ranges`).
 
     Args:
         model: the trained float model.

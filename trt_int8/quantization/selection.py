@@ -9,11 +9,12 @@ import onnx
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import label
+from trt_int8.model.operators import AVERAGE_POOLS, MULTIPLYING
 from trt_int8.patterns import matching, nearest
 from trt_int8.quantization.plan import PrecisionPlan
 
 #: Operators that some placement quantizes.
-OP_TYPES = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool")
+OP_TYPES = (*MULTIPLYING, "Add", *AVERAGE_POOLS)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 
 from trt_int8.model.graph import GraphIndex, is_standard
+from trt_int8.model.operators import QDQ, RANDOM
 from trt_int8.model.unread import drop_unread
 from trt_int8.quantization.constants import evaluate
 from trt_int8.quantization.element_types import static_shapes
@@ -16,20 +17,7 @@ from trt_int8.quantization.opset import opset_version
 #: Elements of the largest result that is stored: weights stay what they are.
 LARGEST = 1024
 #: Left for TensorRT: Q/DQ nodes say what is quantized; and what is random is no constant.
-_LEFT = frozenset(
-    [
-        "Constant",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "Bernoulli",
-        "Multinomial",
-        "Dropout",
-    ]
-)
+_LEFT = frozenset(["Constant", *QDQ, *RANDOM])
 
 
 def fold_small_constants(model: onnx.ModelProto) -> None:

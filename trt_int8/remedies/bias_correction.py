@@ -21,6 +21,7 @@ import onnx
 from trt_int8 import progress
 from trt_int8.batches.check import Batch, count_samples
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.operators import BIASED
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import opset_version
 from trt_int8.remedies.addends import Addends
@@ -105,7 +106,7 @@ def _multiplied(model: onnx.ModelProto) -> list[str]:
     return [
         node.output[0]
         for node in model.graph.node
-        if node.op_type in ("Conv", "Gemm", "MatMul")
+        if node.op_type in BIASED
         and dequantized(node.input[0])
         and rank(node.input[0]) is None
         and (rank(node.input[1]) or 0) > 1  # a product by a vector has no channels

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, Use, attribute, label
+from trt_int8.model.operators import BIASED
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import opset_version
 from trt_int8.remedies.addends import Addends
@@ -98,7 +99,7 @@ def _use_refusal(
     use: Use, index: GraphIndex, constants: ConstantOperands, shapes: Mapping[str, tuple[int | None, ...]]
 ) -> str | None:
     node = use.node
-    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if node.op_type not in BIASED:
         return f"{node.op_type} reads it, and only Conv, Gemm and MatMul may"
     if use.slot == 1 and node.op_type != "MatMul":
         return "it is read as a weight"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from trt_int8.model.operators import DATA, MULTIPLYING_INSIDE
 from trt_int8.report import evidence
-from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS, is_qdq, multiplies
+from trt_int8.report.kernels import is_qdq, multiplies
 from trt_int8.report.network import Network, NetworkNode, names
 from trt_int8.report.records import Layer, Reason
 
@@ -14,7 +15,7 @@ def explicit_reason(layer: Layer, network: Network) -> Reason | None:
     if deciding is None:
         return None
     lines = (*evidence.of_layer(layer), *evidence.of_node(deciding))
-    weighs = deciding.op in MULTIPLYING_OPS
+    weighs = deciding.op in MULTIPLYING_INSIDE
     if weighs and not multiplies(layer, network.ops):
         return Reason(
             "not_offered",
@@ -55,8 +56,8 @@ def _deciding_node(layer: Layer, network: Network) -> NetworkNode | None:
     held = [node for name in layer.onnx_nodes if (node := network.nodes.get(name)) is not None]
     held = [node for node in held if not is_qdq(node.name, node.op)]
     if multiplies(layer, network.ops):
-        weighs = [node for node in held if node.op in MULTIPLYING_OPS]
+        weighs = [node for node in held if node.op in MULTIPLYING_INSIDE]
         if weighs:
             return weighs[0]
-    elementwise = [node for node in held if node.op not in MULTIPLYING_OPS and node.op not in DATA_OPS]
+    elementwise = [node for node in held if node.op not in MULTIPLYING_INSIDE and node.op not in DATA]
     return next(iter(elementwise), held[0] if held else None)

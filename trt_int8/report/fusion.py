@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS
+from trt_int8.model.operators import DATA, MULTIPLYING_INSIDE
 from trt_int8.report.records import Layer
 
 _JOINTS = re.compile(r" \+ | \|\| |, (?=PWN\()")
@@ -14,8 +14,8 @@ _WEIGHT = re.compile(
     r"(?:^|[._/])(?:weight|bias|running_mean|running_var|weight_v|weight_g)$|\[(?:Shuffle|Constant)\]$"
 )
 _OPS = sorted(
-    MULTIPLYING_OPS
-    | DATA_OPS
+    MULTIPLYING_INSIDE
+    | DATA
     | {
         "Relu",
         "LeakyRelu",

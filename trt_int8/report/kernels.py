@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from trt_int8.model.operators import MULTIPLYING_INSIDE, QDQ
 from trt_int8.report.records import Layer
 
 #: Layer types that multiply activations by weights (or by activations).
@@ -36,54 +37,12 @@ _MOVES = frozenset(
 )
 _QUANTIZE = frozenset({"Mul", "Min", "Max", "Roun", "Cast", "Div", "Clip"})
 _LOW = frozenset({"int8", "fp8", "int4", "fp4"})
-_QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _QDQ_NAME = re.compile(r"(?:Quantize|Dequantize)Linear|_(?:weight|input)_quantizer/")
-
-#: ONNX operators that multiply; their nodes are decided by the kernel that multiplies.
-MULTIPLYING_OPS = frozenset(
-    {
-        "Conv",
-        "ConvTranspose",
-        "Gemm",
-        "MatMul",
-        "Einsum",
-        "Attention",
-        "LSTM",
-        "GRU",
-        "RNN",
-        "MultiHeadAttention",
-    }
-)
-#: ONNX operators that only rename or rearrange what they are given.
-DATA_OPS = frozenset(
-    {
-        "Constant",
-        "ConstantOfShape",
-        "Identity",
-        "Shape",
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Transpose",
-        "Dropout",
-        "Cast",
-        "Concat",
-        "Split",
-        "Slice",
-        "Gather",
-        "Expand",
-        "Tile",
-        "Pad",
-        "DepthToSpace",
-        "SpaceToDepth",
-    }
-)
 
 
 def is_qdq(node: str, op: str | None) -> bool:
     """Whether an ONNX node only quantizes or dequantizes."""
-    return op in _QDQ_OPS if op is not None else bool(_QDQ_NAME.search(node))
+    return op in QDQ if op is not None else bool(_QDQ_NAME.search(node))
 
 
 def operators(layer: Layer) -> tuple[str, ...]:
@@ -115,7 +74,7 @@ def multiplies(layer: Layer, ops: dict[str, str]) -> bool:
             return "fc" in layer.name.lower() and "runtime_fusion" in layer.name.lower()
         known = [ops[node] for node in layer.onnx_nodes if node in ops]
         if known and "Fc" not in names:
-            return any(op in MULTIPLYING_OPS for op in known)
+            return any(op in MULTIPLYING_INSIDE for op in known)
         return (
             "Fc" in names
             or any(_is_matrix(tensor.dims) for tensor in layer.constants)

@@ -8,33 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from trt_int8.model.operators import COMMUTING, QDQ
+
 if TYPE_CHECKING:
     import onnx
 
 _TENSOR = re.compile(rb"\[(.*?) -> \([^()]*\)(?:\[\w+\])?\]")
 
-#: A dequantized value stays dequantized through these.
-COMMUTING_OPS = frozenset(
-    {
-        "MaxPool",
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Transpose",
-        "Slice",
-        "Gather",
-        "Concat",
-        "Split",
-        "Expand",
-        "Tile",
-        "Pad",
-        "DepthToSpace",
-        "SpaceToDepth",
-        "Identity",
-        "Dropout",
-    }
-)
 _DEEPEST = 64
 
 
@@ -104,7 +84,7 @@ class Network:
     @cached_property
     def explicit(self) -> bool:
         """Whether the network holds Q/DQ nodes."""
-        return any(op in ("QuantizeLinear", "DequantizeLinear") for op in self.ops.values())
+        return any(op in QDQ for op in self.ops.values())
 
     def is_dequantized(self, tensor: str) -> bool:
         """Whether ``tensor`` is a dequantized value, seen through operators that only move data."""
@@ -114,7 +94,7 @@ class Network:
                 return False
             if node.op == "DequantizeLinear":
                 return True
-            if node.op not in COMMUTING_OPS or not node.inputs:
+            if node.op not in COMMUTING or not node.inputs:
                 return False
             tensor = node.inputs[0]
         return False
@@ -131,7 +111,7 @@ class Network:
                 continue
             seen.add(node.name)
             following = [each for output in node.outputs for each in self.consumers.get(output, ())]
-            if node.op not in COMMUTING_OPS or not following or len(seen) > _DEEPEST:
+            if node.op not in COMMUTING or not following or len(seen) > _DEEPEST:
                 return False
             readers += following
         return True

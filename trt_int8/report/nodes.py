@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from trt_int8.report.kernels import MULTIPLYING_OPS, is_qdq, multiplies
+from trt_int8.model.operators import MULTIPLYING_INSIDE
+from trt_int8.report.kernels import is_qdq, multiplies
 from trt_int8.report.records import Layer, Node
 
 #: Where several kernels serve a node that does not multiply, the one that says most about it.
@@ -44,7 +45,7 @@ def _judge(node: str, op: str | None, kernels: list[Layer], ops: dict[str, str])
 
 def _may_multiply(node: str, op: str | None, kernels: list[Layer], ops: dict[str, str]) -> bool:
     """A Relu fused behind a convolution does not multiply itself, yet it runs in that kernel."""
-    if op is None or op in MULTIPLYING_OPS:
+    if op is None or op in MULTIPLYING_INSIDE:
         return True
     return all(multiplies(layer, ops) for layer in kernels if layer.kind == "compute")
 

@@ -16,6 +16,7 @@ from trt_int8.analysis.sensitivity.judge import Judge, Score
 from trt_int8.errors import DataError, QuantizationError
 from trt_int8.model.graph import label
 from trt_int8.model.load import load_model
+from trt_int8.model.operators import MULTIPLYING
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
@@ -24,8 +25,6 @@ from trt_int8.ranges.ranges import Ranges
 
 _FORMAT = "trt_int8 sensitivity"
 _VERSION = 1
-#: Nodes that are ranked and planned. What is quantized beside them (Add, AveragePool) follows the rules.
-COMPUTE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class Measurements:
@@ -64,7 +63,8 @@ class Measurements:
         self._state = None if state is None else Path(state)
         operators = {label(node): node.op_type for node in self.model.graph.node}
         whole = quantize(self.model, ranges, placement=self.placement)
-        self.nodes = {name: operators[name] for name in whole.nodes if operators[name] in COMPUTE}
+        # What is quantized beside these (Add, AveragePool) follows the rules.
+        self.nodes = {name: operators[name] for name in whole.nodes if operators[name] in MULTIPLYING}
         self.skipped = whole.skipped
         self._fingerprint = self._identify()
         self._scores = self._read()

@@ -9,25 +9,13 @@ import onnx
 from onnx import TensorProto
 
 from trt_int8.model.graph import attribute, is_standard, label
+from trt_int8.model.operators import INTEGER, KEEPING_SIGN, KEEPING_SIGN_OF_ALL, NONNEGATIVE
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
 from trt_int8.quantization.check.weights import requantize, to_float
 from trt_int8.quantization.opset import MINIMUM, opset_version, with_minimum_opset
 from trt_int8.quantization.placement.weights import output_channels
 
-#: Integer operators; TensorRT has no importer for them.
-_INTEGER = frozenset(
-    ["QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm"]
-)
-#: Operators whose output is never negative, and those that keep the sign of their first inputs.
-_NONNEGATIVE = frozenset(["Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Sqrt", "Abs"])
-_KEEPS_SIGN = {
-    **dict.fromkeys(
-        ["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Reshape", "Flatten"], 1
-    ),
-    **dict.fromkeys(["Transpose", "Identity", "Squeeze", "Unsqueeze", "Slice", "Split", "Dropout"], 1),
-    **dict.fromkeys(["Concat", "Add", "Mul"], None),
-}
 #: Element types TensorRT dequantizes besides INT8.
 _OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1])
 
@@ -35,7 +23,7 @@ _OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.
 def operators(graph: QdqGraph) -> Iterator[Fault]:
     """Integer operators, and Q/DQ of onnxruntime's own domain."""
     for node in graph.index.graph.node:
-        if node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
+        if node.op_type in INTEGER or node.op_type.startswith("QLinear"):
             yield Fault(label(node), f"TensorRT does not import {node.op_type}")
         elif node.op_type in (QUANTIZE, DEQUANTIZE) and not is_standard(node):
             yield Fault(
@@ -163,12 +151,13 @@ def _starts_at_zero(graph: QdqGraph, node: onnx.NodeProto) -> bool:
 
 def _is_nonnegative(graph: QdqGraph, tensor: str) -> bool:
     node = graph.index.producers.get(tensor)
-    if node is None or node.op_type in _NONNEGATIVE:
+    if node is None or node.op_type in NONNEGATIVE:
         return True  # of inputs calibration has seen no negative values
     if node.op_type in (QUANTIZE, DEQUANTIZE) and _starts_at_zero(graph, node):
         return True
-    if node.op_type in _KEEPS_SIGN:
-        return all(_is_nonnegative(graph, name) for name in node.input[: _KEEPS_SIGN[node.op_type]] if name)
+    if node.op_type in KEEPING_SIGN or node.op_type in KEEPING_SIGN_OF_ALL:
+        deciding = node.input[:1] if node.op_type in KEEPING_SIGN else node.input
+        return all(_is_nonnegative(graph, name) for name in deciding if name)
     return False
 
 

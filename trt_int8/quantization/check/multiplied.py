@@ -9,14 +9,13 @@ import onnx
 from onnx import helper
 
 from trt_int8.model.graph import label
+from trt_int8.model.operators import MULTIPLYING, PASSING
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import opset_version
 from trt_int8.quantization.placement.weights import output_channels
 from trt_int8.quantization.scales import quantize_int8, weight_scales
-
-MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def scale_rank(graph: QdqGraph) -> Iterator[Fault]:
@@ -156,8 +155,6 @@ def half_quantized(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, list[int]]
 
 def _is_quantized(graph: QdqGraph, tensor: str) -> bool:
     """Whether INT8 values stand behind ``tensor``, moved or not."""
-    from trt_int8.calibration.ties import PASSING
-
     node = graph.index.producers.get(tensor)
     while node is not None and node.op_type in PASSING:
         node = graph.index.producers.get(node.input[0])

@@ -8,11 +8,9 @@ import numpy as np
 import onnx
 
 from trt_int8.model.graph import label
-from trt_int8.quantization.activations import SINGLE
+from trt_int8.model.operators import ACTIVATIONS, CONVOLUTIONS, MULTIPLYING
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import QdqGraph
-
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def unread_pair(graph: QdqGraph) -> Iterator[Fault]:
@@ -85,13 +83,13 @@ def fix_concat_scales(graph: QdqGraph) -> None:
 def _breaking(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto]]:
     for before, behind in graph.pairs():
         producer = graph.index.producers.get(before.input[0])
-        if producer is None or producer.op_type not in (*_WEIGHTED, "BatchNormalization"):
+        if producer is None or producer.op_type not in (*MULTIPLYING, "BatchNormalization"):
             continue
         if behind.output[0] in graph.index.outputs:
             continue
         for use in graph.readers(behind.output[0]):
             reader = use.node
-            fuses = reader.op_type in SINGLE or reader.op_type == "BatchNormalization"
+            fuses = reader.op_type in ACTIVATIONS or reader.op_type == "BatchNormalization"
             if fuses or (reader.op_type == "Add" and _fused_slot(graph, reader) == use.slot):
                 yield before, behind, reader
 
@@ -107,7 +105,7 @@ def _fused_slot(graph: QdqGraph, add: onnx.NodeProto) -> int | None:
         producer = graph.index.producers.get(tensor)
         if producer is not None and producer.op_type == "BatchNormalization":
             producer = graph.index.producers.get(producer.input[0])
-        if producer is None or producer.op_type not in ("Conv", "ConvTranspose"):
+        if producer is None or producer.op_type not in CONVOLUTIONS:
             continue
         if len(graph.readers(tensor)) == 1 and len(graph.readers(add.input[slot])) == 1:
             found[slot] = positions[producer.output[0]]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import onnx
 
-from trt_int8.calibration.ties import PASSING
 from trt_int8.model.graph import Use, label
+from trt_int8.model.operators import PASSING
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.multiplied import half_quantized
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QdqGraph, axis_of, dequantized

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from trt_int8.calibration.ties import PASSING
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.load import load_model
+from trt_int8.model.operators import PASSING
 from trt_int8.quantization.element_types import element_types, holds_half
 from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves

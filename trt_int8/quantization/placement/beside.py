@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import onnx
 
-from trt_int8.calibration.ties import PASSING
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.operators import AVERAGE_POOLS, CONVOLUTIONS, PASSING
 from trt_int8.quantization.placement.draft import Draft
-
-_POOLS = ("AveragePool", "GlobalAveragePool")
 
 
 def residual_add(draft: Draft) -> None:
@@ -35,7 +33,7 @@ def weightless(draft: Draft) -> None:
     for node in reversed(draft.nodes):
         if node.output[0] in draft.sites or not _output_is_quantized(node, draft):
             continue
-        if node.op_type in _POOLS:
+        if node.op_type in AVERAGE_POOLS:
             draft.quantize(node, (0,))
         elif node.op_type == "Add":
             draft.quantize(node, (0, 1))
@@ -73,7 +71,7 @@ def _convolution_behind(tensor: str, index: GraphIndex) -> onnx.NodeProto | None
         producer = index.producers.get(tensor)
         if producer is None or len(index.consumers.get(tensor, [])) != 1 or tensor in index.outputs:
             return None
-        if producer.op_type in ("Conv", "ConvTranspose"):
+        if producer.op_type in CONVOLUTIONS:
             return producer
         if producer.op_type != "BatchNormalization":
             return None

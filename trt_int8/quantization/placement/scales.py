@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trt_int8.calibration.ties import PASSING
 from trt_int8.model.graph import label
+from trt_int8.model.operators import PASSING
 from trt_int8.quantization.placement.draft import Draft
 from trt_int8.ranges.ranges import TensorRange
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from trt_int8.model.graph import attribute
+from trt_int8.model.operators import MULTIPLYING
 from trt_int8.quantization.batch_norm import foldable_norm
 from trt_int8.quantization.placement.draft import Draft, Weight
 
@@ -44,7 +45,7 @@ def output_channels(node: onnx.NodeProto, slot: int, rank: int, *, batches: bool
     Gemm: 0 of B with transB = 1, else 1; the other way round for a constant A. MatMul: columns of a
     constant B, rows of a constant A; of batched ones only if ``batches``.
     """
-    if rank < 2 or node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    if rank < 2 or node.op_type not in MULTIPLYING:
         return None
     if node.op_type == "Conv":
         return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from trt_int8.report.kernels import DATA_OPS, MULTIPLYING_OPS
+from trt_int8.model.operators import DATA, MULTIPLYING_INSIDE
 from trt_int8.report.records import Build, Node
 from trt_int8.report.views.words import complaints, headline, printable, remarks, why
 
@@ -145,15 +145,15 @@ def _print(page: _Page, build: Build) -> None:
 def _shown(nodes: Sequence[Node]) -> list[Node]:
     if len(nodes) <= _MOST_NODES:
         return list(nodes)
-    wanted = [node for node in nodes if node.precision not in ("int8", "int8_io") and node.op not in DATA_OPS]
-    wanted.sort(key=lambda node: node.op not in MULTIPLYING_OPS)
+    wanted = [node for node in nodes if node.precision not in ("int8", "int8_io") and node.op not in DATA]
+    wanted.sort(key=lambda node: node.op not in MULTIPLYING_INSIDE)
     return wanted[:_MOST_NODES]
 
 
 def _rows(nodes: Sequence[Node], *, whole: bool) -> list[tuple[str, ...]]:
     """A row for each node. On a terminal, nodes of one kernel give its reason once: where it multiplies."""
     told: dict[tuple[tuple[str, ...], str], Node] = {}
-    for node in sorted(nodes, key=lambda node: node.op not in MULTIPLYING_OPS):
+    for node in sorted(nodes, key=lambda node: node.op not in MULTIPLYING_INSIDE):
         told.setdefault((node.layers, why(node)), node)
     rows: list[tuple[str, ...]] = []
     for node in nodes:

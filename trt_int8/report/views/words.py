@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trt_int8.report.kernels import MULTIPLYING_OPS
+from trt_int8.model.operators import MULTIPLYING_INSIDE
 from trt_int8.report.records import Build, Layer, Node
 from trt_int8.report.schema import int8_time_share, summary, times
 
@@ -42,7 +42,7 @@ def headline(build: Build) -> str:
 
 def multiplying_nodes(build: Build) -> tuple[Node, ...]:
     """The nodes that multiply (Conv, Gemm, …)."""
-    return tuple(node for node in build.nodes if node.op in MULTIPLYING_OPS)
+    return tuple(node for node in build.nodes if node.op in MULTIPLYING_INSIDE)
 
 
 def why(entry: Node | Layer) -> str:

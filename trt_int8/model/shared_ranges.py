@@ -1,26 +1,20 @@
-"""Which tensors take another one's range because their operator only passes values on."""
+"""Find tensors that take another one's range, because an operator between them only passes values on."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 
 from trt_int8.model.graph import GraphIndex, is_standard
-
-#: Operators whose output holds exactly the values of their first input.
-VIEWS = frozenset(["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"])
-#: Operators whose output holds values of their first input and nothing else. TensorRT's own
-#: calibration tables give a max-pool's output its input's scale, and a kernel that only moves INT8
-#: values cannot change it.
-PASSING = VIEWS | {"MaxPool", "Dropout"}
+from trt_int8.model.operators import PASSING, VIEWS
 
 
 def tied_outputs(index: GraphIndex, tensors: Container[str]) -> dict[str, str]:
-    """Output of a passing operator → the first tensor of its chain that is in ``tensors``."""
+    """Return each output of a passing operator with the first tensor of its chain that is in ``tensors``."""
     return _chains(index, PASSING, tensors)
 
 
 def view_outputs(index: GraphIndex) -> dict[str, str]:
-    """Output of a view operator → the tensor at the start of its chain of views."""
+    """Return each output of a view operator with the tensor at the start of its chain of views."""
     return _chains(index, VIEWS, {name for name in index.order if not index.is_constant(name)})
 
 
