@@ -11,7 +11,7 @@ import onnx
 from trt_int8.errors import CalibrationError
 from trt_int8.model.graph import GraphIndex
 from trt_int8.model.inputs import input_specs
-from trt_int8.model.part import part_of
+from trt_int8.model.outputs import part_of, with_outputs
 from trt_int8.model.shared_ranges import tied_outputs, view_outputs
 from trt_int8.runtime import Session, rewritten
 
@@ -51,12 +51,14 @@ class Activations:
         index = GraphIndex(model)
         views = view_outputs(index)
         wanted = None if tensors is None else {views.get(name, name) for name in tensors}
-        extended = _with_outputs(model, wanted, views)
+        computed = [name for node in model.graph.node if node.op_type != "Constant" for name in node.output]
+        shown = [name for name in computed if name and name not in views]
+        extended = with_outputs(model, (name for name in shown if wanted is None or name in wanted))
         if only is not None:
             tensors = wanted = set(only)
-            computed = [name for name in only if name in index.producers]
+            ends = [name for name in only if name in index.producers]
             # onnxruntime refuses a graph that computes nothing.
-            extended = part_of(rewritten(extended), computed or [extended.graph.output[0].name])
+            extended = part_of(rewritten(extended), ends or [extended.graph.output[0].name])
         # One core a run: batches run side by side, and no result depends on how work was divided.
         self._session = Session(extended, threads=1, arena=arena, optimize=only is None)
         floats = {name for name, spec in self.specs.items() if spec.is_float}
@@ -99,20 +101,3 @@ class Activations:
             outputs.reverse()
             for name in self._outputs:
                 yield name, outputs.pop()  # its memory is free again once it is counted
-
-
-def _with_outputs(
-    model: onnx.ModelProto, wanted: Collection[str] | None, views: Mapping[str, str]
-) -> onnx.ModelProto:
-    """A copy whose outputs are the computed tensors to count; onnxruntime infers their types."""
-    extended = onnx.ModelProto()
-    extended.CopyFrom(model)
-    known = {output.name for output in model.graph.output}
-    extended.graph.output.extend(
-        onnx.ValueInfoProto(name=name)
-        for node in model.graph.node
-        if node.op_type != "Constant"
-        for name in node.output
-        if name and name not in known and name not in views and (wanted is None or name in wanted)
-    )
-    return extended

@@ -22,6 +22,7 @@ from trt_int8 import progress
 from trt_int8.batches.check import Batch, count_samples
 from trt_int8.model.graph import GraphIndex
 from trt_int8.model.operators import BIASED
+from trt_int8.model.outputs import with_outputs
 from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import opset_version
 from trt_int8.remedies.addends import Addends
@@ -115,12 +116,8 @@ def _multiplied(model: onnx.ModelProto) -> list[str]:
 
 def _means(model: onnx.ModelProto, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Means]:
     """[samples, channels] of each tensor."""
-    extended = onnx.ModelProto()
-    extended.CopyFrom(model)
-    known = {output.name for output in model.graph.output}
-    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     index = GraphIndex(model)
-    session = Session(extended, optimize=False)
+    session = Session(with_outputs(model, names), optimize=False)
     means: dict[str, list[Means]] = {name: [] for name in names}
     for number, batch in enumerate(batches):
         for name, values in zip(names, session.run(batch, names, place=f"batch {number}"), strict=True):
