@@ -34,7 +34,7 @@ def equip(command: click.Command) -> click.Command:
 
         context = click.get_current_context()
         if context.meta.get(_PRINT):
-            from trt_int8.config import to_yaml
+            from trt_int8.cli.config import to_yaml
 
             click.echo(to_yaml(command.params, context.params, context.meta[_GIVEN]), nl=False)
             return None
@@ -142,7 +142,7 @@ def _name_the_file(parameter: click.Parameter) -> None:
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
     if path is None:
         return
-    from trt_int8.config import default_map, places, read_settings
+    from trt_int8.cli.config import default_map, places, read_settings
     from trt_int8.errors import ConfigError
 
     try:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trt_int8.cli import _COMMANDS, _load, main
-from trt_int8.config import default_map, key, read_settings, to_yaml
+from trt_int8.cli.config import default_map, key, read_settings, to_yaml
 from trt_int8.errors import ConfigError
 
 

@@ -1,0 +1,218 @@
+"""Configuration files: YAML to and from the parameters of any command."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trt_int8.dependencies import require
+from trt_int8.errors import ConfigError
+
+#: Parameters that are about the configuration itself.
+_LEFT_OUT = frozenset(["config", "print_config", "help"])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value, and the line (from 1) where its key is."""
+
+    value: Any
+    line: int
+
+
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Setting]:
+    """Return the keys of a YAML file: ``name: value``, a value being a scalar or a list of scalars.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, has no mapping at its top, a key twice, or a value
+            that is neither a scalar nor a list of scalars; with file and line.
+        MissingDependencyError: PyYAML is not installed.
+    """
+    yaml = require("yaml", purpose="reading a configuration file")
+    place = os.fspath(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{place}: no such file; check the path of the configuration") from error
+    except OSError as error:
+        raise ConfigError(f"{place}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{place}: not UTF-8 text ({error}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{place}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place}:1: write one 'option: value' a line")
+    settings: dict[str, Setting] = {}
+    for key_node, _ in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key in settings:
+            raise ConfigError(f"{place}:{line}: {key!r} is given twice (first on line {settings[key].line})")
+        value = values.get(key)
+        if not _is_plain(value):
+            raise ConfigError(f"{place}:{line}: {key!r} must be a single value or a list of them")
+        settings[key] = Setting(value, line)
+    return settings
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_plain(item) and not isinstance(item, list) for item in value)
+    return not isinstance(value, dict)
+
+
+def key(parameter: click.Parameter) -> str:
+    """Return the name of a parameter in a file: ``batch-size`` for ``--batch-size``, ``model`` for MODEL."""
+    if isinstance(parameter, click.Option):
+        return next((o[2:] for o in parameter.opts if o.startswith("--")), parameter.opts[0].lstrip("-"))
+    return str(parameter.name)
+
+
+def default_map(
+    settings: Mapping[str, Setting], parameters: Iterable[click.Parameter], *, place: str
+) -> dict[str, Any]:
+    """``settings`` as click takes them (``Context.default_map``): the command line wins over them.
+
+    Raises:
+        ConfigError: a key that no parameter has, with the nearest name; a value of the wrong type.
+    """
+    known = _known(parameters)
+    found: dict[str, Any] = {}
+    for name, setting in settings.items():
+        parameter = known.get(name)
+        if parameter is None or parameter.name is None:
+            near = difflib.get_close_matches(name, list(known), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(_keys(parameters))})"
+            raise ConfigError(f"{place}:{setting.line}: unknown key {name!r}{hint}")
+        if parameter.name in found:
+            raise ConfigError(f"{place}:{setting.line}: {name!r} is given twice under two spellings")
+        wrong = None if setting.value is None else _wrong_kind(setting.value, parameter)
+        if wrong is not None:
+            raise ConfigError(f"{place}:{setting.line}: {name!r} {wrong}")
+        if setting.value is not None:
+            found[parameter.name] = _for_click(setting.value, parameter)
+    return found
+
+
+def places(
+    settings: Mapping[str, Setting], parameters: Iterable[click.Parameter], *, place: str
+) -> dict[str, str]:
+    """Parameter name → where its value stands: ``job.yaml:4: 'limit'``."""
+    known = _known(parameters)
+    return {
+        str(known[name].name): f"{place}:{setting.line}: {name!r}"
+        for name, setting in settings.items()
+        if name in known
+    }
+
+
+def to_yaml(
+    parameters: Iterable[click.Parameter],
+    values: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> str:
+    """``values`` by parameter name as a file that gives them back; what was left out stays out.
+
+    Args:
+        parameters: of the command.
+        values: what click made of the command line.
+        given: the same before conversion: what a callback turned into something else is written as it was.
+
+    Raises:
+        MissingDependencyError: PyYAML is not installed.
+    """
+    yaml = require("yaml", purpose="printing the configuration")
+    written = {
+        key(parameter): _for_yaml(
+            (given or values).get(parameter.name) if parameter.callback else values[parameter.name]
+        )
+        for parameter in _settable(parameters)
+        if parameter.name in values and values[parameter.name] not in (None, ())
+    }
+    return str(yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _settable(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:
+    return [parameter for parameter in parameters if parameter.name not in _LEFT_OUT]
+
+
+def _known(parameters: Iterable[click.Parameter]) -> dict[str, click.Parameter]:
+    return {spelling: parameter for parameter in _settable(parameters) for spelling in _spellings(parameter)}
+
+
+def _keys(parameters: Iterable[click.Parameter]) -> list[str]:
+    return [key(parameter) for parameter in _settable(parameters)]
+
+
+def _spellings(parameter: click.Parameter) -> set[str]:
+    options = {option.lstrip("-") for option in parameter.opts if len(option) > 2}
+    return {key(parameter), str(parameter.name), *options}
+
+
+def _for_click(value: Any, parameter: click.Parameter) -> Any:
+    if parameter.nargs != 1 or (isinstance(parameter, click.Option) and parameter.multiple):
+        return value if isinstance(value, list) else [value]
+    # Lists on the command line are one text with commas: --mean 0.485,0.456,0.406
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _for_yaml(value: Any) -> Any:
+    if type(value) in (tuple, list):
+        return [_for_yaml(item) for item in value]
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _wrong_kind(value: Any, parameter: click.Parameter) -> str | None:
+    """Say what is wrong with the YAML type of ``value``, and what to write; None if it is right.
+
+    A text is always left to click, which reads it as from the command line. Options with a callback read
+    numbers and lists themselves (``scale: 0.5``, ``mean: [0.485, 0.456, 0.406]``).
+
+    Examples:
+        >>> limit = click.Option(["--limit"], type=int)
+        >>> _wrong_kind(5.5, limit)
+        'is 5.5; give a whole number'
+        >>> _wrong_kind(5, limit), _wrong_kind("5", limit)
+        (None, None)
+    """
+    several = parameter.nargs != 1 or bool(getattr(parameter, "multiple", False))
+    if isinstance(value, list) and (several or _takes_commas(parameter)):
+        return next((wrong for item in value if (wrong := _wrong_item(item, parameter))), None)
+    if isinstance(value, list):
+        return f"is the list {value!r}; give one value"
+    return _wrong_item(value, parameter)
+
+
+def _wrong_item(value: Any, parameter: click.Parameter) -> str | None:
+    kind = parameter.type
+    if getattr(parameter, "is_flag", False):
+        return None if isinstance(value, bool) else f"is {value!r}; give true or false"
+    if isinstance(value, str):
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    shown = f"is {str(value).lower() if isinstance(value, bool) else value}"
+    if isinstance(kind, click.types.IntParamType):
+        return None if number and isinstance(value, int) else f"{shown}; give a whole number"
+    if isinstance(kind, click.types.FloatParamType):
+        return None if number else f"{shown}; give a number"
+    if isinstance(kind, click.Choice):
+        return f"{shown}; give one of {', '.join(kind.choices)} (in quotes if YAML reads it otherwise)"
+    if parameter.callback is not None:
+        return None if number else f"{shown}; give a number, or a text in quotes"
+    return f"{shown}, which YAML does not read as text; put it in quotes"
+
+
+def _takes_commas(parameter: click.Parameter) -> bool:
+    """Whether the command line writes a list as one text with commas: ``--mean 0.485,0.456,0.406``."""
+    return isinstance(parameter.type, click.types.StringParamType)
