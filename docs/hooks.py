@@ -19,11 +19,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def command_reference() -> str:
     """``--help`` of every command."""
-    from trt_int8.cli import _COMMANDS, _load, main
+    from trt_int8.cli import main
 
     parts = [_section("trt-int8", main)]
-    for name in _COMMANDS:
-        command = _load(name)
+    for name, command in main.commands.items():
         parts.append(_section(f"trt-int8 {name}", command))
         if isinstance(command, click.Group):
             parts += [_section(f"trt-int8 {name} {inner}", c) for inner, c in command.commands.items()]

@@ -61,9 +61,9 @@ def test_the_example(sample_copy, tmp_path, digits):
 
 
 def test_every_command_and_link_is_there():
-    from trt_int8.cli import _COMMANDS
+    from trt_int8.cli import main
 
-    for command in _COMMANDS:
+    for command in main.commands:
         assert f"`{command} " in README, command
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import trt_int8
-from trt_int8.cli import _COMMANDS
+from trt_int8.cli import main
 
 
 def test_the_whole_chain(run, data, lenet_path, tmp_path):
@@ -55,7 +55,7 @@ def test_step_by_step_gives_the_same_scales(run, data, lenet_path, tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", main.commands)
 def test_every_command_has_help_with_an_example(run, command):
     if command == "cache":
         assert "Commands:" in run("cache", "--help")

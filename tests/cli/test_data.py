@@ -98,7 +98,7 @@ def test_random_data_is_loud(run, folder, lenet_path):
         (["--data", "samples.npz", "--preset", "yolo"], 2, "--preset is for images, and --data samples.npz is none"),
         (["--data", "samples.npz", "--random", "3"], 2, "give either --data or --random"),
         ([], 2, "give the samples: --data SOURCE"),
-        (["--data", ""], 1, "the data is an empty name; give a file, a folder, a pattern or file.py:function"),
+        (["--data", ""], 2, "'--data': the name is empty; is a variable of your script unset?"),
         (["--data", "two.py"], 1, "two.py: names no function; write two.py:first (it has: first, second), which returns the batches"),
         (["--data", "two.py:"], 1, "two.py: names no function; write two.py:first"),
         (["--data", "none.py"], 1, "none.py: names no function; write none.py:function, which returns the batches"),

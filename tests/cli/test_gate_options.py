@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from trt_int8.cli import main
-from trt_int8.cli.numbers import Bound
+from trt_int8.cli.parameters import Bound
 
 GATES = {
     ("evaluate", "m", "q", "--data", "d"): ("--min-sqnr", "--max-drop"),

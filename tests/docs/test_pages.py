@@ -59,9 +59,9 @@ def test_the_site_builds_without_warnings(tmp_path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     reference = (tmp_path / "reference" / "cli.html").read_text(encoding="utf-8")
-    from trt_int8.cli import _COMMANDS
+    from trt_int8.cli import main
 
-    for command in _COMMANDS:
+    for command in main.commands:
         assert f"trt-int8 {command}" in reference
     api = (tmp_path / "reference" / "api.html").read_text(encoding="utf-8")
     assert "the opt and max batch" in api

@@ -5,15 +5,15 @@ Commands are imported when they are used, so that ``--help`` is quick and needs 
 
 from __future__ import annotations
 
-import functools
 import importlib
 import io
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from trt_int8.cli.common import equip, stopped
+from trt_int8.cli.command import Group, stopped
 from trt_int8.errors import TrtInt8Error
 
 #: Command → module in this package that holds a click command of that name.
@@ -36,21 +36,26 @@ _COMMANDS = (
 _INTERRUPTED = 130
 
 
-@functools.cache
-def _load(name: str) -> click.Command:
-    python_name = name.replace("-", "_")
-    module = importlib.import_module(f"trt_int8.cli.{python_name}")
-    return equip(getattr(module, python_name))
+class _Modules(Mapping[str, click.Command]):
+    """The commands by name, each imported when somebody asks for it."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in _COMMANDS:
+            raise KeyError(name)
+        python_name = name.replace("-", "_")
+        module = importlib.import_module(f"trt_int8.cli.{python_name}")
+        found: click.Command = getattr(module, python_name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
 
 
-class _Commands(click.Group):
-    """Imports a command on first use; turns this package's errors into one clear line and exit code 1."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _load(cmd_name) if cmd_name in _COMMANDS else None
+class _Main(Group):
+    """Turns this package's errors into one clear line and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -65,7 +70,7 @@ class _Commands(click.Group):
             ctx.exit(_INTERRUPTED)
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, commands=_Modules(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trt_int8")
 def main() -> None:
     """From a trained ONNX model and calibration data to a verified INT8 TensorRT engine.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import options
+from trt_int8.cli.command import command
 from trt_int8.cli.implicit import ImplicitArguments, implicit
+from trt_int8.cli.parameters import option
 
 
-@click.command()
+@command()
 @options.model
 @options.output("The engine to write.")
 @options.cache
-@click.option(
+@option(
     "--log", metavar="FILE", type=click.Path(), help="TensorRT's verbose log (default: beside the engine)."
 )
-@click.option(
+@option(
     "--qdq",
     metavar="FILE",
     type=click.Path(),
@@ -23,19 +25,19 @@ from trt_int8.cli.implicit import ImplicitArguments, implicit
 )
 @options.target
 @options.algorithm_of_route
-@click.option(
+@option(
     "--placement",
     type=click.Choice(["tensorrt", "rtx"]),
     help="Rules for Q/DQ pairs on the explicit route [default: those of the TensorRT that builds].",
 )
-@click.option(
+@option(
     "--plan",
     "plan_file",
     metavar="FILE",
     type=click.Path(),
     help="A precision plan (see sensitivity): nodes it calls float are kept out of INT8.",
 )
-@click.option(
+@option(
     "--mode",
     type=click.Choice(["auto", "implicit", "explicit"]),
     default="auto",

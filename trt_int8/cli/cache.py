@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.numbers import Bound
+from trt_int8.cli.command import group
 from trt_int8.cli.options import check_outputs
+from trt_int8.cli.parameters import Bound, argument, option
 
 if TYPE_CHECKING:
     from trt_int8.ranges.files import RangeFile
 
 _FORMS = ("tensorrt", "json", "yaml", "ort-json", "ort-tensors", "ort-flatbuffers", "ort-cache")
-_output = click.option(
+_output = option(
     "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The file to write."
 )
-_to = click.option("--to", "form", type=click.Choice(_FORMS), help="Form of the result (default: as read).")
-_header = click.option(
+_to = option("--to", "form", type=click.Choice(_FORMS), help="Form of the result (default: as read).")
+_header = option(
     "--header", metavar="LINE", help="First line of a TensorRT cache, such as TRT-101600-EntropyCalibration2."
 )
 
 
-@click.group()
+@group()
 def cache() -> None:
     """Look at calibration caches, compare, merge, change and convert them.
 
@@ -35,8 +36,8 @@ def cache() -> None:
 
 
 @cache.command()
-@click.argument("file", type=click.Path())
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@argument("file", type=click.Path())
+@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def show(file: str, form: str) -> None:
     """Print the scale and the range of each tensor in a calibration cache.
 
@@ -67,15 +68,15 @@ def show(file: str, form: str) -> None:
 
 
 @cache.command()
-@click.argument("left", type=click.Path())
-@click.argument("right", type=click.Path())
-@click.option(
+@argument("left", type=click.Path())
+@argument("right", type=click.Path())
+@option(
     "--fail-above",
     type=Bound(min=1),
     metavar="RATIO",
     help="Exit with 1 if a range differs by more, or only one cache has the tensor.",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
 def diff(context: click.Context, left: str, right: str, fail_above: float | None, form: str) -> None:
     """Compare the ranges of two caches: the larger over the smaller, per tensor.
@@ -116,9 +117,9 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
 
 
 @cache.command()
-@click.argument("left", type=click.Path())
-@click.argument("right", type=click.Path())
-@click.option(
+@argument("left", type=click.Path())
+@argument("right", type=click.Path())
+@option(
     "--how",
     type=click.Choice(["max", "min", "left", "right"]),
     default="max",
@@ -145,9 +146,9 @@ def merge(left: str, right: str, how: str, form: str | None, header: str | None,
 
 
 @cache.command("set")
-@click.argument("file", type=click.Path())
-@click.argument("assignments", nargs=-1, metavar="[GLOB=AMAX]...")
-@click.option("--unset", multiple=True, metavar="GLOB", help="Leave these tensors without a range.")
+@argument("file", type=click.Path())
+@argument("assignments", nargs=-1, metavar="[GLOB=AMAX]...")
+@option("--unset", multiple=True, metavar="GLOB", help="Leave these tensors without a range.")
 @_to
 @_header
 @_output
@@ -192,8 +193,8 @@ def _assignment(text: str) -> tuple[str, float]:
 
 
 @cache.command()
-@click.argument("file", type=click.Path())
-@click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="Form of the result.")
+@argument("file", type=click.Path())
+@option("--to", "form", type=click.Choice(_FORMS), required=True, help="Form of the result.")
 @_header
 @_output
 def convert(file: str, form: str, header: str | None, output: str) -> None:
@@ -211,7 +212,7 @@ def convert(file: str, form: str, header: str | None, output: str) -> None:
 
 
 @cache.command("from-qdq")
-@click.argument("model", type=click.Path())
+@argument("model", type=click.Path())
 @_output
 def from_qdq(model: str, output: str) -> None:
     """Write the scales of the Q/DQ pairs of MODEL as a TensorRT calibration cache.

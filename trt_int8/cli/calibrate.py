@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import calibration_options, options
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import option
 
 
-@click.command()
+@command()
 @options.model
 @options.output("The calibration cache to write.")
-@click.option(
+@option(
     "--histograms",
     metavar="FILE",
     type=click.Path(),

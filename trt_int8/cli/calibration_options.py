@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.grouping import grouped
 from trt_int8.cli.opened_data import Data
+from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
     from trt_int8.pipeline import CalibrationOptions as PipelineOptions
@@ -89,19 +89,19 @@ calibration = grouped(
     "calibration",
     CalibrationOptions,
     [
-        click.option(
+        option(
             "--max-memory",
             metavar="SIZE",
             callback=_memory,
             help="Calibration: stay within this memory (800M, 2G), if need be in several passes.",
         ),
-        click.option(
+        option(
             "--checkpoint",
             metavar="FILE",
             type=click.Path(),
             help="Calibration: save what was counted on the way; where FILE exists, go on from there.",
         ),
-        click.option(
+        option(
             "--checkpoint-every",
             type=click.IntRange(min=1),
             default=64,
@@ -109,12 +109,12 @@ calibration = grouped(
             metavar="N",
             help="Calibration: batches between two checkpoints.",
         ),
-        click.option(
+        option(
             "--dask",
             metavar="ADDRESS",
             help="Calibration: on the workers of this Dask scheduler, such as tcp://host:8786.",
         ),
-        click.option(
+        option(
             "--workers",
             type=click.IntRange(min=1),
             metavar="N",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import options
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import argument, option
 
 
-@click.command("check-qdq")
-@click.argument("model", type=click.Path())
-@click.option("--fix", is_flag=True, help="Mend what can be mended without calibrating again (needs -o).")
-@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="The mended model to write.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@command("check-qdq")
+@argument("model", type=click.Path())
+@option("--fix", is_flag=True, help="Mend what can be mended without calibrating again (needs -o).")
+@option("-o", "--output", metavar="FILE", type=click.Path(), help="The mended model to write.")
+@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
     """List what TensorRT refuses, runs in float or runs slowly in a Q/DQ MODEL, and how to mend it.
 

@@ -14,6 +14,8 @@ import click
 from trt_int8.dependencies import require
 from trt_int8.errors import ConfigError
 
+#: Keys of ``Context.meta``: what was given for a parameter before conversion, and where in a file it stands.
+GIVEN, PLACES = "trt_int8.given", "trt_int8.places"
 #: Parameters that are about the configuration itself.
 _LEFT_OUT = frozenset(["config", "print_config", "help"])
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trt_int8 import progress
-from trt_int8.cli.grouping import Command, grouped
 from trt_int8.cli.opened_data import Data, Opener
+from trt_int8.cli.parameters import Decorated, grouped, option
 
 if TYPE_CHECKING:
     import onnx
@@ -161,7 +161,7 @@ def _channels(_: click.Context, __: click.Parameter, text: str | None) -> tuple[
     return None if text is None else tuple(_number(part) for part in text.split(","))
 
 
-_SOURCE = click.option(
+_SOURCE = option(
     "--data",
     metavar="SOURCE",
     type=click.Path(),
@@ -169,57 +169,55 @@ _SOURCE = click.option(
     "or file of images; or a Python function that returns batches, file.py:function or module:function.",
 )
 _OPTIONS = [
-    click.option(
+    option(
         "--random",
         type=click.IntRange(min=1),
         metavar="N",
         help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
     ),
-    click.option(
+    option(
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
         help="Samples in a batch (default: what the model fixes, else the opt shape of --shapes, else 8).",
     ),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
-    click.option(
+    option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
+    option(
         "--last",
         type=click.Choice(["keep", "drop", "pad"]),
         default="keep",
         show_default=True,
         help="What to do with a short last batch.",
     ),
-    click.option(
+    option(
         "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
     ),
-    click.option(
+    option(
         "--preset",
         type=click.Choice(["imagenet", "yolo"]),
         help="Images: prepare them as in training on ImageNet (torchvision) or of YOLO (Ultralytics).",
     ),
-    click.option(
+    option(
         "--size", metavar="HxW", callback=_size, help="Images: height and width, where the model is dynamic."
     ),
-    click.option(
+    option(
         "--resize",
         type=click.Choice(["stretch", "letterbox", "crop", "none"]),
         help="Images: stretch (default), fit inside and pad, crop the centre, or take only that size.",
     ),
-    click.option("--color", type=click.Choice(["rgb", "bgr", "grey"]), help="Images: order of the channels."),
-    click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Images: where the channels go."),
-    click.option(
+    option("--color", type=click.Choice(["rgb", "bgr", "grey"]), help="Images: order of the channels."),
+    option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Images: where the channels go."),
+    option(
         "--scale", metavar="X", callback=_scale, help="Images: factor for pixels (0 to 255), as in 1/255."
     ),
-    click.option("--mean", metavar="R,G,B", callback=_channels, help="Images: subtracted after scaling."),
-    click.option("--std", metavar="R,G,B", callback=_channels, help="Images: divided by after that."),
-    click.option(
-        "--ignore-orientation", is_flag=True, help="Images: do not turn them as their EXIF tag says."
-    ),
-    click.option("--skip-bad", is_flag=True, help="Images: leave out files that cannot be read."),
+    option("--mean", metavar="R,G,B", callback=_channels, help="Images: subtracted after scaling."),
+    option("--std", metavar="R,G,B", callback=_channels, help="Images: divided by after that."),
+    option("--ignore-orientation", is_flag=True, help="Images: do not turn them as their EXIF tag says."),
+    option("--skip-bad", is_flag=True, help="Images: leave out files that cannot be read."),
 ]
 
 
-def data(*, required: bool) -> Callable[[Command], Command]:
+def data(*, required: bool) -> Callable[[Decorated], Decorated]:
     """``--data`` and what goes with it; the command gets one argument ``data``, a `DataOptions`.
 
     Args:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import option
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+@command()
+@option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Show what is installed, which routes to an INT8 engine are open, and what opens the others.
 

@@ -7,36 +7,37 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli import options
-from trt_int8.cli.numbers import Bound
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import Bound, argument, option
 
 if TYPE_CHECKING:
     from trt_int8.evaluation import Evaluation
     from trt_int8.evaluation.layers import LayerDifference
 
 
-@click.command()
-@click.argument("model", type=click.Path())
-@click.argument("quantized", type=click.Path())
-@click.option(
+@command()
+@argument("model", type=click.Path())
+@argument("quantized", type=click.Path())
+@option(
     "--labels",
     metavar="FILE|KEY",
     help="The right class of each sample: an .npy file, or a key of the --data .npz. Adds top-1 accuracy.",
 )
-@click.option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
-@click.option(
+@option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
+@option(
     "--metric",
     metavar="MODULE:FUNCTION",
     help="Your own figure: function(outputs, labels) → number, higher is better; file.py:function too.",
 )
-@click.option("--per-layer", is_flag=True, help="Follow SQNR through the network (ONNX models).")
-@click.option("--min-sqnr", type=Bound(min=0), metavar="DB", help="Exit with 1 if an output has less.")
-@click.option(
+@option("--per-layer", is_flag=True, help="Follow SQNR through the network (ONNX models).")
+@option("--min-sqnr", type=Bound(min=0), metavar="DB", help="Exit with 1 if an output has less.")
+@option(
     "--max-drop",
     type=Bound(min=0),
     metavar="X",
     help="Exit with 1 if the metric, or else top-1 as a share, falls by more.",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @options.shapes
 @options.data(required=True)
 @click.pass_context

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.parameters import grouped, option
+
 if TYPE_CHECKING:
     from trt_int8.implicit.options import ImplicitOptions
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -49,67 +48,54 @@ class ImplicitArguments:
         )
 
 
-def implicit(command: Command) -> Command:
-    """Add the options; the command gets one argument ``implicit``, an `ImplicitArguments`."""
-
-    def collect(**arguments: Any) -> Any:
-        names = ImplicitArguments.__dataclass_fields__
-        return command(implicit=ImplicitArguments(**{n: arguments.pop(n) for n in names}), **arguments)
-
-    collect.__name__, collect.__doc__ = command.__name__, command.__doc__
-    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps the options
-    wrapped: Any = collect
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    result: Command = wrapped
-    return result
-
-
 _IMPLICIT = "Implicit route: "
 _OPTIONS = [
-    click.option(
+    option(
         "--calibration-cache",
         metavar="FILE",
         type=click.Path(),
         help=_IMPLICIT + "cache of TensorRT's calibration, used if it fits model and data, else written.",
     ),
-    click.option("--reuse-cache", is_flag=True, help=_IMPLICIT + "use that cache whatever it was made from."),
-    click.option("--fp16", is_flag=True, help=_IMPLICIT + "allow FP16 too."),
-    click.option("--bf16", is_flag=True, help=_IMPLICIT + "allow BF16 too."),
-    click.option(
+    option("--reuse-cache", is_flag=True, help=_IMPLICIT + "use that cache whatever it was made from."),
+    option("--fp16", is_flag=True, help=_IMPLICIT + "allow FP16 too."),
+    option("--bf16", is_flag=True, help=_IMPLICIT + "allow BF16 too."),
+    option(
         "--tf32/--no-tf32", default=True, show_default=True, help=_IMPLICIT + "allow TF32 in FP32 layers."
     ),
-    click.option(
+    option(
         "--keep-fp16",
         multiple=True,
         metavar="GLOB",
         help=_IMPLICIT + "keep these layers in FP16, such as 'head/*'; may be given again.",
     ),
-    click.option("--keep-fp32", multiple=True, metavar="GLOB", help=_IMPLICIT + "keep these layers in FP32."),
-    click.option(
+    option("--keep-fp32", multiple=True, metavar="GLOB", help=_IMPLICIT + "keep these layers in FP32."),
+    option(
         "--constraints",
         type=click.Choice(["obey", "prefer"]),
         default="obey",
         show_default=True,
         help=_IMPLICIT + "fail where a layer cannot be kept so, or warn.",
     ),
-    click.option(
+    option(
         "--ranges",
         multiple=True,
         metavar="FILE",
         type=click.Path(),
         help=_IMPLICIT + "dynamic ranges by hand (YAML, JSON, calibration cache); they win over calibration.",
     ),
-    click.option(
+    option(
         "--workspace",
         type=click.IntRange(min=1),
         metavar="MIB",
         help=_IMPLICIT + "scratch memory the layers may take.",
     ),
-    click.option(
+    option(
         "--timing-cache",
         metavar="FILE",
         type=click.Path(),
         help=_IMPLICIT + "kernel timings, shared by builds.",
     ),
 ]
+
+#: Adds the options; the command gets one argument ``implicit``, an `ImplicitArguments`.
+implicit = grouped("implicit", ImplicitArguments, _OPTIONS)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import half, options, placement
+from trt_int8.cli import options, placement
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import argument, option
 
 
-@click.command()
+@command()
 @options.model
-@click.argument("cache", type=click.Path())
+@argument("cache", type=click.Path())
 @options.output("The Q/DQ model to write.")
-@click.option(
+@option(
     "--log",
     metavar="FILE",
     type=click.Path(),
@@ -20,8 +22,8 @@ from trt_int8.cli import half, options, placement
 )
 @options.target
 @placement.options
-@half.high_precision
-@half.scales
+@placement.high_precision
+@placement.scales
 def migrate(
     model: str,
     cache: str,

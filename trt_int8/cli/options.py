@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli.data_options import DataOptions, data
-from trt_int8.cli.grouping import Command
 from trt_int8.cli.opened_data import Data
+from trt_int8.cli.parameters import Decorated, argument, option
 from trt_int8.cli.shape_options import ShapeOptions, shapes
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ __all__ = [
     "target",
 ]
 
-model = click.argument("model", type=click.Path())
-cache = click.option(
-    "--cache", metavar="FILE", type=click.Path(), help="Calibration cache to take ranges from."
-)
+model = argument("model", type=click.Path())
+cache = option("--cache", metavar="FILE", type=click.Path(), help="Calibration cache to take ranges from.")
 
 
-def _algorithm(default: str | None, shown: str) -> Callable[[Command], Command]:
-    return click.option(
+def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorated]:
+    return option(
         "--algorithm",
         "--method",
         "algorithm",
@@ -52,14 +50,14 @@ def _algorithm(default: str | None, shown: str) -> Callable[[Command], Command]:
 algorithm = _algorithm("entropy", "entropy")
 #: For commands that may quantize by themselves: `trt_int8.calibration.thresholds.EXPLICIT` there.
 algorithm_of_route = _algorithm(None, "mse for Q/DQ nodes, entropy for TensorRT's calibrators")
-target = click.option(
+target = option(
     "--target",
     metavar="TARGET",
     help="What the engine is for: rtx:sm89 (sm75, sm80, …: built ahead of time by TensorRT-RTX), tensorrt, "
     "or current for the GPU in this machine. Placement follows from it. [default: TensorRT where it is "
     "installed and there is a GPU, else rtx:sm89]",
 )
-bias_correction = click.option(
+bias_correction = option(
     "--bias-correction/--no-bias-correction",
     default=None,
     help="Correct biases for the mean error that quantization introduces. Kept only if held-back samples "
@@ -67,9 +65,9 @@ bias_correction = click.option(
 )
 
 
-def output(what: str) -> Callable[[Command], Command]:
+def output(what: str) -> Callable[[Decorated], Decorated]:
     """``-o``, required."""
-    return click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help=what)
+    return option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help=what)
 
 
 def require_source(data: DataOptions, cache: str | None, **to_calibrate: object) -> None:

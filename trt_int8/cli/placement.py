@@ -1,25 +1,24 @@
-"""Options that say where Q/DQ pairs go."""
+"""Options that say where Q/DQ pairs go, and in which type everything else runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+
+from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
     from trt_int8.quantization import Placement, PrecisionPlan, Selection
     from trt_int8.target import Target
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Choice:
     """What the placement options say."""
 
-    name: str | None
+    placement_name: str | None
     without: tuple[str, ...]
     op_types: str | None
     nodes: tuple[str, ...]
@@ -30,7 +29,7 @@ class Choice:
         """The rules to follow for ``target``."""
         from trt_int8.quantization.placement import resolve
 
-        placement = resolve(self.name or target.placement)
+        placement = resolve(self.placement_name or target.placement)
         left = placement.without(*self.without)
         for rule in self.without:
             if all(rule != other.name for other in placement.rules):
@@ -54,45 +53,44 @@ class Choice:
         return None if self.plan is None else PrecisionPlan.read(self.plan)
 
 
-def options(command: Command) -> Command:
-    """The options; the command gets one argument ``choice``, a `Choice`."""
-
-    def collect(**arguments: Any) -> Any:
-        name = arguments.pop("placement_name")
-        rest = {key: arguments.pop(key) for key in ("without", "op_types", "nodes", "exclude", "plan")}
-        return command(choice=Choice(name, **rest), **arguments)
-
-    collect.__name__, collect.__doc__ = command.__name__, command.__doc__
-    collect.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps the options
-    wrapped: Any = collect
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    result: Command = wrapped
-    return result
-
-
 _OPTIONS = [
-    click.option(
+    option(
         "--placement",
         "placement_name",
         type=click.Choice(["tensorrt", "rtx"]),
         help="Rules for Q/DQ pairs: the TensorRT developer guide's, or what helps TensorRT-RTX [default: "
         "those that fit the target].",
     ),
-    click.option(
-        "--without", metavar="RULE", multiple=True, help="Switch a placement rule off (repeatable)."
-    ),
-    click.option("--op-types", metavar="OPS", help="Quantize these operators only, for instance Conv,Gemm."),
-    click.option(
-        "--nodes", metavar="GLOB", multiple=True, help="Quantize nodes of these names only (repeatable)."
-    ),
-    click.option(
+    option("--without", metavar="RULE", multiple=True, help="Switch a placement rule off (repeatable)."),
+    option("--op-types", metavar="OPS", help="Quantize these operators only, for instance Conv,Gemm."),
+    option("--nodes", metavar="GLOB", multiple=True, help="Quantize nodes of these names only (repeatable)."),
+    option(
         "--exclude", metavar="GLOB", multiple=True, help="Leave nodes of these names in float (repeatable)."
     ),
-    click.option(
+    option(
         "--plan",
         metavar="FILE",
         type=click.Path(),
         help="A precision plan: YAML, node name to int8 or float.",
     ),
 ]
+
+#: Adds the options; the command gets one argument ``choice``, a `Choice`.
+options = grouped("choice", Choice, _OPTIONS)
+
+_TYPES = click.Choice(["fp32", "fp16"])
+high_precision = option(
+    "--high-precision",
+    type=_TYPES,
+    default="fp32",
+    show_default=True,
+    help="The type of everything that is not INT8.",
+)
+scales = option(
+    "--scales",
+    "scale_type",
+    type=_TYPES,
+    default="fp32",
+    show_default=True,
+    help="Of a model in FP16: exact fp32 scales (opset 23), or fp16 ones (opset 19), rounded.",
+)

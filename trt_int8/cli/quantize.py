@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import click
 
-from trt_int8.cli import calibration_options, half, options, placement
+from trt_int8.cli import calibration_options, options, placement
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import option
 
 
-@click.command()
+@command()
 @options.model
 @options.output("The Q/DQ model to write.")
 @options.target
 @options.cache
 @placement.options
-@half.high_precision
-@half.scales
-@click.option(
+@placement.high_precision
+@placement.scales
+@option(
     "--recentre",
     multiple=True,
     metavar="GLOB",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from trt_int8.cli.command import group
+from trt_int8.cli.parameters import argument, option
 
-@click.group()
+
+@group()
 def ranges() -> None:
     """Look at the distributions behind the ranges (see calibrate --histograms).
 
@@ -16,12 +19,10 @@ def ranges() -> None:
 
 
 @ranges.command()
-@click.argument("histograms", type=click.Path())
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True
-)
-@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, not to the terminal.")
-@click.option(
+@argument("histograms", type=click.Path())
+@option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
+@option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, not to the terminal.")
+@option(
     "--algorithm",
     "--method",
     "method",
@@ -65,10 +66,8 @@ def analyze(histograms: str, form: str, output: str | None, method: str | None) 
 
 
 @ranges.command()
-@click.argument("shards", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The histograms to write."
-)
+@argument("shards", nargs=-1, required=True, type=click.Path())
+@option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The histograms to write.")
 def merge(shards: tuple[str, ...], output: str) -> None:
     """Merge histograms of one model: what one calibration over all the data would have counted.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.numbers import Bound
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import Bound, argument, option
 
 if TYPE_CHECKING:
     from trt_int8.report import PrecisionReport
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
-@click.argument("log", type=_FILE, required=False)
-@click.option(
+@command()
+@argument("log", type=_FILE, required=False)
+@option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "csv", "markdown", "html"]),
@@ -29,16 +30,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="The view; the JSON follows docs/report-schema.md.",
 )
-@click.option("-o", "--output", type=_FILE, help="Write the view to this file instead of the terminal.")
-@click.option("--profile", type=_FILE, help="Times of the layers, from trtexec --exportProfile.")
-@click.option("--model", type=_FILE, help="The ONNX model that was built: sharpens the reasons.")
-@click.option("--cache", type=_FILE, help="The calibration cache that was used: sharpens the reasons.")
-@click.option("--diff", "pair", type=_FILE, nargs=2, metavar="OLD NEW", help="Compare two builds instead.")
-@click.option(
-    "--require", multiple=True, metavar="GLOB", help="Fail unless these nodes or layers are in INT8."
-)
-@click.option("--min-int8", type=Bound(0, 1), help="Fail below this share of nodes in INT8.")
-@click.option("--max-reformats", type=click.IntRange(min=0), help="Fail with more reformat layers than this.")
+@option("-o", "--output", type=_FILE, help="Write the view to this file instead of the terminal.")
+@option("--profile", type=_FILE, help="Times of the layers, from trtexec --exportProfile.")
+@option("--model", type=_FILE, help="The ONNX model that was built: sharpens the reasons.")
+@option("--cache", type=_FILE, help="The calibration cache that was used: sharpens the reasons.")
+@option("--diff", "pair", type=_FILE, nargs=2, metavar="OLD NEW", help="Compare two builds instead.")
+@option("--require", multiple=True, metavar="GLOB", help="Fail unless these nodes or layers are in INT8.")
+@option("--min-int8", type=Bound(0, 1), help="Fail below this share of nodes in INT8.")
+@option("--max-reformats", type=click.IntRange(min=0), help="Fail with more reformat layers than this.")
 @click.pass_context
 def report(
     context: click.Context,

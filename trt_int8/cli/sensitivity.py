@@ -7,49 +7,48 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli import options
-from trt_int8.cli.numbers import Bound
+from trt_int8.cli.command import command
+from trt_int8.cli.parameters import Bound, option
 
 if TYPE_CHECKING:
     from trt_int8.analysis.sensitivity import Measurements, NodeSensitivity
 
 
-@click.command()
+@command()
 @options.model
 @options.cache
-@click.option(
+@option(
     "--labels",
     metavar="FILE|KEY",
     help="The right class of each sample, as for evaluate: nodes are ranked by top-1.",
 )
-@click.option(
+@option(
     "--metric",
     metavar="MODULE:FUNCTION",
     help="Your own figure: function(outputs, labels), higher is better.",
 )
-@click.option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
-@click.option(
+@option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
+@option(
     "--max-drop",
     type=Bound(min=0),
     metavar="X",
     help="Search a plan: the metric, or top-1 as a share, falls by X at most.",
 )
-@click.option(
-    "--min-sqnr", type=Bound(min=0), metavar="DB", help="Search a plan: every output has DB at least."
-)
-@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="The precision plan to write (YAML).")
-@click.option(
+@option("--min-sqnr", type=Bound(min=0), metavar="DB", help="Search a plan: every output has DB at least.")
+@option("-o", "--output", type=click.Path(), metavar="FILE", help="The precision plan to write (YAML).")
+@option(
     "--state",
     type=click.Path(),
     metavar="FILE",
     help="Keep what was measured here; an interrupted run goes on from it.",
 )
 @options.target
-@click.option(
+@option(
     "--placement",
     type=click.Choice(["tensorrt", "rtx"]),
     help="Rules for Q/DQ pairs [default: those that fit the target].",
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @options.algorithm_of_route
 @options.shapes
 @options.data(required=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.grouping import grouped
+from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
     from trt_int8.model.shape_range import ShapeRange
@@ -41,23 +41,17 @@ shapes = grouped(
     "shapes",
     ShapeOptions,
     [
-        click.option(
+        option(
             "--shapes",
             multiple=True,
             metavar="NAME:SHAPES",
             help="The min, opt and max shape of a dynamic input, as in "
             "x:1x3x224x224,8x3x224x224,32x3x224x224, or one shape for all three. Repeat it for other inputs.",
         ),
-        click.option(
-            "--min-shapes", "--minShapes", metavar="NAME:SHAPE,…", help="The min shapes, as for trtexec."
-        ),
-        click.option(
-            "--opt-shapes", "--optShapes", metavar="NAME:SHAPE,…", help="The opt shapes, as for trtexec."
-        ),
-        click.option(
-            "--max-shapes", "--maxShapes", metavar="NAME:SHAPE,…", help="The max shapes, as for trtexec."
-        ),
-        click.option(
+        option("--min-shapes", "--minShapes", metavar="NAME:SHAPE,…", help="The min shapes, as for trtexec."),
+        option("--opt-shapes", "--optShapes", metavar="NAME:SHAPE,…", help="The opt shapes, as for trtexec."),
+        option("--max-shapes", "--maxShapes", metavar="NAME:SHAPE,…", help="The max shapes, as for trtexec."),
+        option(
             "--rename-dims",
             is_flag=True,
             help="Give axes that share a symbolic name, and get different sizes, names of their own.",
