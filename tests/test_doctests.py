@@ -22,7 +22,7 @@ MODULES = [
 #: What the README calls the library has an example each.
 WITH_EXAMPLES = [
     "trt_int8",
-    "trt_int8.build",
+    "trt_int8.pipeline.build",
     "trt_int8.calibration.calibration",
     "trt_int8.evaluation.evaluation",
     "trt_int8.model.shape_texts",
@@ -42,7 +42,10 @@ def folder(tmp_path_factory, digits):
     np.save(folder / "samples.npy", digits["calibration"][:20])
     calibration = trt_int8.calibrate(folder / "model.onnx", [i[None] for i in digits["calibration"][:20]])
     trt_int8.CalibrationCache.from_ranges(calibration.ranges).write(folder / "model.cache")
-    onnx.save(trt_int8.quantize(folder / "model.onnx", calibration.ranges).model, folder / "model.qdq.onnx")
+    onnx.save(
+        trt_int8.quantize(folder / "model.onnx", calibration.ranges, placement="tensorrt").model,
+        folder / "model.qdq.onnx",
+    )
     trt_int8.build_engine(folder / "model.onnx", folder / "model.engine", ranges=calibration.ranges)
     return folder
 

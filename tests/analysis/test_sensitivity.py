@@ -42,7 +42,7 @@ def fragile(make_model, rng):
 
 def test_the_fragile_node_comes_first(fragile):
     model, batches, ranges = fragile
-    measurements = Measurements(model, ranges, Judge(model, batches))
+    measurements = Measurements(model, ranges, Judge(model, batches), placement="tensorrt")
     ranking = rank(measurements)
     assert ranking[0].node == "bad"
     assert measurements.evaluations == 7
@@ -50,9 +50,9 @@ def test_the_fragile_node_comes_first(fragile):
     assert worst.gain_db > 10
     assert all(entry.gain_db < 3 for entry in ranking[1:])
     # the figures are what evaluation measures
-    only = quantize(model, ranges, selection=Selection(nodes=("bad",))).model
+    only = quantize(model, ranges, selection=Selection(nodes=("bad",)), placement="tensorrt").model
     assert worst.alone.sqnr_db == pytest.approx(evaluate(model, only, batches).sqnr_db)
-    rest = quantize(model, ranges, selection=Selection(exclude=("bad",))).model
+    rest = quantize(model, ranges, selection=Selection(exclude=("bad",)), placement="tensorrt").model
     assert worst.without.sqnr_db == pytest.approx(evaluate(model, rest, batches).sqnr_db)
     assert worst.alone.drop != worst.alone.drop  # no figure
     assert worst.to_dict()["alone"]["drop"] is None
@@ -60,7 +60,7 @@ def test_the_fragile_node_comes_first(fragile):
 
 def test_the_search_keeps_what_can_be_kept(fragile):
     model, batches, ranges = fragile
-    measurements = Measurements(model, ranges, Judge(model, batches))
+    measurements = Measurements(model, ranges, Judge(model, batches), placement="tensorrt")
     ranking = rank(measurements)
     assert search(measurements, ranking, Budget(min_sqnr_db=-10)).floats == ()
     assert search(measurements, ranking, Budget(min_sqnr_db=30)).floats == ("bad",)
@@ -108,21 +108,23 @@ def test_an_interrupted_run_goes_on(fragile, tmp_path):
             self.left -= 1
             return super().__call__(quantized)
 
-    stopped = Measurements(model, ranges, Stopping(model, batches), state=state)
+    stopped = Measurements(model, ranges, Stopping(model, batches), state=state, placement="tensorrt")
     with progress.show(Display()) as display, pytest.raises(KeyboardInterrupt):
         rank(stopped)
     assert display.interrupted.lost().startswith(
         f"What was measured is kept in {state}: run the same command"
     )
-    assert "with --state FILE" in Measurements(model, ranges, Judge(model, batches)).lost()
+    assert (
+        "with --state FILE" in Measurements(model, ranges, Judge(model, batches), placement="tensorrt").lost()
+    )
     assert len(json.loads(state.read_text())["scores"]) == 3
-    again = Measurements(model, ranges, Judge(model, batches), state=state)
+    again = Measurements(model, ranges, Judge(model, batches), state=state, placement="tensorrt")
     resumed = rank(again)
     assert again.evaluations == 4
     assert [e.to_dict() for e in resumed] == [
-        e.to_dict() for e in rank(Measurements(model, ranges, Judge(model, batches)))
+        e.to_dict() for e in rank(Measurements(model, ranges, Judge(model, batches), placement="tensorrt"))
     ]
-    third = Measurements(model, ranges, Judge(model, batches), state=state)
+    third = Measurements(model, ranges, Judge(model, batches), state=state, placement="tensorrt")
     rank(third)
     assert third.evaluations == 0
 
@@ -130,18 +132,18 @@ def test_an_interrupted_run_goes_on(fragile, tmp_path):
 def test_a_state_file_of_something_else(fragile, tmp_path):
     model, batches, ranges = fragile
     state = tmp_path / "state.json"
-    Measurements(model, ranges, Judge(model, batches), state=state).score([])
+    Measurements(model, ranges, Judge(model, batches), state=state, placement="tensorrt").score([])
     before = state.read_bytes()
     with pytest.raises(DataError, match="belongs to another model, calibration, data or placement"):
-        Measurements(model, ranges, Judge(model, batches[:3]), state=state)
+        Measurements(model, ranges, Judge(model, batches[:3]), state=state, placement="tensorrt")
     other = calibrate(model, batches[:2], algorithm="mse").ranges
     with pytest.raises(DataError, match="belongs to another"):
-        Measurements(model, other, Judge(model, batches), state=state)
+        Measurements(model, other, Judge(model, batches), state=state, placement="tensorrt")
     assert state.read_bytes() == before
     for content in ("{", "[]", "{}", '{"format": "x"}'):
         state.write_text(content)
         with pytest.raises(DataError, match=r"state\.json: not a state file"):
-            Measurements(model, ranges, Judge(model, batches), state=state)
+            Measurements(model, ranges, Judge(model, batches), state=state, placement="tensorrt")
 
 
 def test_a_drop_counts_on_both_halves(make_model):
@@ -172,7 +174,9 @@ def test_lenet_within_budget_on_unseen_data(lenet_path, digits):
     ranges = calibrate(model, [{"data": i[None]} for i in digits["calibration"][:50]]).ranges
     seen, unseen = slice(0, 200), slice(200, 400)
     batches = [{"data": image[None]} for image in images[seen]]
-    measurements = Measurements(model, ranges, Judge(model, batches, labels=labels[seen]))
+    measurements = Measurements(
+        model, ranges, Judge(model, batches, labels=labels[seen]), placement="tensorrt"
+    )
     found = search(measurements, rank(measurements), Budget(max_drop=0.01))
     assert len(found.floats) <= 0.2 * len(measurements.nodes)
     quantized = measurements.quantized(found.floats).model

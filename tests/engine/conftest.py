@@ -3,9 +3,9 @@
 import onnx
 import pytest
 
-from trt_int8.build import build_engine
 from trt_int8.calibration import calibrate
 from trt_int8.engine import load
+from trt_int8.pipeline.build import build_engine
 from trt_int8.quantization import quantize
 
 
@@ -27,5 +27,5 @@ def built(lenet_path, lenet_ranges, tmp_path_factory):
 @pytest.fixture(scope="module")
 def lenet_qdq_path(lenet_path, lenet_ranges, tmp_path_factory):
     path = tmp_path_factory.mktemp("qdq") / "lenet.qdq.onnx"
-    onnx.save(quantize(lenet_path, lenet_ranges).model, path)
+    onnx.save(quantize(lenet_path, lenet_ranges, placement="tensorrt").model, path)
     return path

@@ -8,11 +8,11 @@ import pytest
 from builds import fresh_process, multiplying, precisions
 from onnx import TensorProto, helper, numpy_helper
 
-from trt_int8.build import build_engine
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.engine.explicit import default_log
 from trt_int8.errors import BuildError, MissingDependencyError
 from trt_int8.model import parse_shapes
+from trt_int8.pipeline.build import build_engine
 from trt_int8.quantization import quantize
 from trt_int8.report import PrecisionReport
 
@@ -35,7 +35,7 @@ def test_without_qdq_nothing_runs_in_int8(lenet_path, tensorrt, tmp_path):
 
 
 def test_a_gemm_with_weight_qdq_on_the_wrong_axis_is_not_int8(lenet_path, lenet_ranges, tensorrt):
-    model = quantize(lenet_path, lenet_ranges).model
+    model = quantize(lenet_path, lenet_ranges, placement="tensorrt").model
     dequantize = next(n for n in model.graph.node if n.name == "ip1_weight_DQ")
     dequantize.attribute[0].i = 1
     for tensor in model.graph.initializer:
@@ -80,7 +80,7 @@ def test_unknown_target_is_found_before_anything_runs(lenet_path, tmp_path):
 
 
 def test_qdq_model_is_built_as_it_is(lenet_path, lenet_ranges, tmp_path):
-    model = quantize(lenet_path, lenet_ranges).model
+    model = quantize(lenet_path, lenet_ranges, placement="tensorrt").model
     result = build_engine(model, tmp_path / "e")
     assert result.quantized is None
     assert result.reason == "the model holds Q/DQ nodes"

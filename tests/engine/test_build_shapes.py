@@ -7,11 +7,11 @@ import pytest
 from builds import precisions
 from onnx import TensorProto, helper
 
-from trt_int8.build import build_engine
 from trt_int8.engine import BuildLog, build_explicit
 from trt_int8.errors import BuildError, DataError, ShapeError
 from trt_int8.model import parse_shapes
 from trt_int8.model.shapes import profile_text
+from trt_int8.pipeline.build import build_engine
 from trt_int8.ranges import Ranges, TensorRange
 
 

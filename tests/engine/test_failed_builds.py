@@ -9,9 +9,9 @@ import pytest
 from builds import fresh_process
 from onnx import numpy_helper
 
-from trt_int8.build import build_engine
 from trt_int8.engine import BuildLog, build_explicit
 from trt_int8.errors import BuildError, ModelError, OutputError
+from trt_int8.pipeline.build import build_engine
 from trt_int8.quantization import quantize
 
 
@@ -24,7 +24,7 @@ class TestFailedBuilds:
     @pytest.fixture
     def refused(self, lenet_path, lenet_ranges):
         """uint8 zero points: fine for onnxruntime, refused by TensorRT's parser."""
-        model = quantize(lenet_path, lenet_ranges).model
+        model = quantize(lenet_path, lenet_ranges, placement="tensorrt").model
         for tensor in model.graph.initializer:
             if tensor.name == "data_zero_point":
                 tensor.CopyFrom(numpy_helper.from_array(np.uint8(128), tensor.name))

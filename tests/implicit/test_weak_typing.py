@@ -40,7 +40,7 @@ def qdq(lenet_path):
     ranges = Ranges(
         {name: TensorRange(1.0, source="test") for name in ("data", "pool1", "pool2_flat", "ip1")}
     )
-    full = quantize(lenet_path, ranges).model
+    full = quantize(lenet_path, ranges, placement="tensorrt").model
     return {"fp32": full, "fp16": to_half(full)}
 
 

@@ -103,5 +103,7 @@ def test_of_two_convolutions_with_pairs_the_later_one_fuses():
 
 def test_what_quantize_makes_has_no_findings(lenet_path):
     names = ["data", "pool1", "pool2_flat", "ip1"]
-    model = quantize(lenet_path, Ranges({n: TensorRange(2.0, source="test") for n in names})).model
+    model = quantize(
+        lenet_path, Ranges({n: TensorRange(2.0, source="test") for n in names}), placement="tensorrt"
+    ).model
     assert check_qdq(model) == []

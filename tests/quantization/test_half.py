@@ -20,7 +20,7 @@ C = 32
 @pytest.fixture(scope="module")
 def lenet_qdq(lenet_path, digits):
     calibration = calibrate(lenet_path, [{"data": image[None]} for image in digits["calibration"][:30]])
-    return quantize(lenet_path, calibration.ranges)
+    return quantize(lenet_path, calibration.ranges, placement="tensorrt")
 
 
 def report(model):
@@ -111,7 +111,7 @@ def test_constants_beyond_half_are_refused(make_model, rng):
         outputs=["y"],
         weights={"w": weight(rng, 4, 4), "big": np.float32(1e6)},
     )
-    quantized = quantize(model, ranges(x=1.0)).model
+    quantized = quantize(model, ranges(x=1.0), placement="tensorrt").model
     with pytest.raises(QuantizationError, match="constant 'big' holds 1e\\+06, more than float16"):
         to_half(quantized)
 
@@ -128,7 +128,7 @@ def test_outputs_that_nothing_else_reads_may_be_beyond_half(make_model, rng):
     for name, value in values.items():
         element = helper.np_dtype_to_tensor_dtype(value.dtype)
         model.graph.output.append(helper.make_tensor_value_info(name, element, [2]))
-    half = to_half(quantize(model, ranges(x=1.0)).model)
+    half = to_half(quantize(model, ranges(x=1.0), placement="tensorrt").model)
     x = {"x": rng.normal(size=(2, 4)).astype(np.float32)}
     for name, result in zip(values, Session(half).run(x, list(values), place="x"), strict=True):
         assert result.dtype == values[name].dtype
@@ -147,7 +147,7 @@ def test_outputs_that_no_node_makes_keep_their_values(make_model, rng, scales):
     )
     for place, name, shape in ((0, "k", [C, 1, 1]), (2, "w", [C, C, 3, 3]), (3, "x", [1, C, 8, 8])):
         model.graph.output.insert(place, helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    quantized = quantize(model, ranges(r=3.0)).model
+    quantized = quantize(model, ranges(r=3.0), placement="tensorrt").model
     half = to_half(quantized, scales=scales)
     assert [output.name for output in half.graph.output] == ["k", "y", "w", "x"]
     assert {output.type.tensor_type.elem_type for output in half.graph.output} == {TensorProto.FLOAT}
@@ -201,7 +201,7 @@ def test_a_half_model_whose_scale_underflows_stays_float(make_model, rng):
         weights={"w": weight(rng, 4, 4).astype(np.float16)},
         dtype=TensorProto.FLOAT16,
     )
-    result = quantize(model, ranges(x=1e-4, a=2.0))
+    result = quantize(model, ranges(x=1e-4, a=2.0), placement="tensorrt")
     assert result.nodes == ("y",)
     assert "scale 7.87402e-07 of tensor 'x' underflows float16" in result.skipped[0].reason
 
@@ -215,7 +215,7 @@ def test_a_half_model_of_opset_23_stays_as_it_is(make_model, rng):
         opset=23,
         dtype=TensorProto.FLOAT16,
     )
-    quantized = quantize(model, ranges(x=1.0)).model
+    quantized = quantize(model, ranges(x=1.0), placement="tensorrt").model
     half = to_half(quantized)
     assert list(half.graph.node) == list(quantized.graph.node)
     assert list(half.graph.initializer) == list(quantized.graph.initializer)

@@ -46,7 +46,7 @@ def hexadecimal(model, name):
 
 
 def test_scales_are_the_caches_bit_for_bit(lenet_path, real):
-    result = migrate(lenet_path, real)
+    result = migrate(lenet_path, real, placement="tensorrt")
     assert {name: hexadecimal(result.model, name) for name in result.quantized.nodes} == {
         "conv1": "3c008912",
         "conv2": "3c88edfc",
@@ -60,7 +60,7 @@ def test_scales_are_the_caches_bit_for_bit(lenet_path, real):
 
 
 def test_the_log_says_what_is_quantized(lenet_path, real):
-    result = migrate(lenet_path, real, log=PrecisionReport.from_log(LOG))
+    result = migrate(lenet_path, real, log=PrecisionReport.from_log(LOG), placement="tensorrt")
     assert result.quantized.nodes == ("conv1", "conv2", "ip1")
     rows = {row.node: (row.implicit, row.explicit) for row in result.rows}
     assert rows == {
@@ -81,7 +81,7 @@ def test_what_differs_is_marked(lenet_path):
     few = CalibrationCache.parse(
         "TRT-8601-EntropyCalibration2\ndata: 3c008912\npool1: 0\nelsewhere: 3c008912\n"
     )
-    result = migrate(lenet_path, few, log=PrecisionReport.from_log(LOG))
+    result = migrate(lenet_path, few, log=PrecisionReport.from_log(LOG), placement="tensorrt")
     rows = {row.node: row for row in result.rows}
     assert not rows["ip1"].same
     assert rows["ip1"].why == "no range for tensor 'pool2_flat'"
@@ -97,7 +97,7 @@ def test_what_differs_is_marked(lenet_path):
 
 def test_nodes_the_log_does_not_name_are_counted_and_listed(lenet_path, real):
     lines = [line for line in LOG.read_text().splitlines() if "conv2" not in line]
-    result = migrate(lenet_path, real, log=PrecisionReport.from_lines(lines))
+    result = migrate(lenet_path, real, log=PrecisionReport.from_lines(lines), placement="tensorrt")
     assert result.quantized.nodes == ("conv1", "ip1")
     row = next(row for row in result.rows if row.node == "conv2")
     assert (row.implicit, row.explicit, row.named, row.same) == ("not named", "float", False, False)
@@ -120,7 +120,7 @@ def test_a_log_of_another_model_is_refused(make_model, rng, real):
     with pytest.raises(
         QuantizationError, match=r"names none of the nodes .*wanted: other; found: conv1, pool1"
     ):
-        migrate(model, real, log=PrecisionReport.from_log(LOG))
+        migrate(model, real, log=PrecisionReport.from_log(LOG), placement="tensorrt")
 
 
 @requires_corpus
@@ -129,12 +129,16 @@ def test_a_real_implicit_log_without_a_finished_build(lenet_path, real):
 
     log = CORPUS / "logs" / "trt8001_lannyyip_ocr_int8_calibcache_trtexec.log"
     with pytest.raises(ReportError, match="no complete build"):
-        migrate(lenet_path, real, log=PrecisionReport.from_log(log))
+        migrate(lenet_path, real, log=PrecisionReport.from_log(log), placement="tensorrt")
 
 
 def test_selection_narrows_further(lenet_path, real):
     result = migrate(
-        lenet_path, real, log=PrecisionReport.from_log(LOG), selection=Selection(exclude=("conv1",))
+        lenet_path,
+        real,
+        log=PrecisionReport.from_log(LOG),
+        selection=Selection(exclude=("conv1",)),
+        placement="tensorrt",
     )
     assert result.quantized.nodes == ("conv2", "ip1")
     assert next(row.why for row in result.rows if row.node == "conv1") == "excluded by exclude='conv1'"
@@ -152,11 +156,15 @@ def test_the_scale_behind_a_max_pool_says_nothing_of_what_is_before_it(make_mode
         outputs=["y", "z"],
         weights={"w": weight(rng, 4, 4, 3, 3), "shape": np.array([1, 4, 8, 8])},
     )
-    result = migrate(model, CalibrationCache.parse("TRT-8601-EntropyCalibration2\np: 3c008912\n"))
+    result = migrate(
+        model, CalibrationCache.parse("TRT-8601-EntropyCalibration2\np: 3c008912\n"), placement="tensorrt"
+    )
     assert result.quantized.nodes == ("conv2",)
     assert result.missing == ("r",)
     # … while a Reshape passes a scale on in both directions
-    result = migrate(model, CalibrationCache.parse("TRT-8601-EntropyCalibration2\nx: 3c008912\n"))
+    result = migrate(
+        model, CalibrationCache.parse("TRT-8601-EntropyCalibration2\nx: 3c008912\n"), placement="tensorrt"
+    )
     assert result.quantized.nodes == ("conv1", "conv2")
     assert result.moved == {"r": "x", "p": "x"}
 
@@ -177,12 +185,12 @@ def concat_model(make_model, rng):
 def test_scales_that_would_be_shared_are_kept_and_named(make_model, rng):
     cache = CalibrationCache.parse("TRT-8601-EntropyCalibration2\nx: 3c008912\na: 3d000000\ncat: 3d800000\n")
     model = concat_model(make_model, rng)
-    result = migrate(model, cache)
+    result = migrate(model, cache, placement="tensorrt")
     assert hexadecimal(result.model, "conv1") == "3c008912"
     assert hexadecimal(result.model, "conv2") == "3d800000"
     assert result.disagreements == ("concat (Concat): x 3c008912, cat 3d800000",)
     # quantize shares: the rule that migrate leaves out
-    assert len({float(s) for s in quantize(model, cache.ranges()).scales.values()}) == 1
+    assert len({float(s) for s in quantize(model, cache.ranges(), placement="tensorrt").scales.values()}) == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -205,7 +213,7 @@ def test_any_scale_goes_there_and_back(scales):
         f"{n}: {scale_to_hex(np.float32(s))}\n" for n, s in zip(("x", "y", "a"), scales, strict=True)
     )
     text = "TRT-8601-MinMaxCalibration\n" + body
-    migrated = migrate(model, CalibrationCache.parse(text)).model
+    migrated = migrate(model, CalibrationCache.parse(text), placement="tensorrt").model
     assert cache_from_qdq(migrated).text == text
     # … and without the copy in the metadata, from the pairs alone
     del migrated.metadata_props[:]
@@ -226,7 +234,7 @@ def test_real_caches_come_back_byte_for_byte(path, make_model, rng):
         outputs=["our output"],
         weights={"w": weight(rng, 4, 4)},
     )
-    result = migrate(model, cache)
+    result = migrate(model, cache, placement="tensorrt")
     found = initializer(result.model, producer(result.model, node(result.model, "n").input[0]).input[1])
     assert found == cache.scales[usable[0]]
     assert set(result.gone) == set(cache.scales) - {usable[0]}
@@ -296,7 +304,7 @@ def real_with_flat(cache):
 
 class TestFromQdq:
     def test_a_model_from_elsewhere(self, lenet_path, real):
-        model = quantize(lenet_path, real_with_flat(real)).model
+        model = quantize(lenet_path, real_with_flat(real), placement="tensorrt").model
         cache = cache_from_qdq(model)
         assert cache.header == "TRT-8601-EntropyCalibration2"
         assert {n: scale_to_hex(s) for n, s in cache.scales.items()} == {
@@ -307,7 +315,7 @@ class TestFromQdq:
         }
 
     def test_a_changed_scale_goes_before_the_kept_cache(self, lenet_path, real):
-        model = migrate(lenet_path, real).model
+        model = migrate(lenet_path, real, placement="tensorrt").model
         for tensor in model.graph.initializer:
             if tensor.name == "data_scale":
                 tensor.CopyFrom(onnx.numpy_helper.from_array(np.float32(0.5), tensor.name))
@@ -321,7 +329,7 @@ class TestFromQdq:
         ],
     )
     def test_what_a_cache_cannot_express(self, lenet_path, real, name, value, message):
-        model = migrate(lenet_path, real).model
+        model = migrate(lenet_path, real, placement="tensorrt").model
         for tensor in model.graph.initializer:
             if tensor.name == name:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
@@ -338,13 +346,13 @@ def test_an_input_of_texts(lenet_path, real, high_precision):
     model = onnx.load(lenet_path)
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
     with pytest.raises(ModelError, match="input 'data' takes texts, which TensorRT does not; cut off"):
-        migrate(model, real, high_precision=high_precision)
+        migrate(model, real, high_precision=high_precision, placement="tensorrt")
     with pytest.raises(ModelError, match="input 'data' takes texts"):
-        quantize(model, real.ranges())
+        quantize(model, real.ranges(), placement="tensorrt")
 
 
 def test_the_path_of_a_cache_is_no_cache(lenet_path):
     with pytest.raises(
         TypeError, match=r"cache is 'model.cache' \(str\); give CalibrationCache.read\(path\)"
     ):
-        migrate(lenet_path, "model.cache")
+        migrate(lenet_path, "model.cache", placement="tensorrt")

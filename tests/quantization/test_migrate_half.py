@@ -44,7 +44,7 @@ def model_of(make_model, rng, dtype, opset):
     [(np.float16, 13), (np.float16, 17), (np.float16, 22), (np.float16, 23), (ml_dtypes.bfloat16, 22)],
 )
 def test_scales_of_a_half_model_are_the_caches_bit_for_bit(make_model, rng, cache, dtype, opset):
-    result = migrate(model_of(make_model, rng, dtype, opset), cache)
+    result = migrate(model_of(make_model, rng, dtype, opset), cache, placement="tensorrt")
     assert result.model.opset_import[0].version == 23
     for name, exact in (("conv1", cache.scales["x"]), ("conv2", cache.scales["r"])):
         found = scale(result.model, name)
@@ -57,7 +57,7 @@ def test_scales_of_a_half_model_are_the_caches_bit_for_bit(make_model, rng, cach
 
 
 def test_scales_are_rounded_only_if_asked_for_and_a_note_says_how_far(make_model, rng, cache):
-    result = migrate(model_of(make_model, rng, np.float16, 17), cache, scales="fp16")
+    result = migrate(model_of(make_model, rng, np.float16, 17), cache, scales="fp16", placement="tensorrt")
     assert result.model.opset_import[0].version == 19
     assert scale(result.model, "conv1") == np.float16(cache.scales["x"])
     assert scale(result.model, "conv1").dtype == np.float16
@@ -69,7 +69,9 @@ def test_scales_are_rounded_only_if_asked_for_and_a_note_says_how_far(make_model
 
 
 def test_a_changed_half_scale_goes_before_the_kept_cache(make_model, rng, cache):
-    model = migrate(model_of(make_model, rng, np.float16, 17), cache, scales="fp16").model
+    model = migrate(
+        model_of(make_model, rng, np.float16, 17), cache, scales="fp16", placement="tensorrt"
+    ).model
     for tensor in model.graph.initializer:
         if tensor.name == "x_scale":
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.float16(0.5), tensor.name))
@@ -80,8 +82,8 @@ def test_rounded_scales_that_underflow_are_refused(make_model, rng):
     small = CalibrationCache.parse("TRT-8601-EntropyCalibration2\nx: 35863bd0\nr: 3c88edfc\n")
     model = model_of(make_model, rng, np.float16, 17)
     with pytest.raises(QuantizationError, match=r"1 scales underflow float16.*\(x 1e-06\); use fp32 scales"):
-        migrate(model, small, scales="fp16")
-    assert scale(migrate(model, small).model, "conv1") == small.scales["x"]
+        migrate(model, small, scales="fp16", placement="tensorrt")
+    assert scale(migrate(model, small, placement="tensorrt").model, "conv1") == small.scales["x"]
 
 
 def test_an_opset_that_cannot_be_raised_is_an_error_with_a_way_out(make_model, rng, cache, monkeypatch):
@@ -93,17 +95,17 @@ def test_an_opset_that_cannot_be_raised_is_an_error_with_a_way_out(make_model, r
     monkeypatch.setattr(opset.version_converter, "convert_version", failing)
     model = model_of(make_model, rng, np.float16, 19)
     with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*--scales fp16"):
-        migrate(model, cache)
-    assert migrate(model, cache, scales="fp16").quantized.nodes == ("conv1", "conv2")
+        migrate(model, cache, placement="tensorrt")
+    assert migrate(model, cache, scales="fp16", placement="tensorrt").quantized.nodes == ("conv1", "conv2")
 
 
 def test_fp16_scales_without_anything_fp16_are_an_error(lenet_path, cache):
     with pytest.raises(
         QuantizationError, match=r"give --high-precision fp16 as well, or leave --scales fp16"
     ):
-        migrate(lenet_path, cache, scales="fp16")
+        migrate(lenet_path, cache, scales="fp16", placement="tensorrt")
     with pytest.raises(ValueError, match="high_precision is 'bf16'"):
-        migrate(lenet_path, cache, high_precision="bf16")
+        migrate(lenet_path, cache, high_precision="bf16", placement="tensorrt")
 
 
 LENET = CalibrationCache.parse(
@@ -113,7 +115,7 @@ LENET = CalibrationCache.parse(
 
 @pytest.mark.parametrize(("scales", "notes"), [("fp32", 0), ("fp16", 1)])
 def test_the_rest_in_half(lenet_path, digits, scales, notes):
-    result = migrate(lenet_path, LENET, high_precision="fp16", scales=scales)
+    result = migrate(lenet_path, LENET, high_precision="fp16", scales=scales, placement="tensorrt")
     assert len(result.notes) == notes
     assert [row.explicit for row in result.rows] == ["int8"] * 4
     # What is cast to Half before it is quantized is still the cache's tensor.
@@ -124,5 +126,5 @@ def test_the_rest_in_half(lenet_path, digits, scales, notes):
     built = PrecisionReport.from_lines(log.lines).last
     assert {n.node for n in built.nodes if n.precision == "int8"} >= {"conv1", "conv2", "ip1", "ip2"}
     batches = [{"data": image[None]} for image in digits["evaluation"][:50]]
-    full = migrate(lenet_path, LENET).model
+    full = migrate(lenet_path, LENET, placement="tensorrt").model
     assert evaluate(full, result.model, batches).outputs["prob"].sqnr_db > 30

@@ -27,7 +27,7 @@ def test_a_placement_that_leaves_the_only_operator_out(make_model, rng):
         "never INT8 in TensorRT-RTX); use --placement tensorrt if TensorRT itself builds the engine: nothing "
         "runs in INT8"
     )
-    assert quantize(model, ranges(x=1.0)).nodes == ("a",)
+    assert quantize(model, ranges(x=1.0), placement="tensorrt").nodes == ("a",)
 
 
 def test_a_rule_switched_off(make_model, rng):
@@ -40,7 +40,7 @@ def test_a_rule_switched_off(make_model, rng):
 def test_no_operator_of_the_table(make_model):
     model = make_model([op("Relu", "x", "y")], inputs={"x": [1]}, outputs=["y"])
     with pytest.raises(QuantizationError, match="the model has no Conv, ConvTranspose, Gemm or MatMul: noth"):
-        quantize(model, ranges(x=1.0))
+        quantize(model, ranges(x=1.0), placement="tensorrt")
 
 
 def test_operators_in_bodies_only(make_model, rng):
@@ -58,7 +58,7 @@ def test_operators_in_bodies_only(make_model, rng):
     with pytest.raises(
         QuantizationError, match=r"has Conv, .* only in bodies of If, Loop and Scan, which stay"
     ):
-        quantize(model, ranges(x=1.0))
+        quantize(model, ranges(x=1.0), placement="tensorrt")
 
 
 def test_constant_operands_only(make_model, rng):
@@ -71,7 +71,7 @@ def test_constant_operands_only(make_model, rng):
     with pytest.raises(
         QuantizationError, match="all operands of the Conv, .* nodes of the model are constant"
     ):
-        quantize(model, ranges(x=1.0))
+        quantize(model, ranges(x=1.0), placement="tensorrt")
 
 
 def test_weights_of_a_type_that_is_not_quantized(make_model, rng):
@@ -83,4 +83,4 @@ def test_weights_of_a_type_that_is_not_quantized(make_model, rng):
         dtype=TensorProto.DOUBLE,
     )
     with pytest.raises(QuantizationError, match="nothing can be quantized:\n  gemm: .*float64"):
-        quantize(model, ranges(x=1.0, y=1.0))
+        quantize(model, ranges(x=1.0, y=1.0), placement="tensorrt")

@@ -72,7 +72,7 @@ def test_from_opset_7(rng, opset):
     converted = with_minimum_opset(model)
     assert converted.opset_import[0].version == max(opset, 13)
     assert evaluate(model, converted, batches).outputs["y"].max_abs_error < 1e-6
-    result = quantize(model, calibrate(model, batches, algorithm="minmax").ranges)
+    result = quantize(model, calibrate(model, batches, algorithm="minmax").ranges, placement="tensorrt")
     assert result.nodes == ("conv1", "conv2", "fc_node")
     assert node(result.model, "fc_node").output[0] == "logits"
     assert evaluate(model, result.model, batches).outputs["y"].sqnr_db > 25
@@ -126,7 +126,7 @@ def test_resizing_before_opset_11(rng, opset, factor, mode):
     assert [n.name for n in converted.graph.node if n.op_type in ("Resize", "Conv")] == ["u", "v", "conv"]
     # Both map positions as before; the converter leaves it to a default that maps linear ones otherwise.
     assert evaluate(model, converted, batches).outputs["y"].max_abs_error < 1e-6
-    result = quantize(model, calibrate(model, batches, algorithm="minmax").ranges)
+    result = quantize(model, calibrate(model, batches, algorithm="minmax").ranges, placement="tensorrt")
     assert list(result.scales) == ["v"]
     assert evaluate(model, result.model, batches).outputs["y"].sqnr_db > 30
 

@@ -17,7 +17,7 @@ QDQ = ("QuantizeLinear", "DequantizeLinear")
 @pytest.fixture(scope="module")
 def lenet_qdq(lenet_path, digits):
     calibration = calibrate(lenet_path, [{"data": image[None]} for image in digits["calibration"][:50]])
-    return calibration, quantize(lenet_path, calibration.ranges)
+    return calibration, quantize(lenet_path, calibration.ranges, placement="tensorrt")
 
 
 def test_lenet(lenet_path, lenet_qdq):
@@ -46,7 +46,7 @@ def test_names_and_biases_survive(lenet_path, lenet_qdq):
 def test_the_input_model_is_not_changed(lenet_path, lenet_qdq):
     model = onnx.load(lenet_path)
     before = model.SerializeToString()
-    quantize(model, lenet_qdq[0].ranges)
+    quantize(model, lenet_qdq[0].ranges, placement="tensorrt")
     assert model.SerializeToString() == before
 
 
@@ -69,7 +69,7 @@ def test_old_opsets_are_raised_to_13(make_model, rng):
         weights={"w": weights, "c": np.zeros(5, np.float32)},
         opset=11,
     )
-    quantized = quantize(model, ranges(x=2.0)).model
+    quantized = quantize(model, ranges(x=2.0), placement="tensorrt").model
     assert quantized.opset_import[0].version == 13
     assert node(quantized, "n").output[0] == "g"
     batch = {"x": rng.uniform(-2, 2, (2, 4)).astype(np.float32)}
@@ -84,7 +84,7 @@ def test_newer_opsets_are_kept(make_model, rng):
         weights={"w": rng.normal(size=(4, 5)).astype(np.float32)},
         opset=19,
     )
-    assert quantize(model, ranges(x=1.0)).model.opset_import[0].version == 19
+    assert quantize(model, ranges(x=1.0), placement="tensorrt").model.opset_import[0].version == 19
 
 
 def test_names_already_taken_are_avoided(make_model, rng):
@@ -98,7 +98,7 @@ def test_names_already_taken_are_avoided(make_model, rng):
         outputs=["y", "m"],
         weights={"w": rng.normal(size=(4, 5)).astype(np.float32)},
     )
-    quantized = quantize(model, ranges(x=1.0, x_quantized=1.0)).model  # checked inside
+    quantized = quantize(model, ranges(x=1.0, x_quantized=1.0), placement="tensorrt").model  # checked inside
     names = [n.name for n in quantized.graph.node]
     assert len(names) == len(set(names))
     assert node(quantized, "x_Q").op_type == "Relu"
@@ -106,17 +106,17 @@ def test_names_already_taken_are_avoided(make_model, rng):
 
 def test_what_cannot_be_quantized(make_model, lenet_path, lenet_qdq):
     with pytest.raises(QuantizationError, match="holds Q/DQ nodes already"):
-        quantize(lenet_qdq[1].model, lenet_qdq[0].ranges)
+        quantize(lenet_qdq[1].model, lenet_qdq[0].ranges, placement="tensorrt")
     relu = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [1]}, outputs=["y"])
     with pytest.raises(QuantizationError, match="no Conv, ConvTranspose, Gemm or MatMul"):
-        quantize(relu, ranges(x=1.0))
+        quantize(relu, ranges(x=1.0), placement="tensorrt")
     with pytest.raises(QuantizationError, match=r"another model \(wanted: data, .*; given: input\)"):
-        quantize(lenet_path, ranges(input=1.0))
+        quantize(lenet_path, ranges(input=1.0), placement="tensorrt")
     zeros = ranges(**dict.fromkeys(["data", "pool1", "pool2_flat", "ip1", "conv1", "pool2", "conv2"], 0.0))
     with pytest.raises(
         QuantizationError, match="nothing can be quantized:\n  conv1: tensor 'data' was always zero"
     ):
-        quantize(lenet_path, zeros)
+        quantize(lenet_path, zeros, placement="tensorrt")
 
 
 def test_initializers_that_are_inputs_as_before_ir_4(make_model, rng):
@@ -130,7 +130,7 @@ def test_initializers_that_are_inputs_as_before_ir_4(make_model, rng):
     )
     model.ir_version = 3
     onnx.checker.check_model(model)
-    quantized = quantize(model, ranges(x=1.0)).model
+    quantized = quantize(model, ranges(x=1.0), placement="tensorrt").model
     assert [value.name for value in quantized.graph.input] == ["x"]
     assert weight_of(quantized, "n")[2] == 1
 
@@ -145,4 +145,4 @@ def test_initializers_that_are_inputs_as_before_ir_4(make_model, rng):
 )
 def test_what_are_no_ranges(lenet_path, ranges, fix):
     with pytest.raises(TypeError, match=fix):
-        quantize(lenet_path, ranges)
+        quantize(lenet_path, ranges, placement="tensorrt")

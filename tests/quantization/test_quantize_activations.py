@@ -48,7 +48,7 @@ def test_matmul_of_two_activations(make_model):
         inputs={"a": [2, 3], "b": [3, 2]},
         outputs=["y"],
     )
-    quantized = quantize(model, ranges(a=1.0, b=2.0)).model
+    quantized = quantize(model, ranges(a=1.0, b=2.0), placement="tensorrt").model
     assert activation_scale(quantized, "n", 0) == np.float32(1 / 127)
     assert activation_scale(quantized, "n", 1) == np.float32(2 / 127)
 
@@ -56,7 +56,7 @@ def test_matmul_of_two_activations(make_model):
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("norm", [False, True])
 def test_only_the_residual_input_of_add_is_quantized(make_model, w33, swap, norm):
-    quantized = quantize(residual(make_model, w33, swap, norm), ranges(**RESIDUAL_AMAX))
+    quantized = quantize(residual(make_model, w33, swap, norm), ranges(**RESIDUAL_AMAX), placement="tensorrt")
     assert quantized.nodes == ("conv1", "conv2", "add")
     identity, branch = (0, 1) if swap else (1, 0)
     assert activation_scale(quantized.model, "add", identity) == np.float32(3 / 127)
@@ -67,7 +67,9 @@ def test_only_the_residual_input_of_add_is_quantized(make_model, w33, swap, norm
 
 
 def test_of_two_convolutions_the_later_one_fuses(make_model, w33):
-    quantized = quantize(residual(make_model, w33, downsample=True), ranges(**RESIDUAL_AMAX))
+    quantized = quantize(
+        residual(make_model, w33, downsample=True), ranges(**RESIDUAL_AMAX), placement="tensorrt"
+    )
     assert activation_scale(quantized.model, "add", 1) == np.float32(2 / 127)  # d, of the earlier conv3
     assert activation_scale(quantized.model, "add", 0) is None
 
@@ -83,7 +85,7 @@ def test_additions_without_a_convolution_stay_float(make_model, w33):
         outputs=["y"],
         weights={"w": w33},
     )
-    assert quantize(model, ranges(x=1.0, a=1.0, r=1.0)).nodes == ("conv",)
+    assert quantize(model, ranges(x=1.0, a=1.0, r=1.0), placement="tensorrt").nodes == ("conv",)
 
 
 def test_one_scale_across_concat_and_max_pool(make_model, w33, rng):
@@ -105,7 +107,7 @@ def test_one_scale_across_concat_and_max_pool(make_model, w33, rng):
             "w1": rng.normal(size=(2, 4, 1, 1)).astype(np.float32),
         },
     )
-    quantized = quantize(model, ranges(x=1.0, p=2.0, c1=7.0, cat=3.0, c2=0.5))
+    quantized = quantize(model, ranges(x=1.0, p=2.0, c1=7.0, cat=3.0, c2=0.5), placement="tensorrt")
     assert {name: float(scale) for name, scale in quantized.scales.items()} == {
         "x": np.float32(7 / 127),
         "p": np.float32(7 / 127),
@@ -127,7 +129,7 @@ def test_a_concat_that_no_quantized_node_reads_shares_nothing(make_model, rng):
         outputs=["y", "cat"],
         weights={"w": rng.normal(size=(4, 4, 1, 1)).astype(np.float32), "k": np.float32([1000])},
     )
-    quantized = quantize(model, ranges(x=3.0, r=3.0, large=3000.0, cat=3000.0)).model
+    quantized = quantize(model, ranges(x=3.0, r=3.0, large=3000.0, cat=3000.0), placement="tensorrt").model
     assert activation_scale(quantized, "conv") == np.float32(3 / 127)
     batch = {"x": rng.normal(size=(1, 4, 4, 4)).astype(np.float32)}
     assert evaluate(model, quantized, [batch]).outputs["y"].sqnr_db > 35
@@ -140,10 +142,10 @@ def test_a_dead_tensor_leaves_its_node_in_float(make_model, w33):
         outputs=["y"],
         weights={"w1": w33, "w2": w33},
     )
-    quantized = quantize(model, ranges(x=1.0, a=0.0))
+    quantized = quantize(model, ranges(x=1.0, a=0.0), placement="tensorrt")
     assert quantized.nodes == ("conv1",)
     assert [str(entry) for entry in quantized.skipped] == ["conv2: tensor 'a' was always zero in calibration"]
     assert node(quantized.model, "conv2").input[1] == "w2"  # weights alone would only cost time
     for amax, reason in ((float("inf"), "range inf"), (1e-44, "has no float32 scale")):
-        assert reason in str(quantize(model, ranges(x=1.0, a=amax)).skipped[0])
-    assert "no range for tensor 'a'" in str(quantize(model, ranges(x=1.0)).skipped[0])
+        assert reason in str(quantize(model, ranges(x=1.0, a=amax), placement="tensorrt").skipped[0])
+    assert "no range for tensor 'a'" in str(quantize(model, ranges(x=1.0), placement="tensorrt").skipped[0])

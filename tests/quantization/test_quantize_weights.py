@@ -33,7 +33,7 @@ def test_weights_per_output_channel(make_model, rng, op, shape, x, attributes, a
         outputs=["y"],
         weights={"w": weights},
     )
-    quantized = quantize(model, ranges(x=3.0)).model
+    quantized = quantize(model, ranges(x=3.0), placement="tensorrt").model
     values, scales, found = weight_of(quantized, "n")
     assert found == axis
     shape_of_scales = np.ones(len(shape), int)
@@ -56,7 +56,7 @@ def test_a_constant_on_the_left_of_matmul(make_model, rng):
         outputs=["y"],
         weights={"w": rng.normal(size=(5, 4)).astype(np.float32)},
     )
-    quantized = quantize(model, ranges(x=1.0)).model
+    quantized = quantize(model, ranges(x=1.0), placement="tensorrt").model
     assert weight_of(quantized, "n", slot=0)[2] == 0
     assert activation_scale(quantized, "n", slot=1) == np.float32(1 / 127)
 
@@ -72,7 +72,7 @@ def test_a_shared_weight_is_quantized_once_per_axis(make_model, rng):
         outputs=["b", "c"],
         weights={"w": rng.normal(size=(4, 4)).astype(np.float32)},
     )
-    model = quantize(model, ranges(x=1.0, a=1.0)).model
+    model = quantize(model, ranges(x=1.0, a=1.0), placement="tensorrt").model
     assert node(model, "one").input[1] == node(model, "two").input[1] != node(model, "transposed").input[1]
     assert weight_of(model, "one")[2] == 1
     assert weight_of(model, "transposed")[2] == 0
@@ -89,7 +89,7 @@ def test_other_readers_of_a_weight_keep_the_float(make_model, rng):
         outputs=["y"],
         weights={"w": weights},
     )
-    quantized = quantize(model, ranges(x=1.0)).model
+    quantized = quantize(model, ranges(x=1.0), placement="tensorrt").model
     assert np.array_equal(initializer(quantized, "w"), weights)
     assert node(quantized, "m").input[1] == "w"
 
@@ -104,7 +104,7 @@ def test_weights_in_constant_nodes(make_model, rng):
         inputs={"x": [4, 4]},
         outputs=["y"],
     )
-    quantized = quantize(model, ranges(x=1.0)).model
+    quantized = quantize(model, ranges(x=1.0), placement="tensorrt").model
     assert weight_of(quantized, "n")[2] == 1
     assert "Constant" not in {n.op_type for n in quantized.graph.node}
 
@@ -118,7 +118,11 @@ def test_weights_in_constant_nodes_of_plain_numbers(make_model):
         inputs={"x": [2, 3]},
         outputs=["y"],
     )
-    assert weight_of(quantize(model, ranges(x=1.0)).model, "n")[0].tolist() == [32, -64, 127]
+    assert weight_of(quantize(model, ranges(x=1.0), placement="tensorrt").model, "n")[0].tolist() == [
+        32,
+        -64,
+        127,
+    ]
 
 
 def test_a_zero_channel_gets_scale_one(make_model, rng):
@@ -127,7 +131,7 @@ def test_a_zero_channel_gets_scale_one(make_model, rng):
     model = make_model(
         [conv("x", "w", "y", "n")], inputs={"x": [1, 4, 8, 8]}, outputs=["y"], weights={"w": w33}
     )
-    values, scales, _ = weight_of(quantize(model, ranges(x=1.0)).model, "n")
+    values, scales, _ = weight_of(quantize(model, ranges(x=1.0), placement="tensorrt").model, "n")
     assert scales[2] == 1
     assert not values[2].any()
     assert (scales > 0).all()

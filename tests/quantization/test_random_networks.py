@@ -81,7 +81,9 @@ def test_any_choice_of_nodes_quantizes(model, data):
         n.name for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
     ]
     excluded = data.draw(st.lists(st.sampled_from(quantizable), max_size=len(quantizable) - 1, unique=True))
-    result = quantize(model, ranges(model), selection=Selection(exclude=tuple(excluded)))
+    result = quantize(
+        model, ranges(model), selection=Selection(exclude=tuple(excluded)), placement="tensorrt"
+    )
     assert not set(result.nodes) & set(excluded)
     (difference,) = evaluate(model, result.model, batches(model)).outputs.values()
     assert difference.sqnr_db > FLOOR

@@ -13,25 +13,41 @@ from trt_int8.quantization import PLACEMENTS, Selection, quantize, required_tens
 
 
 def test_lenet(lenet_path, digits):
-    assert required_tensors(lenet_path) == ("data", "conv1", "pool1", "conv2", "pool2", "pool2_flat", "ip1")
+    assert required_tensors(lenet_path, placement="tensorrt") == (
+        "data",
+        "conv1",
+        "pool1",
+        "conv2",
+        "pool2",
+        "pool2_flat",
+        "ip1",
+    )
     batches = [{"data": image[None]} for image in digits["calibration"][:40]]
     everything, some = (
         calibrate(lenet_path, batches, tensors=tensors).ranges
-        for tensors in (None, required_tensors(lenet_path))
+        for tensors in (None, required_tensors(lenet_path, placement="tensorrt"))
     )
     assert set(everything) - set(some) == {"ip1_pre", "ip2", "prob"}
-    assert quantize(lenet_path, some).scales == quantize(lenet_path, everything).scales
-    assert quantize(lenet_path, some).model == quantize(lenet_path, everything).model
+    assert (
+        quantize(lenet_path, some, placement="tensorrt").scales
+        == quantize(lenet_path, everything, placement="tensorrt").scales
+    )
+    assert (
+        quantize(lenet_path, some, placement="tensorrt").model
+        == quantize(lenet_path, everything, placement="tensorrt").model
+    )
 
 
 def test_a_selection_needs_less(lenet_path):
-    assert required_tensors(lenet_path, selection=Selection(nodes=("conv1",))) == ("data",)
+    assert required_tensors(lenet_path, selection=Selection(nodes=("conv1",)), placement="tensorrt") == (
+        "data",
+    )
 
 
 def test_nothing_to_quantize(make_model):
     model = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [1]}, outputs=["y"])
     with pytest.raises(QuantizationError, match="nothing runs in INT8"):
-        required_tensors(model)
+        required_tensors(model, placement="tensorrt")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -17,7 +17,7 @@ from rules import (
 
 from trt_int8.errors import QuantizationError
 from trt_int8.quantization import PLACEMENTS, RULES, quantize
-from trt_int8.quantization.placement import placement_for
+from trt_int8.target import Target
 
 for file in sorted(Path(__file__).parent.glob("test_rules_*.py")):
     importlib.import_module(file.stem)  # registers the tests of its rules in TESTS
@@ -49,7 +49,8 @@ def test_rules_name_their_sources_and_docs_list_them():
 
 
 def test_placements():
-    assert [p.name for p in (placement_for("tensorrt"), placement_for("tensorrt_rtx"))] == ["tensorrt", "rtx"]
+    flavors = ("tensorrt", "tensorrt_rtx")
+    assert [Target(flavor).placement for flavor in flavors] == list(PLACEMENTS) == ["tensorrt", "rtx"]
     assert set(names_of(PLACEMENTS["tensorrt"])) - set(rtx_names()) == {
         "transposed-convolution",
         "residual-add",
@@ -72,7 +73,8 @@ def test_unknown_placement(lenet_path):
 
 
 def test_a_build_takes_the_placement_of_what_builds(make_model, rng, tmp_path):
-    from trt_int8.build import build_engine
+    from trt_int8.pipeline import QuantizationOptions
+    from trt_int8.pipeline.build import build_engine
 
     model = make_model(
         [conv("x", "w", "a", "conv"), op("ConvTranspose", "a v", "y", "up", strides=[2, 2])],
@@ -82,5 +84,6 @@ def test_a_build_takes_the_placement_of_what_builds(make_model, rng, tmp_path):
     )
     amax = ranges(x=2.0, a=2.0)
     assert build_engine(model, tmp_path / "e", ranges=amax).quantized.nodes == ("conv",)
-    chosen = build_engine(model, tmp_path / "e", ranges=amax, placement="tensorrt")
+    options = QuantizationOptions(placement="tensorrt")
+    chosen = build_engine(model, tmp_path / "e", ranges=amax, options=options)
     assert chosen.quantized.nodes == ("conv", "up")

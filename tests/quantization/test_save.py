@@ -28,7 +28,7 @@ def external(make_model, rng, tmp_path):
 
 def test_external_weights_stay_external(external, tmp_path):
     assert has_external_data(external)
-    result = quantize(external, ranges(x=1.0, a=1.0)).model
+    result = quantize(external, ranges(x=1.0, a=1.0), placement="tensorrt").model
     output = tmp_path / "q.onnx"
     save_like(result, output, source=external)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["q.onnx", "q.onnx.data"]

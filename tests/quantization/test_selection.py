@@ -11,7 +11,7 @@ AMAX = dict.fromkeys(["data", "conv1", "pool1", "conv2", "pool2", "pool2_flat", 
 
 
 def nodes(lenet_path, **choice):
-    result = quantize(lenet_path, ranges(**AMAX), selection=Selection(**choice))
+    result = quantize(lenet_path, ranges(**AMAX), selection=Selection(**choice), placement="tensorrt")
     return result.nodes, {entry.node: entry.reason for entry in result.skipped}
 
 
@@ -62,7 +62,12 @@ def test_brackets_and_stars_in_a_name_stand_for_themselves(rng):
     )
 
     def quantized(**choice):
-        result = quantize(model, ranges(**{f"t{i}": 2.0 for i in range(4)}), selection=Selection(**choice))
+        result = quantize(
+            model,
+            ranges(**{f"t{i}": 2.0 for i in range(4)}),
+            selection=Selection(**choice),
+            placement="tensorrt",
+        )
         return list(result.nodes)
 
     for name in names:
@@ -103,7 +108,12 @@ def test_a_plan_that_cannot_be_kept(lenet_path):
         nodes(lenet_path, plan=PrecisionPlan({"relu1": "int8"}))
     few = {name: amax for name, amax in AMAX.items() if name != "ip1"}
     with pytest.raises(QuantizationError, match="node 'ip2' cannot be int8: no range for tensor 'ip1'"):
-        quantize(lenet_path, ranges(**few), selection=Selection(plan=PrecisionPlan({"ip2": "int8"})))
+        quantize(
+            lenet_path,
+            ranges(**few),
+            selection=Selection(plan=PrecisionPlan({"ip2": "int8"})),
+            placement="tensorrt",
+        )
 
 
 @pytest.mark.parametrize(

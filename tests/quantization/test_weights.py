@@ -20,7 +20,7 @@ def test_folding_computes_the_same(make_model, rng):
     model = norm_model(make_model, rng)  # a negative factor among them
     batches = [{"x": rng.normal(size=(1, C, 8, 8)).astype(np.float32)} for _ in range(4)]
     found = calibrate(model, batches, algorithm="minmax").ranges
-    result = quantize(model, found).model
+    result = quantize(model, found, placement="tensorrt").model
     # The int8 weights of conv1 are those of the folded weights; conv2, which shares the float ones, has its own.
     w, g, v = (numpy_helper.to_array(t) for t in model.graph.initializer if t.name in ("w1", "g", "v"))
     folded = w * (g / np.sqrt(v + np.float32(1e-5))).reshape(-1, 1, 1, 1)
@@ -44,7 +44,7 @@ def test_a_bias_is_folded_too(make_model, rng):
         outputs=["y"],
         weights={"w": w, **vectors},
     )
-    result = quantize(model, ranges(x=3.0)).model
+    result = quantize(model, ranges(x=3.0), placement="tensorrt").model
     expected = (vectors["b"] - vectors["m"]) * vectors["g"] / np.sqrt(vectors["v"] + 0.1) + vectors["h"]
     assert np.allclose(initializer(result, node(result, "conv").input[2]), expected, rtol=1e-6)
 
@@ -77,10 +77,10 @@ def test_folding_is_left_where_it_is_not_exact(make_model, rng, why):
     model = make_model(nodes, inputs=X, outputs=outputs, weights=weights)
     if why == "float conv":
         extra = make_model([*nodes, conv("y", "w", "z", "conv2")], inputs=X, outputs=["z"], weights=weights)
-        result = quantize(extra, ranges(y=1.0))
+        result = quantize(extra, ranges(y=1.0), placement="tensorrt")
         assert result.nodes == ("conv2",)
     else:
-        result = quantize(model, ranges(x=3.0))
+        result = quantize(model, ranges(x=3.0), placement="tensorrt")
         assert result.nodes == ("conv",)
         if why != "not a conv":
             assert (
@@ -111,7 +111,7 @@ def test_weights_behind_rearranging_nodes(make_model, rng):
         inputs={"x": [3, 4]},
         outputs=["y"],
     )
-    result = quantize(model, ranges(x=2.0)).model
+    result = quantize(model, ranges(x=2.0), placement="tensorrt").model
     assert scale(result, "y", 1).shape == (5,)
     assert np.allclose(scale(result, "y", 1), np.abs(w).max(1) / 127)
     assert {n.op_type for n in result.graph.node} == {"QuantizeLinear", "DequantizeLinear", "MatMul"}
@@ -161,4 +161,6 @@ def test_a_group_of_which_one_tensor_is_quantized_keeps_its_range(make_model, rn
         outputs=["y"],
         weights={"w": weight(rng, C, C, 3, 3)},
     )
-    assert quantize(model, ranges(x=1.0, a=50.0, y=50.0)).scales == {"x": np.float32(1 / 127)}
+    assert quantize(model, ranges(x=1.0, a=50.0, y=50.0), placement="tensorrt").scales == {
+        "x": np.float32(1 / 127)
+    }

@@ -4,13 +4,32 @@ import pytest
 from onnx import helper
 
 from trt_int8.calibration import calibrate
+from trt_int8.correction.correct import correct
 from trt_int8.evaluation import evaluate
 from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
-from trt_int8.remedies import correct_bias, quantize_with_remedies
 from trt_int8.remedies.addends import Addends
-from trt_int8.remedies.bias_correction import shrunk
+from trt_int8.remedies.bias_correction import correct_bias, shrunk
 from trt_int8.runtime import Session
+
+
+def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias_correction=False):
+    """All of `correct`, by the placement of TensorRT."""
+
+    def place(changed, found):
+        return quantize(changed, found, placement="tensorrt")
+
+    return correct(
+        model,
+        place(model, ranges),
+        fit=fit,
+        judging=held_out,
+        place=place,
+        ranges=ranges,
+        histograms=histograms,
+        recentred=recentred,
+        bias_correction=bias_correction,
+    )
 
 
 def run(model, batch, names=None):
@@ -50,7 +69,7 @@ def clipping(make_model, rng):
 def test_means_are_those_of_the_float_model(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
     alike = [{"x": np.repeat(batches[0]["x"][:1], 4, axis=0)}]  # nothing uncertain about their means
-    plain = quantize(model, ranges).model
+    plain = quantize(model, ranges, placement="tensorrt").model
     corrected = correct_bias(model, plain, alike)
     onnx.checker.check_model(corrected, full_check=True)
     means = {
@@ -63,7 +82,7 @@ def test_means_are_those_of_the_float_model(make_model, rng):
 
 def test_each_node_is_measured_with_those_before_it_corrected(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
-    plain = quantize(model, ranges).model
+    plain = quantize(model, ranges, placement="tensorrt").model
     both = run(correct_bias(model, plain, batches), batches[0], ["z"])["z"]
     expected = onnx.ModelProto()
     expected.CopyFrom(plain)
@@ -100,7 +119,7 @@ def test_one_sample_says_nothing(make_model, rng):
         outputs=["y"],
         weights={"w": rng.normal(size=(4, 3)).astype(np.float32)},
     )
-    plain = quantize(model, Ranges({"x": TensorRange(0.1, source="too small")})).model
+    plain = quantize(model, Ranges({"x": TensorRange(0.1, source="too small")}), placement="tensorrt").model
     x = rng.exponential(size=(2, 4)).astype(np.float32)
     assert correct_bias(model, plain, [{"x": x[:1]}]) == plain
     assert correct_bias(model, plain, [{"x": x[:1]}, {"x": x[1:]}]) != plain
@@ -122,7 +141,7 @@ def test_only_constants_change(make_model, rng, bias):
         weights={"w": rng.normal(size=(4, 3)).astype(np.float32)}
         | ({"b": rng.normal(size=shapes[bias]).astype(np.float32)} if bias in shapes else {}),
     )
-    plain = quantize(model, Ranges({"x": TensorRange(0.2, source="too small")})).model
+    plain = quantize(model, Ranges({"x": TensorRange(0.2, source="too small")}), placement="tensorrt").model
     corrected = correct_bias(model, plain, [{"x": rng.exponential(size=(2, 4)).astype(np.float32)}] * 3)
     assert [n.op_type for n in corrected.graph.node] == [n.op_type for n in plain.graph.node]
     assert (corrected != plain) == (bias == "row")
@@ -142,13 +161,13 @@ def test_products_of_two_activations_have_no_bias(make_model, rng):
     batches = [
         {n: rng.exponential(size=s).astype(np.float32) for n, s in (("x", (3, 4)), ("x2", (4, 4)))}
     ] * 3
-    plain = quantize(model, tight).model
+    plain = quantize(model, tight, placement="tensorrt").model
     assert correct_bias(model, plain, batches) == plain
 
 
 def test_int8_gains_on_unseen_data(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
-    plain = quantize(model, ranges).model
+    plain = quantize(model, ranges, placement="tensorrt").model
     corrected = correct_bias(model, plain, batches[:30])
     gain = evaluate(model, corrected, batches[30:]).sqnr_db - evaluate(model, plain, batches[30:]).sqnr_db
     assert gain > 1
@@ -158,18 +177,20 @@ def test_it_is_kept_only_where_it_helps(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
     histograms = calibrate(model, batches).histograms
     fit, held_out = batches[:30], batches[30:]
-    result = quantize_with_remedies(model, ranges, histograms, fit, held_out=held_out, bias_correction=True)
-    gain = result.after["z"] - result.before["z"]
+    result = corrected_by(model, ranges, histograms, fit, held_out=held_out, bias_correction=True)
+    gain = result.after.judged["z"] - result.before.judged["z"]
     assert gain > 1
-    assert result.lines == (f"bias correction: z +{gain:.2f} dB",)
+    assert [c.text for c in result.corrections] == [
+        f"biases corrected by 120 samples, judged on 40 others: z +{gain:.2f} dB"
+    ]
     each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_out]
-    assert result.after["z"] == pytest.approx(np.mean(each))
+    assert result.after.judged["z"] == pytest.approx(np.mean(each))
     # means of data that has little to do with what is judged by: nothing to gain, so nothing is changed
     other = [{"x": -9 * batch["x"]} for batch in fit]
-    result = quantize_with_remedies(model, ranges, histograms, other, held_out=held_out, bias_correction=True)
-    assert result.lines[0].endswith("so all stays as it was")
+    result = corrected_by(model, ranges, histograms, other, held_out=held_out, bias_correction=True)
+    assert result.corrections[0].text.endswith("so it was not kept")
     assert result.after == result.before
-    assert result.quantized.model == quantize(model, ranges).model
+    assert result.quantized.model == quantize(model, ranges, placement="tensorrt").model
 
 
 @pytest.mark.parametrize("bias", ["none", "vector", "row", "scalar", "computed"])
@@ -221,7 +242,9 @@ def test_biases_of_float16_models_are_float16(make_model, rng, opset):
         dtype=onnx.TensorProto.FLOAT16,
     )
     model.ir_version = 11
-    plain = quantize(model, Ranges({n: TensorRange(1.0, source="too small") for n in "xf"})).model
+    plain = quantize(
+        model, Ranges({n: TensorRange(1.0, source="too small") for n in "xf"}), placement="tensorrt"
+    ).model
     sample = rng.exponential(size=(1, 3, 5, 5)).astype(np.float16)
     batches = [{"x": np.repeat(sample, 4, axis=0)}]  # nothing uncertain about the means
     corrected = correct_bias(model, plain, batches)
@@ -242,7 +265,7 @@ def test_products_by_a_vector_have_no_channels(make_model, rng):
         outputs=["y"],
         weights={"w": rng.normal(size=4).astype(np.float32), "b": np.ones(1, np.float32)},
     )
-    plain = quantize(model, Ranges({"x": TensorRange(0.2, source="too small")})).model
+    plain = quantize(model, Ranges({"x": TensorRange(0.2, source="too small")}), placement="tensorrt").model
     batches = [{"x": rng.exponential(size=(n, 4)).astype(np.float32)} for n in (3, 5)]
     assert correct_bias(model, plain, batches) == plain
 
@@ -273,7 +296,7 @@ def test_where_rows_are_few_or_depend_on_values_nothing_is_corrected(make_model,
         },
     )
     ranges = Ranges({n: TensorRange(1.0, source="too small") for n in ("x", "r", "column")})
-    plain = quantize(model, ranges).model
+    plain = quantize(model, ranges, placement="tensorrt").model
     corrected = correct_bias(model, plain, [{"x": rng.normal(size=(400, 4)).astype(np.float32)}])
     changed = {n.name for n, m in zip(corrected.graph.node, plain.graph.node, strict=True) if n != m}
     assert changed == {"first"}

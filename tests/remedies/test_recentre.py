@@ -4,17 +4,36 @@ import pytest
 from onnx import helper
 
 from trt_int8.calibration import calibrate
+from trt_int8.correction.correct import correct
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.errors import QuantizationError
 from trt_int8.evaluation import evaluate
+from trt_int8.evaluation.accuracy import AccuracyCheck
 from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
-from trt_int8.remedies import quantize_with_remedies, recentre
 from trt_int8.remedies.offsets import best_offset
-from trt_int8.remedies.recentre import recentrable, refusal
-from trt_int8.remedies.referee import Referee
+from trt_int8.remedies.recentre import recentrable, recentre, refusal
 from trt_int8.report import PrecisionReport
 from trt_int8.runtime import Session
+
+
+def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias_correction=False):
+    """All of `correct`, by the placement of TensorRT."""
+
+    def place(changed, found):
+        return quantize(changed, found, placement="tensorrt")
+
+    return correct(
+        model,
+        place(model, ranges),
+        fit=fit,
+        judging=held_out,
+        place=place,
+        ranges=ranges,
+        histograms=histograms,
+        recentred=recentred,
+        bias_correction=bias_correction,
+    )
 
 
 def outputs(model, batch):
@@ -146,13 +165,11 @@ def test_int8_gains_10_db_before_a_padded_convolution(make_model, rng, tmp_path)
     data = [{"x": rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)} for _ in range(12)]
     fit, unseen = data[:8], data[8:]
     result = calibrate(model, fit, algorithm="minmax")
-    plain = quantize(model, result.ranges)
-    remedied = quantize_with_remedies(
-        model, result.ranges, result.histograms, fit, held_out=unseen, recentred=["x"]
-    )
+    plain = quantize(model, result.ranges, placement="tensorrt")
+    remedied = corrected_by(model, result.ranges, result.histograms, fit, held_out=unseen, recentred=["x"])
     gain = sqnr(model, remedied.quantized.model, unseen) - sqnr(model, plain.model, unseen)
     assert gain >= 10
-    assert remedied.lines[0].startswith("recentred x by 5.0")
+    assert remedied.corrections[0].text.startswith("recentred x by 5.0")
     assert "x_centred" in remedied.quantized.scales
     rtx = load("tensorrt_rtx")
     with BuildLog(tmp_path / "log") as log:
@@ -167,7 +184,7 @@ def test_padding_with_the_offset_would_not_do(make_model, rng):
     x = rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)
     changed = recentre(model, {"x": 5.0})
     ranges = Ranges({"x_centred": TensorRange(1.0, source="test")})
-    good = sqnr(model, quantize(changed, ranges).model, [{"x": x}])
+    good = sqnr(model, quantize(changed, ranges, placement="tensorrt").model, [{"x": x}])
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     wrong = make_model(
         [
@@ -186,7 +203,11 @@ def test_padding_with_the_offset_would_not_do(make_model, rng):
         },
     )
     assert largest_relative_difference(model, wrong, {"x": x}) < 1e-5
-    bad = sqnr(model, quantize(wrong, Ranges({"p": TensorRange(1.0, source="test")})).model, [{"x": x}])
+    bad = sqnr(
+        model,
+        quantize(wrong, Ranges({"p": TensorRange(1.0, source="test")}), placement="tensorrt").model,
+        [{"x": x}],
+    )
     assert good > bad + 20
 
 
@@ -213,11 +234,9 @@ def test_it_is_left_alone_where_nothing_is_gained(make_model, rng):
     x = rng.normal(size=(1, 3, 16, 16)).astype(np.float32)
     data = [{"x": x}, {"x": -x}]
     result = calibrate(model, data, algorithm="mse")
-    remedied = quantize_with_remedies(
-        model, result.ranges, result.histograms, data, held_out=data, recentred=["*"]
-    )
-    assert len(remedied.lines) == 1
-    assert "so all stays as it was" in remedied.lines[0]
+    remedied = corrected_by(model, result.ranges, result.histograms, data, held_out=data, recentred=["*"])
+    assert len(remedied.corrections) == 1
+    assert "so it was not kept" in remedied.corrections[0].text
     assert "x" in remedied.quantized.scales
     assert remedied.before == remedied.after
     assert remedied.passed_over == ("y: it is an output of the model",)
@@ -231,11 +250,11 @@ def test_a_wild_value_in_the_fit_does_not_move_the_middle(make_model, rng):
     fit, held_out, unseen = data[:30], data[30:40], data[40:]
     for algorithm in ("percentile", "mse"):
         result = calibrate(model, fit, algorithm=algorithm)
-        plain = quantize(model, result.ranges)
-        remedied = quantize_with_remedies(
+        plain = quantize(model, result.ranges, placement="tensorrt")
+        remedied = corrected_by(
             model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"]
         )
-        claimed = remedied.after["y"] - remedied.before["y"]
+        claimed = remedied.after.judged["y"] - remedied.before.judged["y"]
         gained = sqnr(model, remedied.quantized.model, unseen) - sqnr(model, plain.model, unseen)
         assert gained > 10, algorithm
         assert claimed == pytest.approx(gained, abs=1), algorithm
@@ -248,7 +267,7 @@ def test_a_gain_that_other_data_does_not_bear_out_is_no_gain(make_model, rng):
     held_out = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
     result = calibrate(model, fit)
     for judging, kept in ((fit, True), (held_out, False)):
-        remedied = quantize_with_remedies(
+        remedied = corrected_by(
             model, result.ranges, result.histograms, fit, held_out=judging, recentred=["x"]
         )
         assert ("x_centred" in remedied.quantized.scales) == kept
@@ -279,14 +298,12 @@ def test_each_output_counts(make_model, rng):
     ]
     fit, held_out = data[:30], data[30:]
     result = calibrate(model, fit)
-    remedied = quantize_with_remedies(
-        model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"]
-    )
-    assert remedied.before["q"] < remedied.before["y"]
-    assert remedied.after["y"] > remedied.before["y"] + 10
-    assert remedied.after["q"] == remedied.before["q"]
-    gain = remedied.after["y"] - remedied.before["y"]
-    assert remedied.lines[0].endswith(f": y +{gain:.2f} dB, q +0.00 dB")
+    remedied = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
+    assert remedied.before.judged["q"] < remedied.before.judged["y"]
+    assert remedied.after.judged["y"] > remedied.before.judged["y"] + 10
+    assert remedied.after.judged["q"] == remedied.before.judged["q"]
+    gain = remedied.after.judged["y"] - remedied.before.judged["y"]
+    assert remedied.corrections[0].text.endswith(f": y +{gain:.2f} dB, q +0.00 dB")
 
 
 def test_zeros_beside_an_offset_are_values_too(rng):
@@ -310,13 +327,13 @@ def test_lenet(lenet_path, digits):
     fit, held_out = images[:75], images[75:]
     unseen = [{"data": image[None]} for image in digits["evaluation"][:200]]
     result = calibrate(model, fit, algorithm="mse")
-    remedied = quantize_with_remedies(
+    remedied = corrected_by(
         model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["*"], bias_correction=True
     )
-    claimed = remedied.after["ip2"] - remedied.before["ip2"]
-    referee = Referee(model, unseen)
-    plain = quantize(model, result.ranges).model
-    gained = referee(remedied.quantized.model)["ip2"] - referee(plain)["ip2"]
+    claimed = remedied.after.judged["ip2"] - remedied.before.judged["ip2"]
+    check = AccuracyCheck(model, unseen)
+    plain = quantize(model, result.ranges, placement="tensorrt").model
+    gained = check(remedied.quantized.model).judged["ip2"] - check(plain).judged["ip2"]
     assert claimed > 1.5
     assert gained == pytest.approx(claimed, abs=1)
     assert "conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in remedied.passed_over
@@ -328,6 +345,6 @@ def test_globs(make_model, rng):
     result = calibrate(model, data)
     arguments = (model, result.ranges, result.histograms, data)
     with pytest.raises(QuantizationError, match="recentred='xx' fits no tensor; nearest names: x"):
-        quantize_with_remedies(*arguments, held_out=data, recentred=["xx"])
+        corrected_by(*arguments, held_out=data, recentred=["xx"])
     with pytest.raises(QuantizationError, match="'y' cannot be recentred: it is an output"):
-        quantize_with_remedies(*arguments, held_out=data, recentred=["y"])
+        corrected_by(*arguments, held_out=data, recentred=["y"])

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import onnx
 
 from trt_int8 import progress
-from trt_int8.batches.check import count_samples
-from trt_int8.batches.holdout import FEWEST, HoldOut
+from trt_int8.batches.check import Batch, count_samples
+from trt_int8.batches.holdout import FEWEST
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.errors import ModelError
 from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict
@@ -47,8 +47,9 @@ class Corrected:
 def correct(
     model: onnx.ModelProto,
     plain: Quantized,
-    data: HoldOut,
     *,
+    fit: Sequence[Batch],
+    judging: Sequence[Batch],
     place: Place,
     ranges: Ranges,
     histograms: Histograms | None = None,
@@ -62,7 +63,8 @@ def correct(
     Args:
         model: the float model.
         plain: the same with Q/DQ pairs, made by ``place`` from ``ranges``.
-        data: biases are corrected by `HoldOut.first` and everything is judged by `HoldOut.judging`.
+        fit: checked batches that biases are corrected by.
+        judging: checked batches that everything is judged by; the same where nothing is held back.
         place: inserts the pairs again where the float model changes.
         ranges, histograms: of the tensors of ``model``; recentring needs the histograms.
         recentred: names or patterns of tensors to recentre. Those that cannot be are passed over, unless they
@@ -75,7 +77,7 @@ def correct(
         ModelError: onnxruntime cannot run the model, and corrections were asked for.
     """
     try:
-        check = AccuracyCheck(model, data.judging)
+        check = AccuracyCheck(model, judging)
         before = check(plain.model)
     except ModelError as error:
         if recentred or bias_correction:
@@ -86,11 +88,11 @@ def correct(
     if recentred:
         assert histograms is not None
         best, chosen, made, passed_over = _recentre(
-            model, plain, data, check, best, place, ranges, histograms, recentred
+            model, plain, judging, check, best, place, ranges, histograms, recentred
         )
     if bias_correction is not False:
         try:
-            best, chosen, correction = _correct_biases(model, chosen, data, check, best)
+            best, chosen, correction = _correct_biases(model, chosen, fit, judging, check, best)
             made.append(correction)
         except ModelError as error:
             if bias_correction:
@@ -102,7 +104,7 @@ def correct(
 def _recentre(
     model: onnx.ModelProto,
     plain: Quantized,
-    data: HoldOut,
+    judging: Sequence[Batch],
     check: AccuracyCheck,
     best: Verdict,
     place: Place,
@@ -111,7 +113,7 @@ def _recentre(
     recentred: Sequence[str],
 ) -> tuple[Verdict, Quantized, list[Correction], tuple[str, ...]]:
     offsets, passed_over = candidates(
-        model, plain, recentred, ranges=ranges, histograms=histograms, held_out=data.judging
+        model, plain, recentred, ranges=ranges, histograms=histograms, held_out=judging
     )
     chosen, base, current = plain, model, ranges
     made = []
@@ -129,16 +131,21 @@ def _recentre(
 
 
 def _correct_biases(
-    model: onnx.ModelProto, quantized: Quantized, data: HoldOut, check: AccuracyCheck, best: Verdict
+    model: onnx.ModelProto,
+    quantized: Quantized,
+    fit: Sequence[Batch],
+    judging: Sequence[Batch],
+    check: AccuracyCheck,
+    best: Verdict,
 ) -> tuple[Verdict, Quantized, Correction]:
-    name, count = "bias correction", count_samples(data.first)
+    name, count = "bias correction", count_samples(fit)
     if count < FEWEST:
         text = f"biases stay as they are: {count} samples are too few to correct them by"
         return best, quantized, Correction(name, False, text)
-    corrected = correct_bias(model, quantized.model, data.first)
+    corrected = correct_bias(model, quantized.model, fit)
     verdict = best.judge(check(corrected))
-    judged = f"{count_samples(data.judging)} held-back samples" if data.held else "the same"
-    text = f"biases corrected by {count} samples, judged on {judged}: {verdict.text}"
+    others = "the same ones" if judging[0] is fit[0] else f"{count_samples(judging)} others"
+    text = f"biases corrected by {count} samples, judged on {others}: {verdict.text}"
     if verdict.kept:
         return verdict, replace(quantized, model=corrected), Correction(name, True, text)
     return best, quantized, Correction(name, False, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,8 +138,11 @@ def build_engine(
         BuildError: TensorRT refused the model; carries its lines.
         TrtInt8Error: anything else that fails on the way; see `trt_int8.errors`.
     """
-    options, implicit = options or QuantizationOptions(), implicit or ImplicitOptions()
     require_path(engine, "engine", of="the engine to write")
+    if log is not None:
+        require_path(log, "log", of="the log to write")
+    _check_records(options, calibration, profile, implicit)
+    options, implicit = options or QuantizationOptions(), implicit or ImplicitOptions()
     engine_path = Path(engine)
     log_path = default_log(engine_path) if log is None else Path(log)
     _check_files(model, engine_path, log_path, qdq, implicit)
@@ -314,6 +317,25 @@ def _lines_on_record(record: QuantizationRecord | None, prepared: Prepared) -> l
             f"quantize the float model again for target {prepared.target.name}"
         )
     return lines
+
+
+def _check_records(options: object, calibration: object, profile: object, implicit: object) -> None:
+    """Refuse what is no record of options; None is.
+
+    Raises:
+        TypeError: naming the argument and what to give.
+    """
+    wanted: tuple[tuple[str, object, type, str], ...] = (
+        ("options", options, QuantizationOptions, "trt_int8.QuantizationOptions(algorithm='mse')"),
+        ("calibration", calibration, CalibrationOptions, "trt_int8.CalibrationOptions(threads=2)"),
+        ("profile", profile, Profile, "trt_int8.Profile(batch_size=8)"),
+        ("implicit", implicit, ImplicitOptions, "trt_int8.implicit.ImplicitOptions(fp16=True)"),
+    )
+    for name, value, kind, example in wanted:
+        if isinstance(value, Mapping):
+            example = f"{example.partition('(')[0]}(**{name})"
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r:.40} ({type(value).__name__}); give {example}")
 
 
 def _check_files(

@@ -177,7 +177,8 @@ def _corrected(
     return correct(
         prepared.model,
         plain,
-        prepared.data,
+        fit=prepared.data.first,
+        judging=prepared.data.judging,
         place=lambda model, found: place(prepared, model, found),
         ranges=ranges,
         histograms=None if calibrated is None else calibrated.histograms,

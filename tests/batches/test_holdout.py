@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from trt_int8.batches.check import checked
+from trt_int8.batches.digest import DataDigest
+from trt_int8.batches.holdout import HoldOut
+from trt_int8.errors import DataError
+from trt_int8.model.inputs import InputSpec
+
+SPECS = {"x": InputSpec("x", np.dtype(np.float32), ("n", 2))}
+FIXED = {"x": InputSpec("x", np.dtype(np.float32), (4, 2))}
+
+
+def batches(count, size=1):
+    return [np.full((size, 2), i, np.float32) for i in range(count)]
+
+
+def numbers(items):
+    return [int(batch["x"][0, 0]) for batch in items]
+
+
+def test_every_fourth_batch_is_held_back():
+    data = HoldOut(batches(10), SPECS)
+    assert numbers(data.held) == [1, 5, 9]
+    assert numbers(data.first) == numbers(data) == [0, 2, 3, 4, 6, 7, 8]
+    assert numbers(data) == numbers(data)  # it is read again
+    assert data.rows == ((1, 2), (5, 6), (9, 10))
+
+
+def test_no_more_is_held_back_than_is_judged_by():
+    data = HoldOut(batches(40, size=4), SPECS, samples=16)
+    assert numbers(data) == [i for i in range(40) if i not in (1, 5, 9, 13)]
+    assert numbers(data.held) == [1, 5, 9, 13]
+    assert numbers(data.first) == [0, 2, 3, 4]
+    assert data.rows == ((4, 8), (20, 24), (36, 40), (52, 56))
+
+
+def test_an_iterator_is_read_once_and_no_further_than_asked():
+    taken = []
+
+    def source():
+        for number, batch in enumerate(batches(100)):
+            taken.append(number)
+            yield batch
+
+    data = HoldOut(source(), SPECS, samples=2)
+    assert numbers(data.held) == [1, 5]
+    assert taken == [0, 1, 2, 3, 4, 5]
+    assert data.once
+    assert numbers(data.calibration) == [i for i in range(100) if i not in (1, 5)]
+    assert taken == list(range(100))
+    with pytest.raises(DataError, match="is an iterator that was read before"):
+        list(data)
+
+
+def test_a_source_that_fills_one_array_again():
+    array = np.zeros((1, 2), np.float32)
+
+    def source():
+        for number in range(9):
+            array[:] = number
+            yield {"x": array}
+
+    data = HoldOut(source(), SPECS)
+    assert numbers(data.held) == [1, 5]
+    assert numbers(data.first) == [0, 2, 3, 4, 6, 7, 8]
+
+
+def test_few_batches_are_cut():
+    data = HoldOut(batches(2, size=10), SPECS)
+    assert [len(batch["x"]) for batch in data] == [8, 8]
+    assert [len(batch["x"]) for batch in data.held] == [2, 2]
+    assert data.rows == ((8, 10), (18, 20))
+    assert [len(batch["x"]) for batch in data] == [8, 8]
+
+
+@pytest.mark.parametrize(("count", "size", "specs"), [(3, 1, SPECS), (1, 4, FIXED), (3, 4, FIXED)])
+def test_what_cannot_be_divided_judges_itself(count, size, specs):
+    data = HoldOut(batches(count, size), specs)
+    assert data.held == ()
+    assert numbers(data) == list(range(count))
+    assert data.judging == data.first
+    assert data.rows == tuple((i * size, (i + 1) * size) for i in range(count))
+
+
+def test_batches_are_checked_once():
+    data = HoldOut([*batches(1), np.zeros((1, 3), np.float32)], SPECS)
+    with pytest.raises(DataError, match="batch 1, input 'x': shape is"):
+        list(data)
+    with pytest.raises(DataError, match="holds no batches"):
+        list(HoldOut([], SPECS))
+    good = HoldOut(batches(5), SPECS)
+    wrong = {"y": SPECS["x"]}
+    assert numbers(checked(good, wrong)) == [0, 2, 3, 4]  # passed on as they are
+
+
+def test_the_hash_of_all_samples():
+    whole = DataDigest()
+    for batch in checked(batches(10), SPECS):
+        whole.add(batch)
+    data = HoldOut(batches(10), SPECS)
+    rest = DataDigest()
+    for batch in data:
+        rest.add(batch)
+    assert rest.hexdigest() != whole.hexdigest()
+    data.add_held_to(rest)
+    assert rest.hexdigest() == whole.hexdigest()
+
+
+def test_a_calibrator_gets_whole_batches_as_they_are():
+    data = HoldOut(batches(3, size=8), SPECS, for_calibrator=True)
+    assert data.held == ()
+    source = batches(8, size=8)
+    data = HoldOut(source, SPECS, for_calibrator=True)
+    given = list(data)
+    assert given[-1]["x"] is source[-1]  # beyond what is looked at, not even copied
+    assert numbers(data.held) == [1, 5]
+    assert not data.is_checked
+
+
+class OnTheGpu:
+    """An array that numpy cannot read."""
+
+    shape = (4, 2)
+    __cuda_array_interface__ = {"shape": (4, 2), "typestr": "<f4", "data": (1, False), "version": 3}  # noqa: RUF012
+
+
+def test_batches_in_gpu_memory_are_not_held_back():
+    data = HoldOut([{"x": OnTheGpu()}] * 8, SPECS, for_calibrator=True)
+    assert data.judging == ()
+    assert len(list(data)) == 8
