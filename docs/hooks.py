@@ -30,5 +30,5 @@ def command_reference() -> str:
 
 
 def _section(words: str, command: click.Command) -> str:
-    with click.Context(command, info_name=words, max_content_width=100) as context:
+    with click.Context(command, info_name=words, max_content_width=100, color=False) as context:
         return f"\n## {words}\n\n```text\n{command.get_help(context)}\n```\n"

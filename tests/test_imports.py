@@ -9,7 +9,8 @@ import pytest
 import trt_int8
 
 HEAVY = (
-    "numba llvmlite distributed onnxruntime tensorrt tensorrt_rtx tensorrt_bindings pycuda torch PIL jinja2"
+    "numba llvmlite distributed onnxruntime tensorrt tensorrt_rtx tensorrt_bindings pycuda torch PIL jinja2 "
+    "rich_click"
 )
 
 CHECK = """

@@ -6,6 +6,7 @@ import click
 
 from trt_int8.cli import options
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.implicit import ImplicitArguments, implicit
 from trt_int8.cli.parameters import option
 
@@ -15,10 +16,15 @@ from trt_int8.cli.parameters import option
 @options.output("The engine to write.")
 @options.cache
 @option(
-    "--log", metavar="FILE", type=click.Path(), help="TensorRT's verbose log (default: beside the engine)."
+    "--log",
+    panel=Panel.MODEL,
+    metavar="FILE",
+    type=click.Path(),
+    help="TensorRT's verbose log (default: beside the engine).",
 )
 @option(
     "--qdq",
+    panel=Panel.MODEL,
     metavar="FILE",
     type=click.Path(),
     help="Write the Q/DQ model that is built; on the implicit route the one that the engine amounts to.",
@@ -27,18 +33,21 @@ from trt_int8.cli.parameters import option
 @options.algorithm_of_route
 @option(
     "--placement",
+    panel=Panel.TARGET,
     type=click.Choice(["tensorrt", "rtx"]),
     help="Rules for Q/DQ pairs on the explicit route [default: those of the TensorRT that builds].",
 )
 @option(
     "--plan",
     "plan_file",
+    panel=Panel.QUANTIZATION,
     metavar="FILE",
     type=click.Path(),
     help="A precision plan (see sensitivity): nodes it calls float are kept out of INT8.",
 )
 @option(
     "--mode",
+    panel=Panel.TARGET,
     type=click.Choice(["auto", "implicit", "explicit"]),
     default="auto",
     show_default=True,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli.command import group
+from trt_int8.cli.help import Panel
 from trt_int8.cli.options import check_outputs
 from trt_int8.cli.parameters import Bound, argument, option
 
@@ -72,6 +73,7 @@ def show(file: str, form: str) -> None:
 @argument("right", type=click.Path())
 @option(
     "--fail-above",
+    panel=Panel.REQUIREMENTS,
     type=Bound(min=1),
     metavar="RATIO",
     help="Exit with 1 if a range differs by more, or only one cache has the tensor.",

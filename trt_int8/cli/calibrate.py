@@ -6,6 +6,7 @@ import click
 
 from trt_int8.cli import calibration_options, options
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import option
 
 
@@ -14,6 +15,7 @@ from trt_int8.cli.parameters import option
 @options.output("The calibration cache to write.")
 @option(
     "--histograms",
+    panel=Panel.MODEL,
     metavar="FILE",
     type=click.Path(),
     help="Save the histograms too, for trt-int8 ranges (.npz).",

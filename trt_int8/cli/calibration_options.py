@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.help import Panel
 from trt_int8.cli.opened_data import Data
 from trt_int8.cli.parameters import grouped, option
 
@@ -91,34 +92,39 @@ calibration = grouped(
     [
         option(
             "--max-memory",
+            panel=Panel.CALIBRATION,
             metavar="SIZE",
             callback=_memory,
-            help="Calibration: stay within this memory (800M, 2G), if need be in several passes.",
+            help="Stay within this memory (800M, 2G), if need be in several passes.",
         ),
         option(
             "--checkpoint",
+            panel=Panel.CALIBRATION,
             metavar="FILE",
             type=click.Path(),
-            help="Calibration: save what was counted on the way; where FILE exists, go on from there.",
+            help="Save what was counted on the way; where FILE exists, go on from there.",
         ),
         option(
             "--checkpoint-every",
+            panel=Panel.CALIBRATION,
             type=click.IntRange(min=1),
             default=64,
             show_default=True,
             metavar="N",
-            help="Calibration: batches between two checkpoints.",
+            help="Batches between two checkpoints.",
         ),
         option(
             "--dask",
+            panel=Panel.CALIBRATION,
             metavar="ADDRESS",
-            help="Calibration: on the workers of this Dask scheduler, such as tcp://host:8786.",
+            help="On the workers of this Dask scheduler, such as tcp://host:8786.",
         ),
         option(
             "--workers",
+            panel=Panel.CALIBRATION,
             type=click.IntRange(min=1),
             metavar="N",
-            help="Calibration: on N Dask workers, started here.",
+            help="On N Dask workers, started here.",
         ),
     ],
 )

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from trt_int8.cli.config import GIVEN, PLACES
+from trt_int8.cli.help import HelpMixin, Panel
 from trt_int8.cli.parameters import Option
 
 #: Where a command leaves, in the context, what was going on when Ctrl-C came.
 _WHERE, _AFTER = "trt_int8.where", "trt_int8.after"
 
 
-class Command(click.Command):
+class Command(HelpMixin, click.Command):
     """A command with the options that all commands have."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
@@ -40,7 +41,7 @@ class Command(click.Command):
                 raise
 
 
-class Group(click.Group):
+class Group(HelpMixin, click.Group):
     """A group whose commands are `Command`."""
 
     command_class = Command
@@ -71,6 +72,7 @@ def _common_options() -> list[Option]:
     return [
         Option(
             ["--config"],
+            panel=Panel.COMMON,
             metavar="FILE",
             type=click.Path(),
             is_eager=True,
@@ -80,10 +82,11 @@ def _common_options() -> list[Option]:
         ),
         Option(
             ["--print-config"],
+            panel=Panel.COMMON,
             is_flag=True,
             help="Print all options as such a file and do nothing.",
         ),
-        Option(["-q", "--quiet"], is_flag=True, help="Show no progress."),
+        Option(["-q", "--quiet"], panel=Panel.COMMON, is_flag=True, help="Show no progress."),
     ]
 
 

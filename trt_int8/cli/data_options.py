@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trt_int8 import progress
+from trt_int8.cli.help import Panel
 from trt_int8.cli.opened_data import Data, Opener
 from trt_int8.cli.parameters import Decorated, grouped, option
 
@@ -163,6 +164,7 @@ def _channels(_: click.Context, __: click.Parameter, text: str | None) -> tuple[
 
 _SOURCE = option(
     "--data",
+    panel=Panel.SAMPLES,
     metavar="SOURCE",
     type=click.Path(),
     help="Samples: .npz with a key per input or .npy (the first axis counts them); a folder, 'pattern/*.jpg' "
@@ -171,49 +173,97 @@ _SOURCE = option(
 _OPTIONS = [
     option(
         "--random",
+        panel=Panel.SAMPLES,
         type=click.IntRange(min=1),
         metavar="N",
         help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
     ),
     option(
         "--batch-size",
+        panel=Panel.SAMPLES,
         type=click.IntRange(min=1),
         metavar="N",
         help="Samples in a batch (default: what the model fixes, else the opt shape of --shapes, else 8).",
     ),
-    option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
+    option(
+        "--limit", panel=Panel.SAMPLES, type=click.IntRange(min=1), metavar="N", help="Use N samples at most."
+    ),
     option(
         "--last",
+        panel=Panel.SAMPLES,
         type=click.Choice(["keep", "drop", "pad"]),
         default="keep",
         show_default=True,
         help="What to do with a short last batch.",
     ),
     option(
-        "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
+        "--shuffle",
+        panel=Panel.SAMPLES,
+        type=click.IntRange(min=0),
+        metavar="SEED",
+        help="Take the samples in a random order.",
     ),
     option(
         "--preset",
+        panel=Panel.SAMPLES,
         type=click.Choice(["imagenet", "yolo"]),
         help="Images: prepare them as in training on ImageNet (torchvision) or of YOLO (Ultralytics).",
     ),
     option(
-        "--size", metavar="HxW", callback=_size, help="Images: height and width, where the model is dynamic."
+        "--size",
+        panel=Panel.SAMPLES,
+        metavar="HxW",
+        callback=_size,
+        help="Images: height and width, where the model is dynamic.",
     ),
     option(
         "--resize",
+        panel=Panel.SAMPLES,
         type=click.Choice(["stretch", "letterbox", "crop", "none"]),
         help="Images: stretch (default), fit inside and pad, crop the centre, or take only that size.",
     ),
-    option("--color", type=click.Choice(["rgb", "bgr", "grey"]), help="Images: order of the channels."),
-    option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Images: where the channels go."),
     option(
-        "--scale", metavar="X", callback=_scale, help="Images: factor for pixels (0 to 255), as in 1/255."
+        "--color",
+        panel=Panel.SAMPLES,
+        type=click.Choice(["rgb", "bgr", "grey"]),
+        help="Images: order of the channels.",
     ),
-    option("--mean", metavar="R,G,B", callback=_channels, help="Images: subtracted after scaling."),
-    option("--std", metavar="R,G,B", callback=_channels, help="Images: divided by after that."),
-    option("--ignore-orientation", is_flag=True, help="Images: do not turn them as their EXIF tag says."),
-    option("--skip-bad", is_flag=True, help="Images: leave out files that cannot be read."),
+    option(
+        "--layout",
+        panel=Panel.SAMPLES,
+        type=click.Choice(["nchw", "nhwc"]),
+        help="Images: where the channels go.",
+    ),
+    option(
+        "--scale",
+        panel=Panel.SAMPLES,
+        metavar="X",
+        callback=_scale,
+        help="Images: factor for pixels (0 to 255), as in 1/255.",
+    ),
+    option(
+        "--mean",
+        panel=Panel.SAMPLES,
+        metavar="R,G,B",
+        callback=_channels,
+        help="Images: subtracted after scaling.",
+    ),
+    option(
+        "--std",
+        panel=Panel.SAMPLES,
+        metavar="R,G,B",
+        callback=_channels,
+        help="Images: divided by after that.",
+    ),
+    option(
+        "--ignore-orientation",
+        panel=Panel.SAMPLES,
+        is_flag=True,
+        help="Images: do not turn them as their EXIF tag says.",
+    ),
+    option(
+        "--skip-bad", panel=Panel.SAMPLES, is_flag=True, help="Images: leave out files that cannot be read."
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ import click
 
 from trt_int8.cli import options
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Bound, argument, option
 
 if TYPE_CHECKING:
@@ -20,24 +21,47 @@ if TYPE_CHECKING:
 @argument("quantized", type=click.Path())
 @option(
     "--labels",
+    panel=Panel.ACCURACY,
     metavar="FILE|KEY",
     help="The right class of each sample: an .npy file, or a key of the --data .npz. Adds top-1 accuracy.",
 )
-@option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
+@option(
+    "--scores",
+    panel=Panel.ACCURACY,
+    metavar="NAME",
+    help="The output that holds class scores (default: the first).",
+)
 @option(
     "--metric",
+    panel=Panel.ACCURACY,
     metavar="MODULE:FUNCTION",
     help="Your own figure: function(outputs, labels) → number, higher is better; file.py:function too.",
 )
-@option("--per-layer", is_flag=True, help="Follow SQNR through the network (ONNX models).")
-@option("--min-sqnr", type=Bound(min=0), metavar="DB", help="Exit with 1 if an output has less.")
+@option(
+    "--per-layer", panel=Panel.ACCURACY, is_flag=True, help="Follow SQNR through the network (ONNX models)."
+)
+@option(
+    "--min-sqnr",
+    panel=Panel.REQUIREMENTS,
+    type=Bound(min=0),
+    metavar="DB",
+    help="Exit with 1 if an output has less.",
+)
 @option(
     "--max-drop",
+    panel=Panel.REQUIREMENTS,
     type=Bound(min=0),
     metavar="X",
     help="Exit with 1 if the metric, or else top-1 as a share, falls by more.",
 )
-@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@option(
+    "--format",
+    "form",
+    panel=Panel.MODEL,
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+)
 @options.shapes
 @options.data(required=True)
 @click.pass_context

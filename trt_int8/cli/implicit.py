@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
@@ -48,52 +49,65 @@ class ImplicitArguments:
         )
 
 
-_IMPLICIT = "Implicit route: "
 _OPTIONS = [
     option(
         "--calibration-cache",
+        panel=Panel.IMPLICIT,
         metavar="FILE",
         type=click.Path(),
-        help=_IMPLICIT + "cache of TensorRT's calibration, used if it fits model and data, else written.",
+        help="Cache of TensorRT's calibration, used if it fits model and data, else written.",
     ),
-    option("--reuse-cache", is_flag=True, help=_IMPLICIT + "use that cache whatever it was made from."),
-    option("--fp16", is_flag=True, help=_IMPLICIT + "allow FP16 too."),
-    option("--bf16", is_flag=True, help=_IMPLICIT + "allow BF16 too."),
     option(
-        "--tf32/--no-tf32", default=True, show_default=True, help=_IMPLICIT + "allow TF32 in FP32 layers."
+        "--reuse-cache", panel=Panel.IMPLICIT, is_flag=True, help="Use that cache whatever it was made from."
+    ),
+    option("--fp16", panel=Panel.IMPLICIT, is_flag=True, help="Allow FP16 too."),
+    option("--bf16", panel=Panel.IMPLICIT, is_flag=True, help="Allow BF16 too."),
+    option(
+        "--tf32/--no-tf32",
+        panel=Panel.IMPLICIT,
+        default=True,
+        show_default=True,
+        help="Allow TF32 in FP32 layers.",
     ),
     option(
         "--keep-fp16",
+        panel=Panel.IMPLICIT,
         multiple=True,
         metavar="GLOB",
-        help=_IMPLICIT + "keep these layers in FP16, such as 'head/*'; may be given again.",
+        help="Keep these layers in FP16, such as 'head/*'; may be given again.",
     ),
-    option("--keep-fp32", multiple=True, metavar="GLOB", help=_IMPLICIT + "keep these layers in FP32."),
+    option(
+        "--keep-fp32", panel=Panel.IMPLICIT, multiple=True, metavar="GLOB", help="Keep these layers in FP32."
+    ),
     option(
         "--constraints",
+        panel=Panel.IMPLICIT,
         type=click.Choice(["obey", "prefer"]),
         default="obey",
         show_default=True,
-        help=_IMPLICIT + "fail where a layer cannot be kept so, or warn.",
+        help="Fail where a layer cannot be kept so, or warn.",
     ),
     option(
         "--ranges",
+        panel=Panel.IMPLICIT,
         multiple=True,
         metavar="FILE",
         type=click.Path(),
-        help=_IMPLICIT + "dynamic ranges by hand (YAML, JSON, calibration cache); they win over calibration.",
+        help="Dynamic ranges by hand (YAML, JSON, calibration cache); they win over calibration.",
     ),
     option(
         "--workspace",
+        panel=Panel.IMPLICIT,
         type=click.IntRange(min=1),
         metavar="MIB",
-        help=_IMPLICIT + "scratch memory the layers may take.",
+        help="Scratch memory the layers may take.",
     ),
     option(
         "--timing-cache",
+        panel=Panel.IMPLICIT,
         metavar="FILE",
         type=click.Path(),
-        help=_IMPLICIT + "kernel timings, shared by builds.",
+        help="Kernel timings, shared by builds.",
     ),
 ]
 

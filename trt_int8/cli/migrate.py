@@ -6,6 +6,7 @@ import click
 
 from trt_int8.cli import options, placement
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import argument, option
 
 
@@ -15,6 +16,7 @@ from trt_int8.cli.parameters import argument, option
 @options.output("The Q/DQ model to write.")
 @option(
     "--log",
+    panel=Panel.MODEL,
     metavar="FILE",
     type=click.Path(),
     help="Verbose log of the implicit build, or its layer information: what ran in INT8 there gets Q/DQ, "

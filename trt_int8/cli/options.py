@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli.data_options import DataOptions, data
+from trt_int8.cli.help import Panel
 from trt_int8.cli.opened_data import Data
 from trt_int8.cli.parameters import Decorated, argument, option
 from trt_int8.cli.shape_options import ShapeOptions, shapes
@@ -31,7 +32,13 @@ __all__ = [
 ]
 
 model = argument("model", type=click.Path())
-cache = option("--cache", metavar="FILE", type=click.Path(), help="Calibration cache to take ranges from.")
+cache = option(
+    "--cache",
+    panel=Panel.MODEL,
+    metavar="FILE",
+    type=click.Path(),
+    help="Calibration cache to take ranges from.",
+)
 
 
 def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorated]:
@@ -39,6 +46,7 @@ def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorat
         "--algorithm",
         "--method",
         "algorithm",
+        panel=Panel.CALIBRATION,
         type=click.Choice(["entropy", "minmax", "percentile", "mse", "auto"]),
         default=default,
         show_default=shown,
@@ -52,6 +60,7 @@ algorithm = _algorithm("entropy", "entropy")
 algorithm_of_route = _algorithm(None, "mse for Q/DQ nodes, entropy for TensorRT's calibrators")
 target = option(
     "--target",
+    panel=Panel.TARGET,
     metavar="TARGET",
     help="What the engine is for: rtx:sm89 (sm75, sm80, …: built ahead of time by TensorRT-RTX), tensorrt, "
     "or current for the GPU in this machine. Placement follows from it. [default: TensorRT where it is "
@@ -59,6 +68,7 @@ target = option(
 )
 bias_correction = option(
     "--bias-correction/--no-bias-correction",
+    panel=Panel.QUANTIZATION,
     default=None,
     help="Correct biases for the mean error that quantization introduces. Kept only if held-back samples "
     "improve. [default: with --data, where Q/DQ pairs are inserted]",
@@ -67,7 +77,9 @@ bias_correction = option(
 
 def output(what: str) -> Callable[[Decorated], Decorated]:
     """``-o``, required."""
-    return option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help=what)
+    return option(
+        "-o", "--output", panel=Panel.MODEL, required=True, type=click.Path(), metavar="FILE", help=what
+    )
 
 
 def require_source(data: DataOptions, cache: str | None, **to_calibrate: object) -> None:

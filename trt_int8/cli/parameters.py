@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from trt_int8.cli.config import GIVEN, PLACES
+from trt_int8.cli.help import Panel
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -41,16 +42,21 @@ class _Parameter(click.Parameter):
 
 
 class Option(_Parameter, click.Option):
-    """An option of this package's commands."""
+    """An option that names its heading in ``--help``."""
+
+    def __init__(self, *arguments: Any, panel: Panel = Panel.OPTIONS, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        #: Of `Panel`, as a text, which is what rich-click reads.
+        self.panel = panel.value
 
 
 class Argument(_Parameter, click.Argument):
     """A positional argument of this package's commands."""
 
 
-def option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
-    """Declare an `Option`, as ``click.option`` does."""
-    return click.option(*names, cls=Option, **attributes)
+def option(*names: str, panel: Panel = Panel.OPTIONS, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Declare an `Option`, as ``click.option`` does, under the heading ``panel`` of ``--help``."""
+    return click.option(*names, cls=Option, panel=panel, **attributes)
 
 
 def argument(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
@@ -57,18 +58,41 @@ _OPTIONS = [
     option(
         "--placement",
         "placement_name",
+        panel=Panel.TARGET,
         type=click.Choice(["tensorrt", "rtx"]),
         help="Rules for Q/DQ pairs: the TensorRT developer guide's, or what helps TensorRT-RTX [default: "
         "those that fit the target].",
     ),
-    option("--without", metavar="RULE", multiple=True, help="Switch a placement rule off (repeatable)."),
-    option("--op-types", metavar="OPS", help="Quantize these operators only, for instance Conv,Gemm."),
-    option("--nodes", metavar="GLOB", multiple=True, help="Quantize nodes of these names only (repeatable)."),
     option(
-        "--exclude", metavar="GLOB", multiple=True, help="Leave nodes of these names in float (repeatable)."
+        "--without",
+        panel=Panel.QUANTIZATION,
+        metavar="RULE",
+        multiple=True,
+        help="Switch a placement rule off (repeatable).",
+    ),
+    option(
+        "--op-types",
+        panel=Panel.QUANTIZATION,
+        metavar="OPS",
+        help="Quantize these operators only, for instance Conv,Gemm.",
+    ),
+    option(
+        "--nodes",
+        panel=Panel.QUANTIZATION,
+        metavar="GLOB",
+        multiple=True,
+        help="Quantize nodes of these names only (repeatable).",
+    ),
+    option(
+        "--exclude",
+        panel=Panel.QUANTIZATION,
+        metavar="GLOB",
+        multiple=True,
+        help="Leave nodes of these names in float (repeatable).",
     ),
     option(
         "--plan",
+        panel=Panel.QUANTIZATION,
         metavar="FILE",
         type=click.Path(),
         help="A precision plan: YAML, node name to int8 or float.",
@@ -81,6 +105,7 @@ options = grouped("choice", Choice, _OPTIONS)
 _TYPES = click.Choice(["fp32", "fp16"])
 high_precision = option(
     "--high-precision",
+    panel=Panel.QUANTIZATION,
     type=_TYPES,
     default="fp32",
     show_default=True,
@@ -89,6 +114,7 @@ high_precision = option(
 scales = option(
     "--scales",
     "scale_type",
+    panel=Panel.QUANTIZATION,
     type=_TYPES,
     default="fp32",
     show_default=True,

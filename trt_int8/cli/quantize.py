@@ -6,6 +6,7 @@ import click
 
 from trt_int8.cli import calibration_options, options, placement
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import option
 
 
@@ -19,6 +20,7 @@ from trt_int8.cli.parameters import option
 @placement.scales
 @option(
     "--recentre",
+    panel=Panel.QUANTIZATION,
     multiple=True,
     metavar="GLOB",
     help="Quantize x − μ in place of these tensors where that raises the output's SQNR; may be given again.",

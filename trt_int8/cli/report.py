@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Bound, argument, option
 
 if TYPE_CHECKING:
@@ -35,9 +36,22 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @option("--model", type=_FILE, help="The ONNX model that was built: sharpens the reasons.")
 @option("--cache", type=_FILE, help="The calibration cache that was used: sharpens the reasons.")
 @option("--diff", "pair", type=_FILE, nargs=2, metavar="OLD NEW", help="Compare two builds instead.")
-@option("--require", multiple=True, metavar="GLOB", help="Fail unless these nodes or layers are in INT8.")
-@option("--min-int8", type=Bound(0, 1), help="Fail below this share of nodes in INT8.")
-@option("--max-reformats", type=click.IntRange(min=0), help="Fail with more reformat layers than this.")
+@option(
+    "--require",
+    panel=Panel.REQUIREMENTS,
+    multiple=True,
+    metavar="GLOB",
+    help="Fail unless these nodes or layers are in INT8.",
+)
+@option(
+    "--min-int8", panel=Panel.REQUIREMENTS, type=Bound(0, 1), help="Fail below this share of nodes in INT8."
+)
+@option(
+    "--max-reformats",
+    panel=Panel.REQUIREMENTS,
+    type=click.IntRange(min=0),
+    help="Fail with more reformat layers than this.",
+)
 @click.pass_context
 def report(
     context: click.Context,

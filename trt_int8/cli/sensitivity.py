@@ -8,6 +8,7 @@ import click
 
 from trt_int8.cli import options
 from trt_int8.cli.command import command
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Bound, option
 
 if TYPE_CHECKING:
@@ -19,25 +20,47 @@ if TYPE_CHECKING:
 @options.cache
 @option(
     "--labels",
+    panel=Panel.ACCURACY,
     metavar="FILE|KEY",
     help="The right class of each sample, as for evaluate: nodes are ranked by top-1.",
 )
 @option(
     "--metric",
+    panel=Panel.ACCURACY,
     metavar="MODULE:FUNCTION",
     help="Your own figure: function(outputs, labels), higher is better.",
 )
-@option("--scores", metavar="NAME", help="The output that holds class scores (default: the first).")
+@option(
+    "--scores",
+    panel=Panel.ACCURACY,
+    metavar="NAME",
+    help="The output that holds class scores (default: the first).",
+)
 @option(
     "--max-drop",
+    panel=Panel.REQUIREMENTS,
     type=Bound(min=0),
     metavar="X",
     help="Search a plan: the metric, or top-1 as a share, falls by X at most.",
 )
-@option("--min-sqnr", type=Bound(min=0), metavar="DB", help="Search a plan: every output has DB at least.")
-@option("-o", "--output", type=click.Path(), metavar="FILE", help="The precision plan to write (YAML).")
+@option(
+    "--min-sqnr",
+    panel=Panel.REQUIREMENTS,
+    type=Bound(min=0),
+    metavar="DB",
+    help="Search a plan: every output has DB at least.",
+)
+@option(
+    "-o",
+    "--output",
+    panel=Panel.MODEL,
+    type=click.Path(),
+    metavar="FILE",
+    help="The precision plan to write (YAML).",
+)
 @option(
     "--state",
+    panel=Panel.MODEL,
     type=click.Path(),
     metavar="FILE",
     help="Keep what was measured here; an interrupted run goes on from it.",
@@ -45,10 +68,18 @@ if TYPE_CHECKING:
 @options.target
 @option(
     "--placement",
+    panel=Panel.TARGET,
     type=click.Choice(["tensorrt", "rtx"]),
     help="Rules for Q/DQ pairs [default: those that fit the target].",
 )
-@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@option(
+    "--format",
+    "form",
+    panel=Panel.MODEL,
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+)
 @options.algorithm_of_route
 @options.shapes
 @options.data(required=True)

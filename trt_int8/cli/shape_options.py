@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
@@ -43,16 +44,36 @@ shapes = grouped(
     [
         option(
             "--shapes",
+            panel=Panel.SHAPES,
             multiple=True,
             metavar="NAME:SHAPES",
             help="The min, opt and max shape of a dynamic input, as in "
             "x:1x3x224x224,8x3x224x224,32x3x224x224, or one shape for all three. Repeat it for other inputs.",
         ),
-        option("--min-shapes", "--minShapes", metavar="NAME:SHAPE,…", help="The min shapes, as for trtexec."),
-        option("--opt-shapes", "--optShapes", metavar="NAME:SHAPE,…", help="The opt shapes, as for trtexec."),
-        option("--max-shapes", "--maxShapes", metavar="NAME:SHAPE,…", help="The max shapes, as for trtexec."),
+        option(
+            "--min-shapes",
+            "--minShapes",
+            panel=Panel.SHAPES,
+            metavar="NAME:SHAPE,…",
+            help="The min shapes, as for trtexec.",
+        ),
+        option(
+            "--opt-shapes",
+            "--optShapes",
+            panel=Panel.SHAPES,
+            metavar="NAME:SHAPE,…",
+            help="The opt shapes, as for trtexec.",
+        ),
+        option(
+            "--max-shapes",
+            "--maxShapes",
+            panel=Panel.SHAPES,
+            metavar="NAME:SHAPE,…",
+            help="The max shapes, as for trtexec.",
+        ),
         option(
             "--rename-dims",
+            panel=Panel.SHAPES,
             is_flag=True,
             help="Give axes that share a symbolic name, and get different sizes, names of their own.",
         ),

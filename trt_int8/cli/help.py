@@ -1,0 +1,110 @@
+"""``--help``: options under headings; plain text in a pipe, colours and boxes on a terminal."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import sys
+from typing import Any
+
+import click
+
+
+class Panel(enum.Enum):
+    """The headings, in the order in which they stand in ``--help``."""
+
+    OPTIONS = "Options"
+    MODEL = "Model and result"
+    TARGET = "Target"
+    QUANTIZATION = "Quantization"
+    ACCURACY = "Accuracy"
+    REQUIREMENTS = "Requirements"
+    SHAPES = "Shapes (optimization profile)"
+    CALIBRATION = "Calibration"
+    IMPLICIT = "Implicit route (TensorRT 8.6 to 10)"
+    SAMPLES = "Samples"
+    COMMON = "Common"
+
+
+class HelpMixin(click.Command):
+    """A command whose ``--help`` has headings."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.help = "\n".join(map(_folded, inspect.cleandoc(self.help or "").splitlines()))
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help text: plain if stdout is no terminal, or the context is without colour."""
+        on_terminal = ctx.color is not False and sys.stdout.isatty()
+        return _rich_help(self, ctx) if on_terminal else super().get_help(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of a group with whole descriptions, then the options under their headings."""
+        options: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                options.setdefault(_heading(parameter), []).append(record)
+        if isinstance(self, click.Group):
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, _description(each)) for name, each in self.commands.items()])
+        for panel in Panel:
+            if panel.value in options:
+                with formatter.section(panel.value):
+                    formatter.write_dl(options[panel.value])
+
+
+def _heading(parameter: click.Parameter) -> str:
+    """Return where a parameter stands; click's own options (``--help``) name no panel."""
+    return str(getattr(parameter, "panel", Panel.COMMON.value))
+
+
+def _description(command: click.Command) -> str:
+    """Return the first paragraph of a command's help."""
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def _folded(line: str, width: int = 76) -> str:
+    """Continue an example in the next line, as a shell does, where click would leave it too long."""
+    cut = line.rfind(" -", 0, width - 2)
+    if len(line) <= width or cut < 0 or not line.startswith("  trt-int8 "):
+        return line
+    return f"{line[:cut]} \\\n      {line[cut + 1 :]}"
+
+
+def _rich_help(command: click.Command, ctx: click.Context) -> str:
+    """Return the help text as rich-click draws it, which is imported for this only."""
+    import rich_click
+
+    used = {_heading(parameter) for parameter in command.get_params(ctx)}
+    panels: list[rich_click.RichPanel[Any, Any]] = [
+        rich_click.RichOptionPanel(panel.value) for panel in Panel if panel.value in used
+    ]
+    config = rich_click.RichHelpConfiguration(
+        max_width=100,
+        commands_before_options=True,
+        options_panel_title=Panel.COMMON.value,
+        options_table_column_types=["opt_all_metavar", "help"],
+        padding_helptext_first_line=(0, 0, 1, 0),
+    )
+    twin: rich_click.RichCommand
+    if isinstance(command, click.Group):
+        twin = rich_click.RichGroup(
+            name=command.name,
+            commands=command.commands,
+            params=command.params,
+            help=command.help,
+            panels=panels,
+        )
+    else:
+        twin = rich_click.RichCommand(
+            name=command.name, params=command.params, help=command.help, panels=panels
+        )
+    context = rich_click.RichContext(
+        twin,
+        parent=ctx.parent,
+        info_name=ctx.info_name,
+        help_option_names=ctx.help_option_names,
+        rich_help_config=config,
+    )
+    return twin.get_help(context)
