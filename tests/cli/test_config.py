@@ -84,6 +84,26 @@ def test_what_is_printed_gives_the_same_again(words, tmp_path):
     assert second.output == first.output
 
 
+@pytest.mark.parametrize("words", LEAVES)
+def test_without_values_every_option_is_printed_with_its_default(words, tmp_path):
+    command = LEAVES[words]
+    first = CliRunner().invoke(main, [*words.split(), "--print-config"])
+    assert first.exit_code == 0, first.output
+    printed = yaml.safe_load(first.output)
+    shown = [p for p in own(command) if not getattr(p, "hidden", False)]
+    assert list(printed) == [key(parameter) for parameter in shown]
+    # What the command gets is the same with the file as without it.
+    needed = {p.name: some_value(p) for p in command.params if p.required}
+    line = arguments(command, needed)
+    (tmp_path / "job.yaml").write_text(first.output, encoding="utf-8")
+    settings = default_map(read_settings(tmp_path / "job.yaml"), command.params, place="job.yaml")
+    with (
+        command.make_context(words, list(line), default_map=settings) as with_file,
+        command.make_context(words, list(line)) as without,
+    ):
+        assert with_file.params == without.params
+
+
 @pytest.fixture
 def write(tmp_path):
     def write(text, mode="text"):

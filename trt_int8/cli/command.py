@@ -84,7 +84,8 @@ def _common_options() -> list[Option]:
             ["--print-config"],
             panel=Panel.COMMON,
             is_flag=True,
-            help="Print all options as such a file and do nothing.",
+            is_eager=True,
+            help="Print such a file, with every option and its value, and do nothing else.",
         ),
         Option(["-q", "--quiet"], panel=Panel.COMMON, is_flag=True, help="Show no progress."),
     ]

@@ -124,24 +124,26 @@ def to_yaml(
     values: Mapping[str, Any],
     given: Mapping[str, Any] | None = None,
 ) -> str:
-    """``values`` by parameter name as a file that gives them back; what was left out stays out.
+    """Return a file that gives ``values`` back: a line for each parameter, ``null`` where there is none.
+
+    Hidden options are written only where they were given.
 
     Args:
         parameters: of the command.
-        values: what click made of the command line.
+        values: what click made of the command line, by parameter name.
         given: the same before conversion: what a callback turned into something else is written as it was.
 
     Raises:
         MissingDependencyError: PyYAML is not installed.
     """
     yaml = require("yaml", purpose="printing the configuration")
-    written = {
-        key(parameter): _for_yaml(
-            (given or values).get(parameter.name) if parameter.callback else values[parameter.name]
-        )
-        for parameter in _settable(parameters)
-        if parameter.name in values and values[parameter.name] not in (None, ())
-    }
+    given = given or {}
+    written = {}
+    for parameter in _settable(parameters):
+        name = str(parameter.name)
+        value = given[name] if parameter.callback and name in given else values.get(name)
+        if value is not None or not getattr(parameter, "hidden", False):
+            written[key(parameter)] = _for_yaml(value)
     return str(yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=1000))
 
 
@@ -172,7 +174,7 @@ def _for_click(value: Any, parameter: click.Parameter) -> Any:
 def _for_yaml(value: Any) -> Any:
     if type(value) in (tuple, list):
         return [_for_yaml(item) for item in value]
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _wrong_kind(value: Any, parameter: click.Parameter) -> str | None:

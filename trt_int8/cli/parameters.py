@@ -26,7 +26,10 @@ class _Parameter(click.Parameter):
         return value, source
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """Refuse an empty path, and say in which line of a file a wrong value stands."""
+        """Refuse an empty path, and say in which line of a file a wrong value stands.
+
+        ``--print-config`` comes first, as it is eager, and needs no value.
+        """
         try:
             if isinstance(self.type, click.Path) and "" in (
                 value if isinstance(value, tuple | list) else [value]
@@ -34,6 +37,10 @@ class _Parameter(click.Parameter):
                 # Path("") would be the current folder.
                 raise click.BadParameter("the name is empty; is a variable of your script unset?", ctx, self)
             return super().process_value(ctx, value)
+        except click.MissingParameter:
+            if ctx.params.get("print_config"):
+                return None
+            raise
         except click.BadParameter as error:
             place = ctx.meta.get(PLACES, {}).get(self.name)
             if place is None or ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
