@@ -7,9 +7,9 @@ from graphs import joint_attention, op, producer, ranges
 from onnx import helper
 
 from trt_int8.engine import BuildLog, build_explicit, load
+from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex
 from trt_int8.quantization import PLACEMENTS, quantize
-from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.parts import find_parted, transpose_parts
 from trt_int8.report import PrecisionReport
 from trt_int8.runtime import Session

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.errors import CalibrationError
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.inputs import input_specs
+from trt_int8.model.model import Model
 from trt_int8.model.outputs import part_of, with_outputs
 from trt_int8.model.shared_ranges import tied_outputs, view_outputs
 from trt_int8.runtime import Session, rewritten
@@ -41,19 +40,19 @@ class Activations:
 
     def __init__(
         self,
-        model: onnx.ModelProto,
+        model: onnx.ModelProto | Model,
         *,
         tensors: Collection[str] | None = None,
         only: Collection[str] | None = None,
         arena: bool = True,
     ) -> None:
-        self.specs = input_specs(model)
-        index = GraphIndex(model)
+        whole = Model.unchecked(model)
+        self.specs, index = whole.inputs, whole.index
         views = view_outputs(index)
         wanted = None if tensors is None else {views.get(name, name) for name in tensors}
-        computed = [name for node in model.graph.node if node.op_type != "Constant" for name in node.output]
+        computed = [name for node in index.graph.node if node.op_type != "Constant" for name in node.output]
         shown = [name for name in computed if name and name not in views]
-        extended = with_outputs(model, (name for name in shown if wanted is None or name in wanted))
+        extended = with_outputs(whole.proto, (name for name in shown if wanted is None or name in wanted))
         if only is not None:
             tensors = wanted = set(only)
             ends = [name for name in only if name in index.producers]

@@ -18,9 +18,7 @@ from trt_int8.calibration.thresholds import require_algorithm
 from trt_int8.counts import require_count
 from trt_int8.errors import CalibrationError
 from trt_int8.model.identity import model_id
-from trt_int8.model.inputs import input_specs
-from trt_int8.model.load import load_model
-from trt_int8.model.qdq import has_qdq
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.runtime import onnxruntime_version
 
@@ -64,7 +62,7 @@ class Calibration:
 
 
 def calibrate(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     batches: Batches,
     *,
     algorithm: str = "entropy",
@@ -119,16 +117,16 @@ def calibrate(
     for name, count in (("threads", threads), ("workers", workers), ("checkpoint_every", checkpoint_every)):
         require_count(count, name)
     require_count(max_memory, "max_memory", example="2 << 30, in bytes")
-    loaded = load_model(model)
-    require_batches(batches, input_specs(loaded))
-    if has_qdq(loaded):
+    given = Model.of(model)
+    require_batches(batches, given.inputs)
+    if given.has_qdq:
         raise CalibrationError(
             "the model holds Q/DQ nodes, so it has its ranges already; calibrate the float model"
         )
     if algorithm == AUTO:
         if checkpoint is not None or max_memory is not None or scheduler is not None or workers is not None:
             raise ValueError("'auto' takes one process and one pass: leave checkpoint and max_memory out")
-        fitted, held_out = collect_held_out(loaded, batches, tensors=tensors, threads=threads)
+        fitted, held_out = collect_held_out(given, batches, tensors=tensors, threads=threads)
         if not held_out.samples:
             raise CalibrationError(
                 "'auto' judges by batches that it holds out, and the data is a single batch; "
@@ -143,14 +141,14 @@ def calibrate(
         from trt_int8.distributed import cluster, collect_on
 
         with cluster(scheduler=scheduler, workers=workers) as client:
-            histograms = collect_on(client, loaded, batches, tensors=tensors, max_memory=max_memory)
+            histograms = collect_on(client, given.proto, batches, tensors=tensors, max_memory=max_memory)
     else:
         saved = None
         if checkpoint is not None:
-            identity = _identity(loaded, algorithm, tensors)
+            identity = _identity(given.proto, algorithm, tensors)
             saved = Checkpoint(checkpoint, every=checkpoint_every, identity=identity)
         histograms = collect(
-            loaded, batches, tensors=tensors, threads=threads, max_memory=max_memory, checkpoint=saved
+            given, batches, tensors=tensors, threads=threads, max_memory=max_memory, checkpoint=saved
         )
     return Calibration(histograms.ranges(algorithm=algorithm), histograms, algorithm)
 

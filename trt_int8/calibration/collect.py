@@ -18,10 +18,11 @@ from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.passes import plan_passes
 from trt_int8.cores import cores
 from trt_int8.errors import CalibrationError, DataError
+from trt_int8.model.model import Model
 
 
 def collect(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | Model,
     batches: Batches,
     *,
     tensors: Collection[str] | None = None,
@@ -56,14 +57,17 @@ def collect(
             calibration; ``max_memory`` is too little.
         ModelError: onnxruntime cannot run the model.
     """
-    whole = activations or Activations(model, tensors=tensors)
+    known = Model.unchecked(model)
+    whole = activations or Activations(known, tensors=tensors)
     names, views, ties = whole.names, whole.views, whole.ties
     threads = threads or cores()
     position = (checkpoint.load() if checkpoint is not None else None) or Position()
     parts = [tuple(position.current)] if position.current else []
     left = tuple(name for name in whole.counted if name not in {*position.done, *position.current})
     if left and max_memory is not None:
-        plan = plan_passes(model, whole, left, batches, max_memory=max_memory, threads=threads, place=place)
+        plan = plan_passes(
+            known.proto, whole, left, batches, max_memory=max_memory, threads=threads, place=place
+        )
         parts, threads, batches = [*parts, *plan.parts], plan.threads, plan.batches
     elif left:
         parts.append(left)
@@ -74,7 +78,7 @@ def collect(
         # A session holds the weights: one at a time.
         if set(part) != set(whole.counted):
             del whole
-            whole = Activations(model, tensors=tensors, only=part, arena=max_memory is None)
+            whole = Activations(known, tensors=tensors, only=part, arena=max_memory is None)
         position = counting.run(whole, position)
     every = {name: position.done[views.get(name, name)] for name in names}
     return Histograms(every, ties=ties, samples=position.samples)

@@ -13,13 +13,14 @@ from trt_int8.calibration.batch_queue import BatchQueue
 from trt_int8.calibration.counting_run import Counted, count_batches, merged
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.cores import cores
+from trt_int8.model.model import Model
 
 #: Of four batches the second is held out: batches in a row, and whether they are.
 _CYCLE = ((1, False), (1, True), (2, False))
 
 
 def collect_held_out(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | Model,
     batches: Batches,
     *,
     tensors: Collection[str] | None = None,

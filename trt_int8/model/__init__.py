@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from trt_int8.model.inputs import input_specs as input_specs
     from trt_int8.model.load import load_model as load_model
     from trt_int8.model.load import save_model as save_model
+    from trt_int8.model.model import Model as Model
+    from trt_int8.model.model import ModelLike as ModelLike
     from trt_int8.model.shape_range import ShapeRange as ShapeRange
     from trt_int8.model.shape_texts import parse_shapes as parse_shapes
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "GraphIndex": "graph",
     "InputSpec": "inputs",
+    "Model": "model",
+    "ModelLike": "model",
     "ShapeRange": "shape_range",
     "input_specs": "inputs",
     "load_model": "load",
@@ -28,7 +32,17 @@ _PUBLIC = {
     "save_model": "load",
 }
 
-__all__ = ["GraphIndex", "InputSpec", "ShapeRange", "input_specs", "load_model", "parse_shapes", "save_model"]
+__all__ = [
+    "GraphIndex",
+    "InputSpec",
+    "Model",
+    "ModelLike",
+    "ShapeRange",
+    "input_specs",
+    "load_model",
+    "parse_shapes",
+    "save_model",
+]
 
 
 def __getattr__(name: str) -> Any:

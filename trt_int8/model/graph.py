@@ -107,6 +107,26 @@ class GraphIndex:
         )
 
 
+class Names:
+    """Gives out names for new tensors and nodes of a graph, each once.
+
+    Args:
+        index: the graph as it is before anything is added.
+    """
+
+    def __init__(self, index: GraphIndex) -> None:
+        self._taken = set(index.names)
+
+    def fresh(self, wanted: str) -> str:
+        """Return ``wanted``, or with a number behind it if the graph has that name already."""
+        name, number = wanted, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._taken.add(name)
+        return name
+
+
 def _constant_value(attribute_: onnx.AttributeProto) -> onnx.TensorProto | None:
     """The tensor a Constant node's one attribute stands for; None for strings and sparse tensors."""
     if attribute_.name == "value":
@@ -116,6 +136,11 @@ def _constant_value(attribute_: onnx.AttributeProto) -> onnx.TensorProto | None:
     if attribute_.name in ("value_int", "value_ints"):
         return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), np.int64))
     return None
+
+
+def opset_version(model: onnx.ModelProto) -> int:
+    """Return the opset of the standard operators of ``model``."""
+    return next((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), 1)
 
 
 def is_standard(node: onnx.NodeProto) -> bool:

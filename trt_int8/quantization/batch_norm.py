@@ -7,9 +7,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from trt_int8.model.graph import GraphIndex, attribute
+from trt_int8.model.graph import GraphIndex, Names, attribute
 from trt_int8.model.unread import drop_unread
-from trt_int8.quantization.names import Names
 
 
 def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodeProto | None:
@@ -41,19 +40,21 @@ def normalized_weight(
     return np.asarray(weight.astype(np.float64) * factor).astype(weight.dtype)
 
 
-def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphIndex) -> None:
+def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphIndex) -> bool:
     """Fold each BatchNormalization of ``folds`` (convolution's first output → it) in place.
 
-    The convolution takes over the name of the normalized tensor. Weights others share stay for them.
+    The convolution takes over the name of the normalized tensor. Weights others share stay for them. Returns
+    whether the graph changed; then ``index`` is out of date.
     """
-    gone, names = [], Names(model)
+    gone, names = [], Names(index)
     for node in [n for n in model.graph.node if n.output and n.output[0] in folds]:
         norm = folds[node.output[0]]
         _fold(model, node, norm, index, names)
         gone.append(norm.output[0])
     for node in [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]:
         model.graph.node.remove(node)
-    drop_unread(model)
+    removed = drop_unread(model, None if gone else index)
+    return bool(gone) or removed
 
 
 def _fold(

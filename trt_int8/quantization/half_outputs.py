@@ -10,8 +10,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, all_nodes
-from trt_int8.quantization.names import Names
+from trt_int8.model.graph import GraphIndex, Names, all_nodes
 
 
 def take_outputs(model: onnx.ModelProto) -> list[tuple[int, onnx.ValueInfoProto]]:
@@ -32,7 +31,7 @@ def take_outputs(model: onnx.ModelProto) -> list[tuple[int, onnx.ValueInfoProto]
             taken.append((place, kept))
     for place, _ in reversed(taken):
         del graph.output[place]
-    _copy_initializers(graph, {output.name for _, output in taken}, Names(model))
+    _copy_initializers(graph, {output.name for _, output in taken}, Names(index))
     return taken
 
 

@@ -6,7 +6,7 @@ import onnx
 from onnx import version_converter
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import STANDARD_DOMAINS, GraphIndex
+from trt_int8.model.graph import GraphIndex, opset_version
 from trt_int8.quantization import upsample
 
 #: The first opset whose QuantizeLinear and DequantizeLinear have an axis.
@@ -54,11 +54,6 @@ def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.M
         raise _refusal(version, minimum, f"it lost or changed {', '.join(lost[:5]) or 'inputs or outputs'}")
     copy.CopyFrom(converted)
     return copy
-
-
-def opset_version(model: onnx.ModelProto) -> int:
-    """The opset of the standard operators."""
-    return next((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), 1)
 
 
 def _interface(model: onnx.ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -14,10 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, attribute, is_standard
-from trt_int8.quantization.constants import ConstantOperands
-from trt_int8.quantization.names import Names
-from trt_int8.quantization.opset import opset_version
+from trt_int8.model.constants import ConstantOperands
+from trt_int8.model.graph import GraphIndex, Names, attribute, is_standard, opset_version
 
 _LAST = np.iinfo(np.int64).max
 
@@ -57,7 +55,8 @@ def transpose_parts(model: onnx.ModelProto, parted: list[Parted]) -> None:
     """Rewrite each Transpose of ``parted``, in place; tensors behind the parts keep their names."""
     if not parted:
         return
-    index, names = GraphIndex(model), Names(model)
+    index = GraphIndex(model)
+    names = Names(index)
     constants = ConstantOperands(index, opset_version(model))
     replaced: dict[str, list[onnx.NodeProto]] = {}  # by an output: the first ones may be unnamed
     for entry in parted:

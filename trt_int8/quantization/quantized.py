@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from trt_int8.errors import QuantizationError
+from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.inputs import input_specs
-from trt_int8.model.load import PROTOBUF_LIMIT, load_model, serialized_size
-from trt_int8.model.qdq import has_qdq
+from trt_int8.model.load import PROTOBUF_LIMIT, serialized_size
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.quantization.batch_norm import fold
-from trt_int8.quantization.constants import ConstantOperands
-from trt_int8.quantization.element_types import element_types, holds_half
 from trt_int8.quantization.nothing import refuse_without_sites
-from trt_int8.quantization.opset import HALF, MINIMUM, opset_version, with_minimum_opset
+from trt_int8.quantization.opset import HALF, MINIMUM, with_minimum_opset
 from trt_int8.quantization.parts import transpose_parts
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.placement.draft import Draft, Skipped
@@ -50,7 +47,7 @@ class Quantized:
 
 
 def quantize(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     ranges: Ranges,
     *,
     placement: str | Placement | None = None,
@@ -85,14 +82,14 @@ def quantize(
             quantize, ``ranges`` holds none of the tensors it needs, or the selection does not fit it.
     """
     require_ranges(ranges)
-    loaded = load_model(model)
-    if has_qdq(loaded):
+    given = Model.of(model)
+    if given.has_qdq:
         raise QuantizationError(
             "the model holds Q/DQ nodes already; build it as it is, or quantize the float model "
             "it was made from"
         )
     rules = resolve(placement)
-    target, draft = drafted(loaded, ranges, rules, selection or Selection())
+    target, draft = drafted(given, ranges, rules, selection or Selection())
     scales = draft.scales()
     nodes = tuple(label(node) for node in draft.nodes if node.output[0] in draft.sites)
     _write(target, draft, scales)
@@ -101,7 +98,7 @@ def quantize(
 
 
 def drafted(
-    model: onnx.ModelProto, ranges: Ranges, placement: Placement, selection: Selection
+    model: Model, ranges: Ranges, placement: Placement, selection: Selection
 ) -> tuple[onnx.ModelProto, Draft]:
     """The model at an opset that has Q/DQ, and what the rules, applied one after the other, make of it.
 
@@ -109,25 +106,25 @@ def drafted(
         ModelError: an input is no tensor of numbers.
         QuantizationError: nothing can be quantized, or the selection does not fit the model.
     """
-    input_specs(model)  # refuses inputs that TensorRT cannot be fed
-    types = element_types(model)
-    target = with_minimum_opset(model, HALF if holds_half(model, types) else MINIMUM)
-    index = GraphIndex(target)
-    draft = Draft(index, opset_version(target), ranges, selection, types)
+    list(model.inputs)  # refuses inputs that TensorRT cannot be fed
+    target = Model(with_minimum_opset(model.proto, HALF if model.holds_half else MINIMUM))
+    draft = Draft(target.index, target.opset, ranges, selection, model.element_types)
     for rule in placement.rules:
         rule.apply(draft)
     refuse_without_sites(draft, placement)
     _hold_to_the_plan(draft, placement)
-    return target, draft
+    return target.proto, draft
 
 
 def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) -> None:
     """Fold and insert what the draft says; ``model`` is the one it was made for."""
     # In graph order, as a pair goes in front of its first reader; and before folding, which renames outputs.
     sites = [draft.sites[node.output[0]] for node in draft.nodes if node.output[0] in draft.sites]
-    fold(model, draft.folds, draft.index)
-    constants = ConstantOperands(GraphIndex(model), draft.opset)
-    writer = QdqWriter(model, draft.types)
+    index, constants = draft.index, draft.constants
+    if fold(model, draft.folds, index):
+        index = GraphIndex(model)
+        constants = ConstantOperands(index, draft.opset)
+    writer = QdqWriter(model, draft.types, index=index)
     for site in sites:
         for slot in site.activations:
             writer.activation(site.node, slot, scales[site.node.input[slot]])

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-import onnx
-
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.load import load_model
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.model.shared_ranges import tied_outputs
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.quantized import drafted
@@ -16,7 +11,7 @@ from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
 def required_tensors(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     *,
     placement: str | Placement | None = None,
     selection: Selection | None = None,
@@ -35,12 +30,11 @@ def required_tensors(
         ModelError: the model cannot be read.
         QuantizationError: nothing can be quantized, or the selection does not fit the model.
     """
-    loaded = load_model(model)
-    index = GraphIndex(loaded)
-    order = index.order
+    given = Model.of(model)
+    order = given.index.order
     everything = Ranges({name: TensorRange(1.0, source="any") for name in order})
-    _, draft = drafted(loaded, everything, resolve(placement), selection or Selection())
+    _, draft = drafted(given, everything, resolve(placement), selection or Selection())
     wanted = {name for tensor in draft.quantized_tensors for name in draft.group(tensor)}
-    ties = tied_outputs(index, set(order))
+    ties = tied_outputs(given.index, set(order))
     wanted |= {ties[name] for name in wanted if name in ties}
     return tuple(name for name in order if name in wanted)

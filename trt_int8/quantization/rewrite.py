@@ -9,9 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex
-from trt_int8.quantization.names import Names
-from trt_int8.quantization.opset import opset_version
+from trt_int8.model.graph import GraphIndex, Names, opset_version
 from trt_int8.quantization.scales import quantize_int8, scale_type, weight_scales
 
 
@@ -25,13 +23,20 @@ class QdqWriter:
     Args:
         model: the float model.
         types: tensor → ONNX element type; float32 where it is not said.
+        index: of ``model`` as it is, where there is one.
     """
 
-    def __init__(self, model: onnx.ModelProto, types: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        types: Mapping[str, int] | None = None,
+        *,
+        index: GraphIndex | None = None,
+    ) -> None:
         self._model = model
         self._types = types or {}
         self._opset = opset_version(model)
-        self._names = Names(model)
+        self._names = Names(index or GraphIndex(model))
         self._initializers: list[onnx.TensorProto] = []
         self._before: dict[str, list[onnx.NodeProto]] = {}  # first output of a node → what goes before it
         self._activations: dict[str, str] = {}

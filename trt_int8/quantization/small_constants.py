@@ -7,12 +7,11 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, is_standard
+from trt_int8.model.constants import evaluate
+from trt_int8.model.element_types import static_shapes
+from trt_int8.model.graph import GraphIndex, is_standard, opset_version
 from trt_int8.model.operators import QDQ, RANDOM
 from trt_int8.model.unread import drop_unread
-from trt_int8.quantization.constants import evaluate
-from trt_int8.quantization.element_types import static_shapes
-from trt_int8.quantization.opset import opset_version
 
 #: Elements of the largest result that is stored: weights stay what they are.
 LARGEST = 1024

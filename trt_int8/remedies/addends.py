@@ -7,8 +7,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, attribute
-from trt_int8.quantization.names import Names
+from trt_int8.model.graph import GraphIndex, Names, attribute
 
 Array = npt.NDArray[np.generic]
 
@@ -22,8 +21,8 @@ class Addends:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-        self.names = Names(model)
         self._index = GraphIndex(model)
+        self.names = Names(self._index)
 
     def constant(self, values: Array, name: str) -> str:
         """A new initializer; returns its name."""

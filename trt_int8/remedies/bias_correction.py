@@ -20,11 +20,11 @@ import onnx
 
 from trt_int8 import progress
 from trt_int8.batches.check import Batch, count_samples
+from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.model import Model
 from trt_int8.model.operators import BIASED
 from trt_int8.model.outputs import with_outputs
-from trt_int8.quantization.constants import ConstantOperands
-from trt_int8.quantization.opset import opset_version
 from trt_int8.remedies.addends import Addends
 from trt_int8.remedies.segments import run_in_segments
 from trt_int8.runtime import Session
@@ -33,7 +33,7 @@ Means = npt.NDArray[np.float64]
 
 
 def correct_bias(
-    reference: onnx.ModelProto, quantized: onnx.ModelProto, batches: Sequence[Batch]
+    reference: onnx.ModelProto | Model, quantized: onnx.ModelProto, batches: Sequence[Batch]
 ) -> onnx.ModelProto:
     """A copy of ``quantized`` whose Conv, Gemm and MatMul by a weight have the means of ``reference``.
 
@@ -49,13 +49,14 @@ def correct_bias(
     """
     corrected = onnx.ModelProto()
     corrected.CopyFrom(quantized)
-    index = GraphIndex(reference)
+    known, given = Model.unchecked(reference), Model(quantized)
+    index = known.index
     addends = Addends(corrected)
-    outputs = [n for n in _multiplied(quantized) if n in index.producers and addends.has_room(n)]
+    outputs = [n for n in _multiplied(given) if n in index.producers and addends.has_room(n)]
     if not outputs or count_samples(batches) < 2:
         return corrected
-    wanted = _means(reference, outputs, batches)
-    pieces = run_in_segments(quantized, outputs, batches)
+    wanted = _means(known, outputs, batches)
+    pieces = run_in_segments(given, outputs, batches)
     for output, state in progress.track(pieces, "correcting biases", total=len(outputs), unit="nodes"):
         axis = _channel_axis(output, index, state[0][output].ndim)
         found = np.concatenate([_sample_means(values[output], axis) for values in state])
@@ -92,10 +93,10 @@ def shrunk(differences: Means) -> Means:
     return np.asarray(mean * kept)
 
 
-def _multiplied(model: onnx.ModelProto) -> list[str]:
+def _multiplied(model: Model) -> list[str]:
     """Outputs of nodes that multiply dequantized activations by a weight, in graph order."""
-    index = GraphIndex(model)
-    weights = ConstantOperands(index, opset_version(model))
+    index = model.index
+    weights = ConstantOperands(index, model.opset)
 
     def dequantized(name: str) -> bool:
         return name in index.producers and index.producers[name].op_type == "DequantizeLinear"
@@ -106,7 +107,7 @@ def _multiplied(model: onnx.ModelProto) -> list[str]:
 
     return [
         node.output[0]
-        for node in model.graph.node
+        for node in index.graph.node
         if node.op_type in BIASED
         and dequantized(node.input[0])
         and rank(node.input[0]) is None
@@ -114,14 +115,13 @@ def _multiplied(model: onnx.ModelProto) -> list[str]:
     ]
 
 
-def _means(model: onnx.ModelProto, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Means]:
+def _means(model: Model, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Means]:
     """[samples, channels] of each tensor."""
-    index = GraphIndex(model)
-    session = Session(with_outputs(model, names), optimize=False)
+    session = Session(with_outputs(model.proto, names), optimize=False)
     means: dict[str, list[Means]] = {name: [] for name in names}
     for number, batch in enumerate(batches):
         for name, values in zip(names, session.run(batch, names, place=f"batch {number}"), strict=True):
-            means[name].append(_sample_means(values, _channel_axis(name, index, values.ndim)))
+            means[name].append(_sample_means(values, _channel_axis(name, model.index, values.ndim)))
     return {name: np.concatenate(found) for name, found in means.items()}
 
 

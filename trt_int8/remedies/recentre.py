@@ -15,10 +15,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import GraphIndex, Use, attribute, label
+from trt_int8.model.constants import ConstantOperands
+from trt_int8.model.graph import GraphIndex, Use, attribute, label, opset_version
 from trt_int8.model.operators import BIASED
-from trt_int8.quantization.constants import ConstantOperands
-from trt_int8.quantization.opset import opset_version
 from trt_int8.remedies.addends import Addends
 from trt_int8.runtime import Session
 

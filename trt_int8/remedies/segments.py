@@ -12,13 +12,14 @@ from onnx import helper
 from trt_int8.batches.check import Batch
 from trt_int8.errors import ModelError
 from trt_int8.model.graph import GraphIndex, reads
+from trt_int8.model.model import Model
 from trt_int8.runtime import Session
 
 Array = npt.NDArray[np.generic]
 
 
 def run_in_segments(
-    model: onnx.ModelProto, ends: Sequence[str], batches: Sequence[Batch]
+    model: onnx.ModelProto | Model, ends: Sequence[str], batches: Sequence[Batch]
 ) -> Iterator[tuple[str, list[dict[str, Array]]]]:
     """Run all batches up to each of ``ends``; one pass over the graph in all.
 
@@ -34,8 +35,9 @@ def run_in_segments(
     Raises:
         ModelError: onnxruntime cannot run a piece, or something else than arrays passes from one to the next.
     """
-    index = GraphIndex(model)
-    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+    known = Model.unchecked(model)
+    index, proto = known.index, known.proto
+    nodes = [node for node in proto.graph.node if node.op_type != "Constant"]
     position = {name: i for i, node in enumerate(nodes) for name in node.output}
     last_use: dict[str, int] = {}
     for i, node in enumerate(nodes):
@@ -51,7 +53,7 @@ def run_in_segments(
         crossing = [name for name in state[0] if name in fed]
         if strange := [name for name in crossing if not isinstance(state[0][name], np.ndarray)]:
             raise ModelError(f"the model cannot be run piece by piece: {strange[0]!r} is no tensor")
-        session = _session(model, piece, crossing, wanted, state[0], index)
+        session = _session(proto, piece, crossing, wanted, state[0], index)
         for i, values in enumerate(state):
             inputs = {name: values[name] for name in values if name in fed}
             values.update(zip(wanted, session.run(inputs, wanted, place=f"batch {i}"), strict=True))

@@ -9,13 +9,11 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import onnx
-
 from trt_int8 import atomic, progress
 from trt_int8.analysis.sensitivity.judge import Judge, Score
 from trt_int8.errors import DataError, QuantizationError
 from trt_int8.model.graph import label
-from trt_int8.model.load import load_model
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.model.operators import MULTIPLYING
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
@@ -48,21 +46,22 @@ class Measurements:
 
     def __init__(
         self,
-        model: onnx.ModelProto,
+        model: ModelLike,
         ranges: Ranges,
         judge: Judge,
         *,
         placement: str | Placement | None = None,
         state: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.model = load_model(model)
+        self._float = Model.of(model)
+        self.model = self._float.proto
         self.ranges = ranges
         self.placement = resolve(placement)
         self.evaluations = 0
         self._judge = judge
         self._state = None if state is None else Path(state)
         operators = {label(node): node.op_type for node in self.model.graph.node}
-        whole = quantize(self.model, ranges, placement=self.placement)
+        whole = quantize(self._float, ranges, placement=self.placement)
         # What is quantized beside these (Add, AveragePool) follows the rules.
         self.nodes = {name: operators[name] for name in whole.nodes if operators[name] in MULTIPLYING}
         self.skipped = whole.skipped
@@ -73,7 +72,7 @@ class Measurements:
         """The model with the nodes ``floats`` in float and all others in INT8."""
         plan = PrecisionPlan(dict.fromkeys(floats, "float"))
         selection = Selection(plan=plan) if floats else Selection()
-        return quantize(self.model, self.ranges, placement=self.placement, selection=selection)
+        return quantize(self._float, self.ranges, placement=self.placement, selection=selection)
 
     def score(self, floats: Collection[str], *, phase: progress.Phase | None = None) -> Score:
         """The score of `quantized`; the float model's own where nothing is left to quantize."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.load import load_model
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.quantization.check.qdq import QdqGraph
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Checked:
     left: tuple[Finding, ...]
 
 
-def check_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> list[Finding]:
+def check_qdq(model: ModelLike) -> list[Finding]:
     """Everything in a Q/DQ model that TensorRT refuses, runs in float, or runs slowly; the worst first.
 
     Examples:
@@ -62,11 +61,12 @@ def check_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> list[Finding]:
     """
     from trt_int8.quantization.check.table import CHECKS
 
-    graph = QdqGraph(load_model(model))
+    given = Model.of(model)
+    graph = QdqGraph(given.proto, given.index)
     return [finding for check in CHECKS for finding in findings(check, graph)]
 
 
-def fix_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> Checked:
+def fix_qdq(model: ModelLike) -> Checked:
     """Mend what can be mended without calibrating again; the model given is not changed.
 
     Examples:
@@ -81,7 +81,7 @@ def fix_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> Checked:
     from trt_int8.quantization.check.table import CHECKS
 
     mended = onnx.ModelProto()
-    mended.CopyFrom(load_model(model))
+    mended.CopyFrom(Model.of(model).proto)
     fixed: list[Finding] = []
     graph = QdqGraph(mended)
     for check in CHECKS:

@@ -9,20 +9,24 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, Use, attribute
-from trt_int8.quantization.names import Names
+from trt_int8.model.graph import GraphIndex, Names, Use, attribute
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 Array = npt.NDArray[np.generic]
 
 
 class QdqGraph:
-    """The graph of ``model``; changes go into the model, after which `refresh` reads it anew."""
+    """The graph of ``model``; changes go into the model, after which `refresh` reads it anew.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    Args:
+        model: a model with Q/DQ nodes.
+        index: of ``model`` as it is, where there is one.
+    """
+
+    def __init__(self, model: onnx.ModelProto, index: GraphIndex | None = None) -> None:
         self.model = model
-        self._names = Names(model)
-        self.refresh()
+        self.index = index or GraphIndex(model)
+        self._names = Names(self.index)
 
     def refresh(self) -> None:
         self.index = GraphIndex(self.model)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 
 import numpy as np
-import onnx
 
 from trt_int8.errors import CacheError
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.load import load_model
+from trt_int8.model.model import Model, ModelLike
+from trt_int8.quantization.check.qdq import QdqGraph
 from trt_int8.quantization.migration.migrate import CACHE_KEY, NAMES_KEY
 from trt_int8.quantization.migration.pairs import pair_scales, rounded, uncast
 from trt_int8.ranges.cache import CalibrationCache
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
-def cache_from_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> CalibrationCache:
+def cache_from_qdq(model: ModelLike) -> CalibrationCache:
     """The scales of all activation pairs of ``model`` as a TensorRT calibration cache.
 
     A model made by `migrate` gives back the cache it was made from, byte for byte, entries without a pair
@@ -32,19 +30,19 @@ def cache_from_qdq(model: onnx.ModelProto | str | os.PathLike[str]) -> Calibrati
         ModelError: the model cannot be read.
         CacheError: no pairs, or one a cache cannot express: asymmetric, per channel, two scales for a tensor.
     """
-    loaded = load_model(model)
-    written = pair_scales(loaded)
-    metadata = {entry.key: entry.value for entry in loaded.metadata_props}
+    given = Model.of(model)
+    written = pair_scales(QdqGraph(given.proto, given.index))
+    metadata = {entry.key: entry.value for entry in given.proto.metadata_props}
     if CACHE_KEY not in metadata:
         if not written:
             raise CacheError("the model holds no Q/DQ pairs on activations, so there are no scales to write")
         return _cache({tensor: np.float32(scale) for tensor, scale in written.items()})
     kept = CalibrationCache.parse(metadata[CACHE_KEY], source="the cache kept in the model")
     taken = json.loads(metadata.get(NAMES_KEY, "{}"))
-    known, index = {*kept.scales, *taken}, GraphIndex(loaded)
+    known = {*kept.scales, *taken}
     changed = {}
     for tensor, scale in written.items():
-        name = uncast(tensor, known, index)
+        name = uncast(tensor, known, given.index)
         if rounded(kept.scales.get(taken.get(name, name)), scale.dtype) != scale:
             changed[name] = np.float32(scale)
     if not changed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,9 +11,8 @@ import onnx
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.load import load_model
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.model.operators import PASSING
-from trt_int8.quantization.element_types import element_types, holds_half
 from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
 from trt_int8.quantization.migration.pairs import rounding
@@ -90,7 +88,7 @@ class Migration:
 
 
 def migrate(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     cache: CalibrationCache,
     *,
     log: PrecisionReport | None = None,
@@ -131,30 +129,31 @@ def migrate(
     """
     if not isinstance(cache, CalibrationCache):
         raise TypeError(f"cache is {cache!r:.80} ({type(cache).__name__}); give CalibrationCache.read(path)")
-    loaded = load_model(model)
-    half = holds_half(loaded, element_types(loaded))
+    given = Model.of(model)
+    half = given.holds_half
     check_half_options(high_precision, scales, half=half)
     if half and scales == "fp32":
-        loaded = _with_exact_scales(loaded)
-    index = GraphIndex(loaded)
-    entries = {name: name for name in cache.scales if name in set(index.order)}
+        given = Model(_with_exact_scales(given.proto))
+    index = given.index
+    tensors = set(index.order)
+    entries = {name: name for name in cache.scales if name in tensors}
     resolved = resolve_unnamed(list(cache.scales), index)
     entries.update({tensor: entry for entry, tensor in resolved.items()})
     moved = through_moves(entries, index)
     entries.update(moved)
     ranges = cache.ranges()
-    given = Ranges({tensor: ranges[entry] for tensor, entry in entries.items()})
+    fitting = Ranges({tensor: ranges[entry] for tensor, entry in entries.items()})
     implicit = None if log is None else _implicit(log, index)
     wanted = resolve_target(target)
     rules = resolve(wanted.placement if placement is None else placement).without(*_CHANGING)
     quantized = quantize(
-        loaded,
         given,
+        fitting,
         placement=rules,
         selection=_narrowed(selection or Selection(), index, implicit),
     )
     if half and scales == "fp16":
-        _refuse_lost_scales(quantized, given)
+        _refuse_lost_scales(quantized, fitting)
     if high_precision == "fp16" and not half:
         quantized = replace(quantized, model=to_half(quantized.model, scales=scales))
     _remember(quantized.model, cache, entries)

@@ -12,13 +12,12 @@ from trt_int8.model.graph import GraphIndex, label
 from trt_int8.quantization.check.qdq import QdqGraph
 
 
-def pair_scales(model: onnx.ModelProto) -> dict[str, np.generic]:
+def pair_scales(graph: QdqGraph) -> dict[str, np.generic]:
     """Quantized tensor → the scale of its pairs, in the type the model has it.
 
     Raises:
         CacheError: a pair a cache cannot express: asymmetric, per channel, two scales for a tensor.
     """
-    graph = QdqGraph(model)
     scales: dict[str, np.generic] = {}
     for before, _ in graph.pairs():
         tensor = before.input[0]
@@ -65,10 +64,10 @@ def uncast(tensor: str, known: Container[str], index: GraphIndex) -> str:
 
 def rounding(model: onnx.ModelProto, scales: Mapping[str, np.float32]) -> str | None:
     """How far the scales in ``model`` are from ``scales``, in a line; None if they are the same."""
-    index = GraphIndex(model)
+    graph = QdqGraph(model)
     changes = {}
-    for tensor, written in pair_scales(model).items():
-        name = uncast(tensor, scales, index)
+    for tensor, written in pair_scales(graph).items():
+        name = uncast(tensor, scales, graph.index)
         if name in scales and np.float32(written) != scales[name]:
             changes[name] = abs(float(written) / float(scales[name]) - 1)
             dtype = written.dtype

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
+from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex, is_standard, label
-from trt_int8.quantization.constants import ConstantOperands
 from trt_int8.quantization.opset import OUTPUT_DTYPE
 from trt_int8.quantization.parts import Parted
 from trt_int8.quantization.scales import SMALLEST_FLOAT16, scale_type, weight_scales

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import onnx
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import GraphIndex
 from trt_int8.model.load import serialized_size
 
 
@@ -43,12 +40,6 @@ def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise QuantizationError(f"the types of the model contradict each other: {error}") from error
     return [*graph.input, *graph.value_info, *graph.output]
-
-
-def holds_half(model: onnx.ModelProto, types: Mapping[str, int]) -> bool:
-    """Whether some activation is float16 or bfloat16; ``types`` from `element_types`."""
-    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    return any(types.get(name) in halves for name in GraphIndex(model).order)
 
 
 def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
