@@ -87,12 +87,12 @@ def test_rounded_scales_that_underflow_are_refused(make_model, rng):
 
 
 def test_an_opset_that_cannot_be_raised_is_an_error_with_a_way_out(make_model, rng, cache, monkeypatch):
-    from trt_int8.quantization import opset
+    from trt_int8.model.passes import opset_conversion
 
     def failing(model, version):
         raise RuntimeError("No Adapter")
 
-    monkeypatch.setattr(opset.version_converter, "convert_version", failing)
+    monkeypatch.setattr(opset_conversion.version_converter, "convert_version", failing)
     model = model_of(make_model, rng, np.float16, 19)
     with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*--scales fp16"):
         migrate(model, cache, placement="tensorrt")

@@ -9,8 +9,8 @@ from rules import norm_model
 from trt_int8.calibration import calibrate
 from trt_int8.evaluation import evaluate
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.passes.batch_norm_folding import foldable_norm
 from trt_int8.quantization import PLACEMENTS, quantize
-from trt_int8.quantization.batch_norm import foldable_norm
 
 C = 4
 X = {"x": [1, C, 8, 8]}

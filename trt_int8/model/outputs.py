@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 import onnx
 
 from trt_int8.model.graph import reads
-from trt_int8.model.unread import drop_unread
+from trt_int8.model.passes.unused_removal import remove_unused
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
@@ -43,5 +43,5 @@ def part_of(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto
     del graph.value_info[:]
     del graph.output[:]
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    drop_unread(part)
+    remove_unused(part)
     return part

@@ -20,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, all_nodes, reads
+from trt_int8.model.passes.opset_conversion import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.half_outputs import give_outputs, take_outputs
-from trt_int8.quantization.opset import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.scales import SMALLEST_FLOAT16
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
 

@@ -12,15 +12,15 @@ from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.load import PROTOBUF_LIMIT, serialized_size
 from trt_int8.model.model import Model, ModelLike
-from trt_int8.quantization.batch_norm import fold
+from trt_int8.model.passes.batch_norm_folding import fold_batch_norms
+from trt_int8.model.passes.constant_folding import fold_constants
+from trt_int8.model.passes.opset_conversion import HALF, MINIMUM, with_minimum_opset
+from trt_int8.model.passes.split_before_transpose import split_before_transpose
 from trt_int8.quantization.nothing import refuse_without_sites
-from trt_int8.quantization.opset import HALF, MINIMUM, with_minimum_opset
-from trt_int8.quantization.parts import transpose_parts
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.placement.draft import Draft, Skipped
 from trt_int8.quantization.rewrite import QdqWriter
 from trt_int8.quantization.selection import Selection
-from trt_int8.quantization.small_constants import fold_small_constants
 from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
 from trt_int8.ranges.ranges import Ranges, require_ranges
 
@@ -121,7 +121,7 @@ def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) 
     # In graph order, as a pair goes in front of its first reader; and before folding, which renames outputs.
     sites = [draft.sites[node.output[0]] for node in draft.nodes if node.output[0] in draft.sites]
     index, constants = draft.index, draft.constants
-    if fold(model, draft.folds, index):
+    if fold_batch_norms(model, folds=draft.folds, index=index):
         index = GraphIndex(model)
         constants = ConstantOperands(index, draft.opset)
     writer = QdqWriter(model, draft.types, index=index)
@@ -133,9 +133,9 @@ def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) 
             assert values is not None
             writer.weight(site.node, weight.slot, weight.axis, values)
     writer.finish()
-    transpose_parts(model, draft.parted)
+    split_before_transpose(model, splits=draft.splits)
     if draft.fold_small_constants:
-        fold_small_constants(model)
+        fold_constants(model)
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -10,10 +10,10 @@ from onnx import TensorProto
 
 from trt_int8.model.graph import attribute, is_standard, label, opset_version
 from trt_int8.model.operators import INTEGER, KEEPING_SIGN, KEEPING_SIGN_OF_ALL, NONNEGATIVE
+from trt_int8.model.passes.opset_conversion import MINIMUM, with_minimum_opset
 from trt_int8.quantization.check.fault import Fault
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
 from trt_int8.quantization.check.weights import requantize, to_float
-from trt_int8.quantization.opset import MINIMUM, with_minimum_opset
 from trt_int8.quantization.placement.weights import output_channels
 
 #: Element types TensorRT dequantizes besides INT8.

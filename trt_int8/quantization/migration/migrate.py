@@ -13,11 +13,11 @@ from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.model import Model, ModelLike
 from trt_int8.model.operators import PASSING
+from trt_int8.model.passes.opset_conversion import OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
 from trt_int8.quantization.migration.pairs import rounding
 from trt_int8.quantization.migration.parity import NOT_NAMED, ParityRow, parity, parity_table, ran_int8
-from trt_int8.quantization.opset import OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 
 from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex, is_standard, label
-from trt_int8.quantization.opset import OUTPUT_DTYPE
-from trt_int8.quantization.parts import Parted
+from trt_int8.model.passes.opset_conversion import OUTPUT_DTYPE
+from trt_int8.model.passes.split_before_transpose import SplitTranspose
 from trt_int8.quantization.scales import SMALLEST_FLOAT16, scale_type, weight_scales
 from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -72,7 +72,7 @@ class Draft:
         fixed: tensor → range that replaces the calibrated one.
         per_channel: whether weights get a scale a channel; ``batches``: batched ones too.
         folds: convolution (its first output) → the BatchNormalization to fold into it.
-        parted: Transposes to move behind the parts that are taken of them.
+        splits: Transposes to move behind the parts that their output is split into.
         fold_small_constants: whether what depends on no input is computed beforehand.
         notes: what the user should know.
     """
@@ -89,7 +89,7 @@ class Draft:
     per_channel: bool = False
     per_channel_batches: bool = False
     folds: dict[str, onnx.NodeProto] = field(default_factory=dict)
-    parted: list[Parted] = field(default_factory=list)
+    splits: list[SplitTranspose] = field(default_factory=list)
     fold_small_constants: bool = False
     notes: list[str] = field(default_factory=list)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.model.graph import Use, attribute, is_standard
-from trt_int8.quantization.batch_norm import normalized_weight
+from trt_int8.model.passes.batch_norm_folding import normalized_weight
 from trt_int8.quantization.placement.draft import Draft, Site, Weight
 from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import onnx
 
-from trt_int8.quantization.parts import find_parted
+from trt_int8.model.passes.split_before_transpose import find_split
 from trt_int8.quantization.placement.draft import Draft
 
 
 def parts_before_transpose(draft: Draft) -> None:
-    """Query, key and value of one quantized product, taken apart behind a Transpose."""
+    """Query, key and value of one quantized product, split behind a Transpose."""
     for node in draft.nodes:
-        parted = find_parted(node, draft.index, draft.constants)
-        if parted is not None and _from_quantized_product(node.input[0], draft):
-            draft.parted.append(parted)
+        split = find_split(node, draft.index, draft.constants)
+        if split is not None and _from_quantized_product(node.input[0], draft):
+            draft.splits.append(split)
 
 
 def fold_small_constants(draft: Draft) -> None:

@@ -6,7 +6,7 @@ import onnx
 
 from trt_int8.model.graph import attribute
 from trt_int8.model.operators import MULTIPLYING
-from trt_int8.quantization.batch_norm import foldable_norm
+from trt_int8.model.passes.batch_norm_folding import foldable_norm
 from trt_int8.quantization.placement.draft import Draft, Weight
 
 

@@ -7,7 +7,7 @@ from onnx import version_converter
 
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, opset_version
-from trt_int8.quantization import upsample
+from trt_int8.model.passes import upsample_conversion
 
 #: The first opset whose QuantizeLinear and DequantizeLinear have an axis.
 MINIMUM = 13
@@ -39,8 +39,8 @@ def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.M
         converted.ir_version = max(converted.ir_version, _IR_VERSIONS[minimum])
         if not converted.functions:  # the converter drops them
             converted.functions.extend(model.functions)
-        if version <= upsample.LAST:
-            upsample.mend_resize(converted, model)
+        if version <= upsample_conversion.LAST:
+            upsample_conversion.convert_upsample(converted, original=model)
         onnx.checker.check_model(converted, full_check=True)
     except (
         RuntimeError,

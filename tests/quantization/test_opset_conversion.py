@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_int8.calibration import calibrate
 from trt_int8.errors import QuantizationError
 from trt_int8.evaluation import evaluate
+from trt_int8.model.passes.opset_conversion import with_minimum_opset
 from trt_int8.quantization import quantize
-from trt_int8.quantization.opset import with_minimum_opset
 
 C = 4
 
@@ -170,7 +170,7 @@ def test_what_onnx_cannot_convert_is_refused(rng):
 
 
 def test_a_converter_that_drops_tensors_is_not_believed(rng, monkeypatch):
-    from trt_int8.quantization import opset as module
+    from trt_int8.model.passes import opset_conversion as module
 
     def dropping(model, version):
         copy = onnx.ModelProto()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from trt_int8.model.graph import GraphIndex, Names, attribute
-from trt_int8.model.unread import drop_unread
+from trt_int8.model.passes.unused_removal import remove_unused
 
 
 def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodeProto | None:
-    """The BatchNormalization that may be folded into ``convolution``; None where that is not exact.
+    """Return the BatchNormalization that may be folded into ``convolution``; None where that is not exact.
 
     It must be the only reader of the convolution, which no output and no body shows, be in inference mode,
     and every parameter of both must be constant.
@@ -35,17 +37,27 @@ def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodePr
 def normalized_weight(
     weight: npt.NDArray[np.generic], norm: onnx.NodeProto, index: GraphIndex
 ) -> npt.NDArray[np.generic]:
-    """The weight of a convolution with ``norm`` folded into it: W · γ / √(σ² + ε) along axis 0; its dtype."""
+    """Return W · γ / √(σ² + ε) along axis 0, in W's dtype: the weight with ``norm`` folded into it."""
     factor = _factor(norm, index).reshape(-1, *[1] * (weight.ndim - 1))
     return np.asarray(weight.astype(np.float64) * factor).astype(weight.dtype)
 
 
-def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphIndex) -> bool:
-    """Fold each BatchNormalization of ``folds`` (convolution's first output → it) in place.
+def fold_batch_norms(
+    model: onnx.ModelProto, *, folds: Mapping[str, onnx.NodeProto], index: GraphIndex | None = None
+) -> bool:
+    """Fold BatchNormalizations into the convolutions before them, and remove constants that nothing reads.
 
-    The convolution takes over the name of the normalized tensor. Weights others share stay for them. Returns
-    whether the graph changed; then ``index`` is out of date.
+    The convolution takes over the name of the normalized tensor. Weights that others share stay for them.
+
+    Args:
+        model: changed in place.
+        folds: first output of a convolution → what `foldable_norm` found for it.
+        index: of ``model`` as it comes.
+
+    Returns:
+        Whether the graph changed.
     """
+    index = index or GraphIndex(model)
     gone, names = [], Names(index)
     for node in [n for n in model.graph.node if n.output and n.output[0] in folds]:
         norm = folds[node.output[0]]
@@ -53,7 +65,7 @@ def fold(model: onnx.ModelProto, folds: dict[str, onnx.NodeProto], index: GraphI
         gone.append(norm.output[0])
     for node in [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]:
         model.graph.node.remove(node)
-    removed = drop_unread(model, None if gone else index)
+    removed = remove_unused(model, index=None if gone else index)
     return bool(gone) or removed
 
 

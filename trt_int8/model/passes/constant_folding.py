@@ -11,7 +11,7 @@ from trt_int8.model.constants import evaluate
 from trt_int8.model.element_types import static_shapes
 from trt_int8.model.graph import GraphIndex, is_standard, opset_version
 from trt_int8.model.operators import QDQ, RANDOM
-from trt_int8.model.unread import drop_unread
+from trt_int8.model.passes.unused_removal import remove_unused
 
 #: Elements of the largest result that is stored: weights stay what they are.
 LARGEST = 1024
@@ -19,12 +19,19 @@ LARGEST = 1024
 _LEFT = frozenset(["Constant", *QDQ, *RANDOM])
 
 
-def fold_small_constants(model: onnx.ModelProto) -> None:
+def fold_constants(model: onnx.ModelProto, *, index: GraphIndex | None = None) -> bool:
     """Make initializers of results of at most `LARGEST` elements that depend on constants and static shapes.
 
-    In place; outputs of the graph and what bodies read keep their nodes.
+    Outputs of the graph and what bodies read keep their nodes. Constants that nothing reads are removed.
+
+    Args:
+        model: changed in place.
+        index: of ``model`` as it comes.
+
+    Returns:
+        Whether the graph changed.
     """
-    index = GraphIndex(model)
+    index = index or GraphIndex(model)
     shapes = static_shapes(model) if any(n.op_type in ("Shape", "Size") for n in model.graph.node) else {}
     kept = index.outputs | index.used_in_bodies
     known: dict[str, npt.NDArray[np.generic]] = {}
@@ -45,7 +52,8 @@ def fold_small_constants(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in known.items() if name in read
     )
-    drop_unread(model)
+    removed = remove_unused(model, index=None if gone else index)
+    return bool(gone) or removed
 
 
 def _evaluable(node: onnx.NodeProto) -> bool:

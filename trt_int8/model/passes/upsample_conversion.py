@@ -1,7 +1,7 @@
-"""Resize, as its forerunners up to opset 10 define it.
+"""Convert Upsample, and Resize of opset 10, to a Resize that means the same.
 
 onnx's converter makes an Upsample a Resize with another output name, and leaves to Resize's own default how
-positions map. The forerunners say: output position i reads i / scale, rounded down where mode is nearest.
+positions map. The older operators say: output position i reads i / scale, rounded down where mode is nearest.
 """
 
 from __future__ import annotations
@@ -16,22 +16,31 @@ LAST = 10
 _MAPPING = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 
-def mend_resize(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Give each Resize of ``converted`` its meaning and its names back.
+def convert_upsample(model: onnx.ModelProto, *, original: onnx.ModelProto) -> bool:
+    """Give each Resize that onnx's converter made its meaning and its names back.
 
-    ``original`` has opset `LAST` or an earlier one. A tensor that an Upsample made gets its name
-    again where its readers show which one it is.
+    A tensor that an Upsample made gets its name again where its readers show which one it is.
+
+    Args:
+        model: what the converter made of ``original``; changed in place.
+        original: the model at opset `LAST` or an earlier one.
+
+    Returns:
+        Whether the graph changed.
     """
-    for node in all_nodes(converted.graph):
+    changed = False
+    for node in all_nodes(model.graph):
         if node.op_type == "Resize":
             kept = [entry for entry in node.attribute if entry.name not in _MAPPING]
             del node.attribute[:]
             node.attribute.extend(kept)
             node.attribute.extend(helper.make_attribute(name, value) for name, value in _MAPPING.items())
+            changed = True
     before = GraphIndex(original)
     # From the last to the first: a reader is found by its output, whose name may have to come back too.
     for upsample in reversed([node for node in original.graph.node if node.op_type == "Upsample"]):
-        _rename(converted, upsample, before)
+        _rename(model, upsample, before)
+    return changed
 
 
 def _rename(converted: onnx.ModelProto, upsample: onnx.NodeProto, before: GraphIndex) -> None:

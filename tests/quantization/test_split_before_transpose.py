@@ -9,8 +9,8 @@ from onnx import helper
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.model.constants import ConstantOperands
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.passes.split_before_transpose import find_split, split_before_transpose
 from trt_int8.quantization import PLACEMENTS, quantize
-from trt_int8.quantization.parts import find_parted, transpose_parts
 from trt_int8.report import PrecisionReport
 from trt_int8.runtime import Session
 
@@ -20,7 +20,7 @@ HOW = ("slice", "split", "gather")
 def found(model):
     index = GraphIndex(model)
     constants = ConstantOperands(index, 17)
-    return [parted for node in model.graph.node if (parted := find_parted(node, index, constants))]
+    return [parted for node in model.graph.node if (parted := find_split(node, index, constants))]
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -30,7 +30,8 @@ def test_the_same_values_bit_for_bit(how, make_model, rng):
     (expected,) = Session(model, optimize=False).run(x, ["y"], place="here")
     (parted,) = found(model)
     assert (parted.transposed, parted.axis) == ("turned", 0)
-    transpose_parts(model, [parted])
+    assert split_before_transpose(model, splits=[parted])
+    assert not split_before_transpose(model, splits=[])
     onnx.checker.check_model(model, full_check=True)
     assert producer(model, "turned") is None
     (values,) = Session(model, optimize=False).run(x, ["y"], place="here")
@@ -127,7 +128,7 @@ def test_split_keeps_its_sizes(make_model, rng):
     )
     x = {"x": rng.normal(size=(2, 3, 5)).astype(np.float32)}
     expected = Session(model, optimize=False).run(x, ["a", "b"], place="here")
-    transpose_parts(model, found(model))
+    split_before_transpose(model, splits=found(model))
     values = Session(model, optimize=False).run(x, ["a", "b"], place="here")
     assert [value.shape for value in values] == [(3, 2, 2), (3, 2, 3)]
     for one, other in zip(values, expected, strict=True):
@@ -147,7 +148,7 @@ def test_two_splits_whose_first_parts_nobody_wants(make_model):
         outputs=["y", "z"],
         weights={"sizes": np.array([1, 2])},
     )
-    transpose_parts(model, found(model))
+    split_before_transpose(model, splits=found(model))
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node].count("Split") == 2
     assert {name for node in model.graph.node for name in node.output} >= {"a", "b"}

@@ -1,12 +1,13 @@
-"""Take parts of a tensor before it is transposed, not after: the same values, in fewer kernels.
+"""Split a tensor before it is transposed, not after: the same values, in fewer kernels.
 
-Attention computes query, key and value in one product, turns it round and takes it apart. TensorRT-RTX
-moves such parts up through Transpose and into the product, whose weights it then dequantizes. It does not
-where each part is transposed by itself.
+Attention computes query, key and value in one product, transposes it and splits it. TensorRT-RTX moves such
+splits up through Transpose and into the product, whose weights it then dequantizes. It does not where each
+part is transposed by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,8 @@ _LAST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Parted:
-    """A Transpose whose output is only taken apart.
+class SplitTranspose:
+    """A Transpose whose output is only split.
 
     Attributes:
         transposed: its output.
@@ -33,8 +34,8 @@ class Parted:
     axis: int
 
 
-def find_parted(node: onnx.NodeProto, index: GraphIndex, constants: ConstantOperands) -> Parted | None:
-    """``node`` if it is a Transpose that only nodes with constant indices read: Split, Slice, Gather."""
+def find_split(node: onnx.NodeProto, index: GraphIndex, constants: ConstantOperands) -> SplitTranspose | None:
+    """Return ``node`` if it is a Transpose that only Split, Slice and Gather with constant indices read."""
     if node.op_type != "Transpose" or not node.attribute:
         return None
     tensor = node.output[0]
@@ -48,18 +49,29 @@ def find_parted(node: onnx.NodeProto, index: GraphIndex, constants: ConstantOper
     (axis,) = axes
     assert axis is not None
     # More than one part: of a single one there is nothing to gain.
-    return Parted(tensor, axis) if len(uses) > 1 or uses[0].node.op_type == "Split" else None
+    return SplitTranspose(tensor, axis) if len(uses) > 1 or uses[0].node.op_type == "Split" else None
 
 
-def transpose_parts(model: onnx.ModelProto, parted: list[Parted]) -> None:
-    """Rewrite each Transpose of ``parted``, in place; tensors behind the parts keep their names."""
-    if not parted:
-        return
-    index = GraphIndex(model)
+def split_before_transpose(
+    model: onnx.ModelProto, *, splits: Sequence[SplitTranspose], index: GraphIndex | None = None
+) -> bool:
+    """Split what each Transpose of ``splits`` reads, and transpose the parts; these keep their names.
+
+    Args:
+        model: changed in place.
+        splits: what `find_split` found.
+        index: of ``model`` as it comes.
+
+    Returns:
+        Whether the graph changed.
+    """
+    if not splits:
+        return False
+    index = index or GraphIndex(model)
     names = Names(index)
     constants = ConstantOperands(index, opset_version(model))
     replaced: dict[str, list[onnx.NodeProto]] = {}  # by an output: the first ones may be unnamed
-    for entry in parted:
+    for entry in splits:
         transpose = index.producers[entry.transposed]
         replaced[_output(transpose)] = []
         for use in index.consumers[entry.transposed]:
@@ -70,10 +82,11 @@ def transpose_parts(model: onnx.ModelProto, parted: list[Parted]) -> None:
         copy.CopyFrom(node)
     del model.graph.node[:]
     model.graph.node.extend(copies)
-    gone = {entry.transposed for entry in parted}
+    gone = {entry.transposed for entry in splits}
     kept = [value for value in model.graph.value_info if value.name not in gone]
     del model.graph.value_info[:]
     model.graph.value_info.extend(kept)
+    return True
 
 
 def _part(
