@@ -135,3 +135,9 @@ def test_a_long_example_goes_on_in_the_next_line(run):
 )
 def test_what_is_mistyped_is_guessed(run, line, message):
     assert message in run(*line.split(), code=2)
+
+
+def test_the_spellings_of_trtexec_work_and_are_not_shown(run, tmp_path):
+    assert "minShapes" not in run("build", "--help")
+    printed = run("build", "m", "-o", "e", "--minShapes", "x:1x3", "--maxShapes=x:8x3", "--print-config")
+    assert "min-shapes: x:1x3\nmax-shapes: x:8x3\n" in printed

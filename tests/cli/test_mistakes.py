@@ -45,7 +45,7 @@ MISTAKES = {
     "both": (lambda d, t, m: ["quantize", m, "--data", d, "--cache", d, "-o", t / "old"], 2, "one, not both"),
     "samples chosen of none": (lambda d, t, m: ["quantize", m, "--cache", d, "-o", t / "old", "--limit", 5], 2, "--limit is for samples, and there are none"),
     "images prepared of none": (lambda d, t, m: ["build", m, "--cache", d, "-o", t / "old", "--scale", "1/255"], 2, "--scale is for images, and there are none"),
-    "bad images of random numbers": (lambda d, t, m: ["calibrate", m, "--random", 2, "-o", t / "old", "--skip-bad"], 2, "--skip-bad is for images"),
+    "bad images of random numbers": (lambda d, t, m: ["build", m, "--random", 2, "-o", t / "old", "--skip-bad"], 2, "--skip-bad is for images"),
     "algorithm for a cache": (lambda d, t, m: ["build", m, "--cache", d, "-o", t / "old", "--algorithm", "mse"], 2, "--algorithm is for --data"),
     "checkpoint for a cache": (lambda d, t, m: ["quantize", m, "--cache", d, "-o", t / "old", "--checkpoint", "k"], 2, "--checkpoint is for --data"),
     "unknown rule": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--without", "residual"], 1, "there is no placement rule 'residual'"),

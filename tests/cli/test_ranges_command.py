@@ -24,7 +24,7 @@ def test_histograms_are_saved_merged_and_analyzed(run, shards, lenet_path):
     # the method of the calibration is the default
     assert {t["method"] for t in document["tensors"]} == {"mse"}
     assert "one_sided" in next(t for t in document["tensors"] if t["name"] == "prob")["flags"]
-    assert "pool2" in run("ranges", "analyze", shards / "m.npz", "--method", "minmax")
+    assert "pool2" in run("ranges", "analyze", shards / "m.npz", "--algorithm", "minmax")
 
 
 def test_html_goes_to_a_file(run, shards, lenet_path):

@@ -87,7 +87,7 @@ def test_batches_are_cut_for_a_few_samples(run, padded):
 
 def test_auto_cuts_batches_too(run, padded):
     """6 samples would be one batch, and nothing to hold out."""
-    out = run("calibrate", padded, "--data", "around5.npz", "--method", "auto", "-o", "c", "--limit", 6)
+    out = run("calibrate", padded, "--data", "around5.npz", "--algorithm", "auto", "-o", "c", "--limit", 6)
     assert "2 tensors from 6 samples (auto)" in out
 
 
@@ -113,7 +113,7 @@ def test_a_single_batch_is_judged_by_itself(run, padded, tmp_path):
 
 def test_auto_is_a_method(run, lenet_path):
     assert "10 tensors from 24 samples (auto)" in run(
-        "calibrate", lenet_path, "--data", "d.npz", "--method", "auto", "-o", "c"
+        "calibrate", lenet_path, "--data", "d.npz", "--algorithm", "auto", "-o", "c"
     )
     assert CalibrationCache.read("c").header == "TRT-8601-EntropyCalibration2"
 
@@ -125,7 +125,7 @@ def test_auto_is_a_method(run, lenet_path):
         (["--cache", "c", "--recentre", "*"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
         (["--data", "d.npz", "--recentre", "nothing"], 1, "recentred='nothing' fits no tensor"),
         (["--data", "d.npz", "--recentre", "conv1"], 1, "'conv1' cannot be recentred: pool1: MaxPool reads it"),
-        (["--data", "one.npz", "--method", "auto"], 1, "the data is a single batch; make batches smaller"),
+        (["--data", "one.npz", "--algorithm", "auto"], 1, "the data is a single batch; make batches smaller"),
     ],
 )  # fmt: skip
 def test_mistakes(run, lenet_path, tmp_path, arguments, code, message):

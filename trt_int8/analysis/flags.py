@@ -82,13 +82,13 @@ def remedy(flag: str, tensor: str, *, recentrable: bool = True) -> str:
     """
     name = shlex.quote(tensor)
     if flag in ("offset", "one_sided") and not recentrable:
-        method = "trt-int8 calibrate MODEL --data DATA --method auto -o CACHE"
+        method = "trt-int8 calibrate MODEL --data DATA --algorithm auto -o CACHE"
         return f"{method}  # what reads it rules recentring out"
     return {
         "dead": "trt-int8 calibrate MODEL --data DATA -o CACHE  # DATA that makes this tensor other than 0",
         "tiny": f"trt-int8 cache set CACHE --unset {name} -o NEW_CACHE  # its readers stay float",
         "offset": f"trt-int8 quantize MODEL --data DATA --recentre {name} -o QDQ_MODEL",
         "one_sided": f"trt-int8 quantize MODEL --data DATA --recentre {name} -o QDQ_MODEL",
-        "outliers": "trt-int8 calibrate MODEL --data DATA --method auto -o CACHE",
-        "saturating": "trt-int8 calibrate MODEL --data DATA --method minmax -o CACHE",
+        "outliers": "trt-int8 calibrate MODEL --data DATA --algorithm auto -o CACHE",
+        "saturating": "trt-int8 calibrate MODEL --data DATA --algorithm minmax -o CACHE",
     }[flag]

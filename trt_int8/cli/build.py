@@ -56,7 +56,7 @@ from trt_int8.cli.parameters import option
 )
 @options.bias_correction
 @options.shapes
-@options.data(required=False)
+@options.data(required=False, random=True)
 @implicit
 def build(
     model: str,

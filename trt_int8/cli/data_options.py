@@ -34,7 +34,6 @@ class DataOptions:
     """What the data options say."""
 
     data: str | None
-    random: int | None
     batch_size: int | None
     limit: int | None
     last: str
@@ -49,6 +48,7 @@ class DataOptions:
     std: tuple[float, ...] | None
     ignore_orientation: bool
     skip_bad: bool
+    random: int | None = None
 
     def __post_init__(self) -> None:
         if self.data is not None and self.random is not None:
@@ -92,7 +92,7 @@ class DataOptions:
             click.secho(f"WARNING: {WARNING}", fg="red", bold=True, err=True)
             return partial(random_samples, specs, self.random, shapes=shapes)
         if self.data is None:
-            raise click.UsageError("give the samples: --data FILE (or --random N, only to time an engine)")
+            raise click.UsageError("give the samples: --data SOURCE")
         return partial(
             open_data,
             self.data,
@@ -170,14 +170,14 @@ _SOURCE = option(
     help="Samples: .npz with a key per input or .npy (the first axis counts them); a folder, 'pattern/*.jpg' "
     "or file of images; or a Python function that returns batches, file.py:function or module:function.",
 )
+_RANDOM = option(
+    "--random",
+    panel=Panel.SAMPLES,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
+)
 _OPTIONS = [
-    option(
-        "--random",
-        panel=Panel.SAMPLES,
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
-    ),
     option(
         "--batch-size",
         panel=Panel.SAMPLES,
@@ -267,17 +267,18 @@ _OPTIONS = [
 ]
 
 
-def data(*, required: bool) -> Callable[[Decorated], Decorated]:
+def data(*, required: bool, random: bool = False) -> Callable[[Decorated], Decorated]:
     """``--data`` and what goes with it; the command gets one argument ``data``, a `DataOptions`.
 
     Args:
         required: whether the command is wrong without data.
+        random: adds ``--random``, for a command whose result shows its speed even so.
     """
 
     def checked(**values: Any) -> DataOptions:
         options = DataOptions(**values)
         if required and not options.given:
-            raise click.UsageError("give the samples: --data SOURCE (or --random N, only to time an engine)")
+            raise click.UsageError("give the samples: --data SOURCE")
         return options
 
-    return grouped("data", checked, [_SOURCE, *_OPTIONS])
+    return grouped("data", checked, [_SOURCE, *([_RANDOM] if random else []), *_OPTIONS])

@@ -44,8 +44,6 @@ cache = option(
 def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorated]:
     return option(
         "--algorithm",
-        "--method",
-        "algorithm",
         panel=Panel.CALIBRATION,
         type=click.Choice(["entropy", "minmax", "percentile", "mse", "auto"]),
         default=default,

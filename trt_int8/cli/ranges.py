@@ -24,12 +24,10 @@ def ranges() -> None:
 @option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, not to the terminal.")
 @option(
     "--algorithm",
-    "--method",
-    "method",
     type=click.Choice(["entropy", "minmax", "percentile", "mse"]),
-    help="The method whose ranges are judged (default: the one the calibration used).",
+    help="The algorithm whose ranges are judged (default: the one the calibration used).",
 )
-def analyze(histograms: str, form: str, output: str | None, method: str | None) -> None:
+def analyze(histograms: str, form: str, output: str | None, algorithm: str | None) -> None:
     """Say for each tensor what its range clips and what symmetric INT8 costs, and what helps.
 
     \b
@@ -50,7 +48,7 @@ def analyze(histograms: str, form: str, output: str | None, method: str | None) 
     known = extra.get("recentrable")
     result = run(
         loaded,
-        method=method or (used if used in ALGORITHMS else "entropy"),
+        method=algorithm or (used if used in ALGORITHMS else "entropy"),
         recentrable=known if isinstance(known, list) else None,
     )
     if form == "html":
