@@ -140,7 +140,9 @@ def test_ranges_alone(one_sided):
 def test_few_samples(one_sided, rng):
     model, ranges = one_sided
     made = quantize_from_data(model, data(rng, 3), ranges=ranges)
-    assert made.record.corrections[0].text == "biases stay as they are: 3 samples are too few to correct them by"
+    assert (
+        made.record.corrections[0].text == "biases stay as they are: 3 samples are too few to correct them by"
+    )
     assert not made.record.unseen
     assert made.record.text.startswith("SQNR on 3 samples: y ")
 
@@ -173,9 +175,7 @@ def test_models_that_cannot_be_judged_stay_as_they_are(make_model, rng):
         helper.make_node("Cast", ["where"], ["y"], to=TensorProto.FLOAT),
     ]
     chosen = make_model(wanted, outputs=["y"], **arrays)
-    made = quantize_from_data(
-        chosen, data(rng, 4, 500), options=QuantizationOptions(algorithm="minmax")
-    )
+    made = quantize_from_data(chosen, data(rng, 4, 500), options=QuantizationOptions(algorithm="minmax"))
     assert made.record.note.startswith("the shape of 'y' depends on values")
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from places import CORPUS, corpus_files, requires_corpus
 
+from trt_int8.choices import RANGE_FORMS
 from trt_int8.errors import CacheError
 from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
-from trt_int8.ranges.files import FORMS, RangeFile
+from trt_int8.ranges.files import RangeFile
 
 AMAX = {
     "conv1": 2.640000104904175,
@@ -20,7 +21,7 @@ def ranges(amax=AMAX):
     return Ranges({name: TensorRange(value, source="test") for name, value in amax.items()})
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", RANGE_FORMS)
 def test_each_form_comes_back(form, tmp_path):
     path = tmp_path / "table"
     RangeFile(ranges(), "tensorrt").write(path, form=form)

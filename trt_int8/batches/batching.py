@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from trt_int8.batches.source import Samples
+from trt_int8.choices import LAST, Last
 from trt_int8.errors import DataError
 
 Batch = dict[str, npt.NDArray[np.generic]]
-Last = Literal["keep", "drop", "pad"]
-
-#: What to do with a last batch that is short: pass it on, leave it out, or repeat its last sample.
-LAST: tuple[str, ...] = get_args(Last)
 
 
 def batched(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.resize import Resize, resized
+from trt_int8.batches.resize import resized
+from trt_int8.choices import Color, Layout, Resize
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Color = Literal["rgb", "bgr", "grey"]
-Layout = Literal["nchw", "nhwc"]
 
 #: Named ways of preparing images, each as its training pipeline does.
 PRESETS: Mapping[str, Mapping[str, Any]] = {

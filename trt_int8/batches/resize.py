@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
+from trt_int8.choices import Resize
 from trt_int8.dependencies import require
 from trt_int8.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Resize = Literal["stretch", "letterbox", "crop", "none"]
-RESIZE: tuple[str, ...] = get_args(Resize)
 
 
 def resized(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trt_int8.choices import MODES, PLACEMENTS
 from trt_int8.cli import options
 from trt_int8.cli.command import command
 from trt_int8.cli.help import Panel
@@ -34,7 +35,7 @@ from trt_int8.cli.parameters import option
 @option(
     "--placement",
     panel=Panel.TARGET,
-    type=click.Choice(["tensorrt", "rtx"]),
+    type=click.Choice(PLACEMENTS),
     help="Rules for Q/DQ pairs on the explicit route [default: those of the TensorRT that builds].",
 )
 @option(
@@ -48,7 +49,7 @@ from trt_int8.cli.parameters import option
 @option(
     "--mode",
     panel=Panel.TARGET,
-    type=click.Choice(["auto", "implicit", "explicit"]),
+    type=click.Choice(MODES),
     default="auto",
     show_default=True,
     help="explicit: Q/DQ nodes say what runs in INT8. implicit: TensorRT (up to 10) calibrates and chooses. "

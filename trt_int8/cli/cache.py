@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.choices import MERGES, RANGE_FORMS
 from trt_int8.cli.command import group
 from trt_int8.cli.help import Panel
 from trt_int8.cli.options import check_outputs
@@ -14,11 +15,10 @@ from trt_int8.cli.parameters import Bound, argument, option
 if TYPE_CHECKING:
     from trt_int8.ranges.files import RangeFile
 
-_FORMS = ("tensorrt", "json", "yaml", "ort-json", "ort-tensors", "ort-flatbuffers", "ort-cache")
 _output = option(
     "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The file to write."
 )
-_to = option("--to", "form", type=click.Choice(_FORMS), help="Form of the result (default: as read).")
+_to = option("--to", "form", type=click.Choice(RANGE_FORMS), help="Form of the result (default: as read).")
 _header = option(
     "--header", metavar="LINE", help="First line of a TensorRT cache, such as TRT-101600-EntropyCalibration2."
 )
@@ -123,7 +123,7 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
 @argument("right", type=click.Path())
 @option(
     "--how",
-    type=click.Choice(["max", "min", "left", "right"]),
+    type=click.Choice(MERGES),
     default="max",
     show_default=True,
     help="Which range a tensor gets that both have.",
@@ -196,7 +196,7 @@ def _assignment(text: str) -> tuple[str, float]:
 
 @cache.command()
 @argument("file", type=click.Path())
-@option("--to", "form", type=click.Choice(_FORMS), required=True, help="Form of the result.")
+@option("--to", "form", type=click.Choice(RANGE_FORMS), required=True, help="Form of the result.")
 @_header
 @_output
 def convert(file: str, form: str, header: str | None, output: str) -> None:

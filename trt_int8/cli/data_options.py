@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trt_int8 import progress
+from trt_int8.choices import COLORS, LAST, LAYOUTS, PRESETS, RESIZE
 from trt_int8.cli.help import Panel
 from trt_int8.cli.opened_data import Data, Opener
 from trt_int8.cli.parameters import Decorated, grouped, option
@@ -191,7 +192,7 @@ _OPTIONS = [
     option(
         "--last",
         panel=Panel.SAMPLES,
-        type=click.Choice(["keep", "drop", "pad"]),
+        type=click.Choice(LAST),
         default="keep",
         show_default=True,
         help="What to do with a short last batch.",
@@ -206,7 +207,7 @@ _OPTIONS = [
     option(
         "--preset",
         panel=Panel.SAMPLES,
-        type=click.Choice(["imagenet", "yolo"]),
+        type=click.Choice(PRESETS),
         help="Images: prepare them as in training on ImageNet (torchvision) or of YOLO (Ultralytics).",
     ),
     option(
@@ -219,19 +220,19 @@ _OPTIONS = [
     option(
         "--resize",
         panel=Panel.SAMPLES,
-        type=click.Choice(["stretch", "letterbox", "crop", "none"]),
+        type=click.Choice(RESIZE),
         help="Images: stretch (default), fit inside and pad, crop the centre, or take only that size.",
     ),
     option(
         "--color",
         panel=Panel.SAMPLES,
-        type=click.Choice(["rgb", "bgr", "grey"]),
+        type=click.Choice(COLORS),
         help="Images: order of the channels.",
     ),
     option(
         "--layout",
         panel=Panel.SAMPLES,
-        type=click.Choice(["nchw", "nhwc"]),
+        type=click.Choice(LAYOUTS),
         help="Images: where the channels go.",
     ),
     option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.choices import CONSTRAINTS
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
@@ -82,7 +83,7 @@ _OPTIONS = [
     option(
         "--constraints",
         panel=Panel.IMPLICIT,
-        type=click.Choice(["obey", "prefer"]),
+        type=click.Choice(CONSTRAINTS),
         default="obey",
         show_default=True,
         help="Fail where a layer cannot be kept so, or warn.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.choices import FLOAT_TYPES, PLACEMENTS
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
@@ -59,7 +60,7 @@ _OPTIONS = [
         "--placement",
         "placement_name",
         panel=Panel.TARGET,
-        type=click.Choice(["tensorrt", "rtx"]),
+        type=click.Choice(PLACEMENTS),
         help="Rules for Q/DQ pairs: the TensorRT developer guide's, or what helps TensorRT-RTX [default: "
         "those that fit the target].",
     ),
@@ -102,11 +103,10 @@ _OPTIONS = [
 #: Adds the options; the command gets one argument ``choice``, a `Choice`.
 options = grouped("choice", Choice, _OPTIONS)
 
-_TYPES = click.Choice(["fp32", "fp16"])
 high_precision = option(
     "--high-precision",
     panel=Panel.QUANTIZATION,
-    type=_TYPES,
+    type=click.Choice(FLOAT_TYPES),
     default="fp32",
     show_default=True,
     help="The type of everything that is not INT8.",
@@ -115,7 +115,7 @@ scales = option(
     "--scales",
     "scale_type",
     panel=Panel.QUANTIZATION,
-    type=_TYPES,
+    type=click.Choice(FLOAT_TYPES),
     default="fp32",
     show_default=True,
     help="Of a model in FP16: exact fp32 scales (opset 23), or fp16 ones (opset 19), rounded.",

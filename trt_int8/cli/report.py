@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,27 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+def _text(result: PrecisionReport, terminal: bool) -> str:
+    width = shutil.get_terminal_size().columns if terminal else None
+    return result.to_text(width=width, color=terminal and "NO_COLOR" not in os.environ)
+
+
+#: View → what writes it, given whether it goes to a terminal.
+_VIEWS: dict[str, Callable[[PrecisionReport, bool], str]] = {
+    "text": _text,
+    "json": lambda result, _: result.to_json() + "\n",
+    "csv": lambda result, _: result.to_csv(),
+    "markdown": lambda result, _: result.to_markdown(),
+    "html": lambda result, _: result.to_html(),
+}
+
+
 @command()
 @argument("log", type=_FILE, required=False)
 @option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "csv", "markdown", "html"]),
+    type=click.Choice(list(_VIEWS)),
     default="text",
     show_default=True,
     help="The view; the JSON follows docs/report-schema.md.",
@@ -110,26 +126,13 @@ def report(
     if log is None:
         raise click.UsageError("give a LOG, or --diff OLD NEW")
     result = PrecisionReport.read(log, profile=profile, model=model, cache=cache)
-    _write(_view(result, form, terminal=output is None and sys.stdout.isatty()), output)
+    _write(_VIEWS[form](result, output is None and sys.stdout.isatty()), output)
     if require or min_int8 is not None or max_reformats is not None:
         found = offences(result.last, require=require, min_int8=min_int8, max_reformats=max_reformats)
         for offence in found:
             click.echo(f"not met: {offence}", err=True)
         if found:
             context.exit(1)
-
-
-def _view(result: PrecisionReport, form: str, *, terminal: bool) -> str:
-    if form == "json":
-        return result.to_json() + "\n"
-    if form == "csv":
-        return result.to_csv()
-    if form == "markdown":
-        return result.to_markdown()
-    if form == "html":
-        return result.to_html()
-    width = shutil.get_terminal_size().columns if terminal else None
-    return result.to_text(width=width, color=terminal and "NO_COLOR" not in os.environ)
 
 
 def _write(text: str, output: Path | None) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.choices import PLACEMENTS
 from trt_int8.cli import options
 from trt_int8.cli.command import command
 from trt_int8.cli.help import Panel
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 @option(
     "--placement",
     panel=Panel.TARGET,
-    type=click.Choice(["tensorrt", "rtx"]),
+    type=click.Choice(PLACEMENTS),
     help="Rules for Q/DQ pairs [default: those that fit the target].",
 )
 @option(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from trt_int8.implicit.precision import Constraints
+from trt_int8.choices import Constraints
 from trt_int8.implicit.rule_files import Source
 from trt_int8.model.shape_range import GivenShapes
 from trt_int8.streamer.device import Device

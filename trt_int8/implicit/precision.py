@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from trt_int8.choices import Constraints
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError
 from trt_int8.implicit.network import layers
 from trt_int8.patterns import matching, nearest
-
-#: ``obey``: the build fails where TensorRT has no such kernel; ``prefer``: it warns and takes another.
-Constraints = Literal["obey", "prefer"]
 
 _FLAGS = {"obey": "OBEY_PRECISION_CONSTRAINTS", "prefer": "PREFER_PRECISION_CONSTRAINTS"}
 _TYPES = {"fp16": "HALF", "fp32": "FLOAT"}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from trt_int8.choices import MODES
+from trt_int8.choices import Mode as Mode
 from trt_int8.engine.tensorrt import TensorRT, load, load_implicit
 from trt_int8.errors import BuildError
 from trt_int8.target import Target, resolve_target
-
-Mode = Literal["auto", "implicit", "explicit"]
-MODES: tuple[str, ...] = get_args(Mode)
 
 #: The algorithms that TensorRT has calibrators for.
 ALGORITHMS = ("entropy", "minmax")

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trt_int8.choices import FLOAT_TYPES
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
 from trt_int8.model.graph import GraphIndex, all_nodes, reads
@@ -72,8 +73,8 @@ def check_half_options(high_precision: str, scales: str, *, half: bool = False) 
         QuantizationError: scales would be fp16 where nothing else is.
     """
     for name, value in (("high_precision", high_precision), ("scales", scales)):
-        if value not in ("fp32", "fp16"):
-            raise ValueError(f"{name} is {value!r}; choose 'fp32' or 'fp16'")
+        if value not in FLOAT_TYPES:
+            raise ValueError(f"{name} is {value!r}; choose {' or '.join(map(repr, FLOAT_TYPES))}")
     if scales == "fp16" and high_precision == "fp32" and not half:
         raise QuantizationError(
             "fp16 scales are for models that are not float32: give --high-precision fp16 as well, or leave "

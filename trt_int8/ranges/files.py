@@ -18,9 +18,6 @@ from trt_int8.ranges import onnxruntime as ort
 from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
-#: Names of the forms, for ``cache convert --to``.
-FORMS = ("tensorrt", "json", "yaml", "ort-json", "ort-tensors", "ort-flatbuffers", "ort-cache")
-
 
 @dataclass(frozen=True, eq=False)
 class RangeFile:
@@ -28,7 +25,7 @@ class RangeFile:
 
     Attributes:
         ranges: tensor → amax, in the file's order.
-        form: of `FORMS`.
+        form: of `trt_int8.choices.RANGE_FORMS`.
         header: first line of a TensorRT cache; None for other forms.
     """
 
@@ -71,7 +68,7 @@ class RangeFile:
 
         Args:
             path: the file.
-            form: of `FORMS`.
+            form: of `trt_int8.choices.RANGE_FORMS`.
             header: first line of a TensorRT cache; None: this file's own, or that of TensorRT 8.6.
 
         Raises:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
+from trt_int8.choices import PLACEMENTS as _BOTH
+from trt_int8.choices import Placement as Name
 from trt_int8.errors import QuantizationError
 from trt_int8.quantization.placement import beside, epilogue, exact, guards, multiply, scales, weights
 from trt_int8.quantization.placement.draft import Draft
 from trt_int8.target import default_target
-
-Name = Literal["tensorrt", "rtx"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class Rule:
     apply: Callable[[Draft], None]
 
 
-_BOTH: tuple[Name, ...] = ("tensorrt", "rtx")
 _TRT: tuple[Name, ...] = ("tensorrt",)
 _RTX: tuple[Name, ...] = ("rtx",)
 
