@@ -88,24 +88,24 @@ def build(
     from pathlib import Path
 
     from trt_int8.engine.explicit import default_log
-    from trt_int8.model import load_model
+    from trt_int8.model.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions
     from trt_int8.pipeline.build import build_engine
-    from trt_int8.quantization import PrecisionPlan, has_qdq
+    from trt_int8.quantization import PrecisionPlan
     from trt_int8.ranges import CalibrationCache
     from trt_int8.report.planned import deviations
 
     log = log or str(default_log(Path(output)))
     results = {"engine": output, "log": log} | ({} if qdq is None else {"Q/DQ model": qdq})
     options.check_outputs(results, model=model, data=data.data, cache=cache, plan=plan_file)
-    loaded = load_model(model)
-    if not has_qdq(loaded) and not (implicit.ranges and not data.given):
+    loaded = Model.of(model)
+    if not loaded.has_qdq and not (implicit.ranges and not data.given):
         options.require_source(data, cache)
     shape_ranges = shapes.parse()
     opened = data.open(loaded, shape_ranges) if data.given else None
     plan = None if plan_file is None else PrecisionPlan.read(plan_file)
     result = build_engine(
-        model,
+        loaded,
         output,
         batches=opened,
         ranges=None if cache is None else CalibrationCache.read(cache).ranges(),

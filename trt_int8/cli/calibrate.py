@@ -44,13 +44,13 @@ def calibrate(
     from trt_int8.batches.holdout import EVERY
     from trt_int8.calibration import calibrate as run
     from trt_int8.calibration.storage import save_histograms
-    from trt_int8.model import load_model
+    from trt_int8.model.model import Model
     from trt_int8.ranges import CalibrationCache
     from trt_int8.remedies.recentre import recentrable
 
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
     options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
-    loaded = load_model(model)
+    loaded = Model.of(model)
     opened = calibration.telling(data.open(loaded, shapes.parse()))
     if algorithm == "auto":
         opened = opened.in_parts(EVERY)
@@ -65,7 +65,7 @@ def calibrate(
         workers=calibration.workers,
     )
     if histograms is not None:
-        extra = {"algorithm": algorithm, "recentrable": recentrable(loaded)}
+        extra = {"algorithm": algorithm, "recentrable": recentrable(loaded.proto)}
         save_histograms(result.histograms, histograms, extra=extra)
     if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
         listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")

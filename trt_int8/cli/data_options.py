@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trt_int8.batches.opening import ReadyBatches
     from trt_int8.batches.source import Samples
     from trt_int8.model.inputs import InputSpec
+    from trt_int8.model.model import Model
     from trt_int8.model.shape_range import Shapes
 
 #: Samples in a batch where neither the options nor the model say.
@@ -74,12 +75,12 @@ class DataOptions:
         sampling = {} if self.given else {name: getattr(self, name) for name in _SAMPLING}
         return next((name for name, value in {**sampling, **images}.items() if value is not None), None)
 
-    def open(self, loaded: onnx.ModelProto, shapes: Shapes | None = None) -> Data:
+    def open(self, loaded: onnx.ModelProto | Model, shapes: Shapes | None = None) -> Data:
         """Open the data for the inputs of ``loaded``, to be batched as ``shapes`` want it."""
-        from trt_int8.model.inputs import input_specs
+        from trt_int8.model.model import Model
         from trt_int8.model.shapes import require_shapes_fit
 
-        specs = input_specs(loaded)
+        specs = Model.unchecked(loaded).inputs
         require_shapes_fit(specs, shapes or {})
         opener = self._opener(specs, shapes)
         source = self._checked(opener())

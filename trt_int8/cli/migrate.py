@@ -44,7 +44,7 @@ def migrate(
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --log implicit-build.log
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --high-precision fp16
     """
-    from trt_int8.model import load_model
+    from trt_int8.model.model import Model
     from trt_int8.quantization.migration import migrate as run
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
@@ -55,7 +55,7 @@ def migrate(
     resolved = resolve_target(target)
     click.echo(resolved.text)
     result = run(
-        load_model(model),
+        Model.of(model),
         CalibrationCache.read(cache),
         log=None if log is None else PrecisionReport.read(log),
         target=resolved,

@@ -57,7 +57,7 @@ def quantize(
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --exclude 'head*' --recentre '*'
     """
     from trt_int8.batches.holdout import EVERY
-    from trt_int8.model import load_model
+    from trt_int8.model.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions, quantize_from_data
     from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
@@ -80,7 +80,7 @@ def quantize(
     options.check_outputs(
         {"Q/DQ model": output, **calibration.outputs()}, model=model, data=data.data, cache=cache
     )
-    loaded = load_model(model)
+    loaded = Model.of(model)
     resolved = resolve_target(target)
     profile = shapes.parse()
     opened = None

@@ -118,7 +118,7 @@ def sensitivity(
     from trt_int8.analysis.sensitivity.ranking import evaluations_of_ranking
     from trt_int8.batches.arrays import read_labels
     from trt_int8.evaluation.custom import load_metric
-    from trt_int8.model import load_model
+    from trt_int8.model.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions, prepare
     from trt_int8.pipeline.sensitivity import check_plan, measure_sensitivity
     from trt_int8.ranges import CalibrationCache
@@ -135,7 +135,7 @@ def sensitivity(
     results = {what: path for what, path in (("precision plan", output), ("state", state)) if path}
     options.check_outputs(results, model=model, data=data.data, cache=cache)
     figure = None if metric is None else load_metric(metric)
-    loaded = load_model(model)
+    loaded = Model.of(model)
     opened = data.open(loaded, shapes.parse())
     right = None if labels is None or data.data is None else read_labels(labels, data.data)
     if right is not None and data.limit is not None:

@@ -13,6 +13,7 @@ from trt_int8.batches.holdout import FEWEST
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.errors import ModelError
 from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges, TensorRange
 from trt_int8.record import Correction
@@ -21,7 +22,7 @@ from trt_int8.remedies.candidates import candidates
 from trt_int8.remedies.recentre import centred_name, recentre
 
 #: Inserts Q/DQ pairs into a float model with ranges, as the pipeline's options say.
-Place = Callable[[onnx.ModelProto, Ranges], Quantized]
+Place = Callable[[ModelLike, Ranges], Quantized]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Corrected:
 
 
 def correct(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | Model,
     plain: Quantized,
     *,
     fit: Sequence[Batch],
@@ -76,8 +77,9 @@ def correct(
         QuantizationError: a tensor named in full cannot be recentred, or a pattern fits none.
         ModelError: onnxruntime cannot run the model, and corrections were asked for.
     """
+    known = Model.unchecked(model)
     try:
-        check = AccuracyCheck(model, judging)
+        check = AccuracyCheck(known, judging)
         before = check(plain.model)
     except ModelError as error:
         if recentred or bias_correction:
@@ -88,11 +90,11 @@ def correct(
     if recentred:
         assert histograms is not None
         best, chosen, made, passed_over = _recentre(
-            model, plain, judging, check, best, place, ranges, histograms, recentred
+            known, plain, judging, check, best, place, ranges, histograms, recentred
         )
     if bias_correction is not False:
         try:
-            best, chosen, correction = _correct_biases(model, chosen, fit, judging, check, best)
+            best, chosen, correction = _correct_biases(known, chosen, fit, judging, check, best)
             made.append(correction)
         except ModelError as error:
             if bias_correction:
@@ -102,7 +104,7 @@ def correct(
 
 
 def _recentre(
-    model: onnx.ModelProto,
+    model: Model,
     plain: Quantized,
     judging: Sequence[Batch],
     check: AccuracyCheck,
@@ -113,9 +115,9 @@ def _recentre(
     recentred: Sequence[str],
 ) -> tuple[Verdict, Quantized, list[Correction], tuple[str, ...]]:
     offsets, passed_over = candidates(
-        model, plain, recentred, ranges=ranges, histograms=histograms, held_out=judging
+        model.proto, plain, recentred, ranges=ranges, histograms=histograms, held_out=judging
     )
-    chosen, base, current = plain, model, ranges
+    chosen, base, current = plain, model.proto, ranges
     made = []
     for tensor, offset in progress.track(offsets.items(), "recentring", total=len(offsets), unit="tensors"):
         tried = recentre(base, {tensor: offset.value})
@@ -131,7 +133,7 @@ def _recentre(
 
 
 def _correct_biases(
-    model: onnx.ModelProto,
+    model: Model,
     quantized: Quantized,
     fit: Sequence[Batch],
     judging: Sequence[Batch],

@@ -10,6 +10,7 @@ import onnx
 from trt_int8.batches.check import Batch, CheckedBatches
 from trt_int8.evaluation.comparer import Comparer, float_outputs
 from trt_int8.model.graph import GraphIndex
+from trt_int8.model.model import Model
 from trt_int8.model.operators import SATURATING, VIEWS
 
 #: By how much SQNR must change to have changed, in dB: less is the noise of the measurement.
@@ -41,11 +42,12 @@ class AccuracyCheck:
         ModelError: onnxruntime cannot run the model, or it has no float output.
     """
 
-    def __init__(self, model: onnx.ModelProto, batches: Sequence[Batch]) -> None:
-        self._outputs = float_outputs(model)
-        self._judged = judged_tensors(model, self._outputs)
+    def __init__(self, model: onnx.ModelProto | Model, batches: Sequence[Batch]) -> None:
+        known = Model.unchecked(model)
+        self._outputs = float_outputs(known.proto)
+        self._judged = judged_tensors(known, self._outputs)
         tensors = tuple(dict.fromkeys([*self._outputs, *self._judged]))
-        self._comparer = Comparer(model, CheckedBatches(batches), tensors=tensors)
+        self._comparer = Comparer(known.proto, CheckedBatches(batches), tensors=tensors)
 
     def __call__(self, quantized: onnx.ModelProto) -> Accuracy:
         """The accuracy of ``quantized``.
@@ -57,9 +59,9 @@ class AccuracyCheck:
         return Accuracy(found.sqnr_db(self._outputs), found.mean_sqnr_db(self._judged))
 
 
-def judged_tensors(model: onnx.ModelProto, outputs: Sequence[str]) -> tuple[str, ...]:
+def judged_tensors(model: Model, outputs: Sequence[str]) -> tuple[str, ...]:
     """``outputs``; in place of one behind Softmax or Sigmoid, the tensor that this reads."""
-    index = GraphIndex(model)
+    index = model.index
     return tuple(dict.fromkeys(_before_saturation(name, index) for name in outputs))
 
 

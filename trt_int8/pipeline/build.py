@@ -23,9 +23,9 @@ from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.implicit.route import Mode, Route, choose_route
 from trt_int8.implicit.store import CacheStore
 from trt_int8.implicit.summary import CalibrationSummary
-from trt_int8.model.graph import label
-from trt_int8.model.load import load_model, require_model
-from trt_int8.model.qdq import has_qdq
+from trt_int8.model.graph import GraphIndex, label
+from trt_int8.model.load import require_model
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.model.shapes import profile_text
 from trt_int8.outputs import FilePath, check_outputs
 from trt_int8.paths import require_path
@@ -82,7 +82,7 @@ class BuildResult:
 
 
 def build_engine(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     engine: str | os.PathLike[str],
     *,
     batches: Batches | None = None,
@@ -146,13 +146,11 @@ def build_engine(
     engine_path = Path(engine)
     log_path = default_log(engine_path) if log is None else Path(log)
     _check_files(model, engine_path, log_path, qdq, implicit)
-    loaded = load_model(model)
-    _check_sources(loaded, batches, ranges, options, implicit)
-    route = choose_route(
-        mode, has_qdq=has_qdq(loaded), algorithm=options.algorithm or "entropy", target=target
-    )
+    known = Model.of(model)
+    _check_sources(known, batches, ranges, options, implicit)
+    route = choose_route(mode, has_qdq=known.has_qdq, algorithm=options.algorithm or "entropy", target=target)
     prepared = prepare(
-        loaded,
+        known,
         batches=batches,
         ranges=ranges,
         target=route.tensorrt.target(route.target),
@@ -166,7 +164,7 @@ def build_engine(
     if prepared.shapes:
         tell(f"optimization profile: {profile_text(prepared.shapes)}")
     if route.name == "implicit":
-        result = _build_implicit(prepared, model, route, engine_path, log_path, implicit, tell)
+        result = _build_implicit(prepared, route, engine_path, log_path, implicit, tell)
     else:
         _refuse_implicit_only(route, implicit)
         result = _build_explicit(prepared, route, engine_path, log_path, calibration, tell)
@@ -176,7 +174,7 @@ def build_engine(
                 f"the engine {engine} is built, but no Q/DQ model can be made that amounts to it, so {qdq} "
                 "is not written: see the lines above"
             )
-        save_like(result.qdq, qdq, source=None if isinstance(model, onnx.ModelProto) else model)
+        save_like(result.qdq, qdq, source=known.path)
     return result
 
 
@@ -189,8 +187,8 @@ def _build_explicit(
     tell: Tell,
 ) -> BuildResult:
     made = None
-    if has_qdq(prepared.model):
-        model, record = prepared.model, read_record(prepared.model)
+    if prepared.model.has_qdq:
+        model, record = prepared.model.proto, read_record(prepared.model.proto)
         for line in _lines_on_record(record, prepared):
             tell(line)
     else:
@@ -219,7 +217,6 @@ def _build_explicit(
 
 def _build_implicit(
     prepared: Prepared,
-    model: onnx.ModelProto | str | os.PathLike[str],
     route: Route,
     engine: Path,
     log: Path,
@@ -231,13 +228,13 @@ def _build_implicit(
             "bias_correction: only the explicit route has Q/DQ nodes to correct biases by, and this "
             f"build takes the implicit one ({route.reason})"
         )
-    allowed = _with_plan(implicit, prepared.selection.plan, prepared.model)
+    allowed = _with_plan(implicit, prepared.selection.plan, prepared.model.index)
     given = [] if prepared.ranges is None else [prepared.ranges]
     allowed = replace(allowed, shapes=prepared.shapes, ranges=[*given, *allowed.ranges])
-    calibrator = _calibrator(prepared, model, implicit)
+    calibrator = _calibrator(prepared, implicit)
     with BuildLog(log) as lines:
         built = build_implicit(
-            prepared.model,
+            prepared.model.proto,
             tensorrt=route.tensorrt,
             log=lines,
             calibrator=calibrator,
@@ -269,9 +266,7 @@ def _build_implicit(
     )
 
 
-def _calibrator(
-    prepared: Prepared, model: onnx.ModelProto | str | os.PathLike[str], implicit: ImplicitOptions
-) -> CalibratorCallbacks | None:
+def _calibrator(prepared: Prepared, implicit: ImplicitOptions) -> CalibratorCallbacks | None:
     if prepared.data is None:
         if implicit.cache is not None or implicit.reuse_cache:
             raise BuildError(
@@ -287,18 +282,16 @@ def _calibrator(
         cache=implicit.cache,
         reuse_cache=implicit.reuse_cache,
         device=implicit.device,
-        model=model,
+        model=prepared.model.path or prepared.model.proto,  # a file is hashed with its external data
     )
     return made
 
 
-def _with_plan(
-    implicit: ImplicitOptions, plan: PrecisionPlan | None, model: onnx.ModelProto
-) -> ImplicitOptions:
+def _with_plan(implicit: ImplicitOptions, plan: PrecisionPlan | None, index: GraphIndex) -> ImplicitOptions:
     """``implicit`` that keeps the plan's float nodes out of INT8; layers are called what the nodes are."""
     if plan is None:
         return implicit
-    plan.check([label(node) for node in model.graph.node])
+    plan.check([label(node) for node in index.graph.node])
     floats = [name for name, precision in plan.nodes.items() if precision == "float"]
     if implicit.fp16:
         return replace(implicit, keep_fp16=[*implicit.keep_fp16, *floats])
@@ -342,8 +335,9 @@ def _check_files(
     model: object, engine: Path, log: Path, qdq: FilePath | None, implicit: ImplicitOptions
 ) -> None:
     """Results overwrite nothing that is read, nor each other."""
-    require_model(model)
-    inputs: dict[str, FilePath] = {} if isinstance(model, onnx.ModelProto) else {"model": model}  # type: ignore[dict-item]  # a path, if it is no model
+    if not isinstance(model, Model):
+        require_model(model)
+    inputs: dict[str, FilePath] = {"model": model} if isinstance(model, str | os.PathLike) else {}
     ranges = [source for source in implicit.ranges if isinstance(source, str | os.PathLike)]
     inputs |= {f"dynamic ranges {number}": path for number, path in enumerate(ranges, start=1)}
     outputs: dict[str, FilePath] = {"engine": engine, "log": log}
@@ -362,14 +356,14 @@ def _check_files(
 
 
 def _check_sources(
-    model: onnx.ModelProto,
+    model: Model,
     batches: object,
     ranges: object,
     options: QuantizationOptions,
     implicit: ImplicitOptions,
 ) -> None:
     """Ranges come from batches or are given; those of a model with Q/DQ nodes are in it."""
-    if not has_qdq(model):
+    if not model.has_qdq:
         if batches is None and ranges is None and not implicit.ranges:
             raise ValueError("a float model needs samples or ranges: give batches= or ranges=")
         return

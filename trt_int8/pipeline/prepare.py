@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-import onnx
 
 from trt_int8.batches.holdout import SAMPLES, HoldOut
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes
 from trt_int8.errors import QuantizationError
 from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
-from trt_int8.model.inputs import InputSpec, input_specs
-from trt_int8.model.load import load_model
+from trt_int8.model.model import Model, ModelLike
 from trt_int8.model.shape_range import Shapes
 from trt_int8.model.shape_texts import as_shapes
 from trt_int8.model.shapes import require_shapes_fit, resolve_shapes
@@ -35,7 +30,6 @@ class Prepared:
 
     Attributes:
         model: the float model, read and checked; axes renamed where that was asked for.
-        specs: its inputs.
         target: what the engine is for.
         placement: rules for Q/DQ pairs.
         selection: nodes that may be quantized, the precision plan included.
@@ -45,8 +39,7 @@ class Prepared:
         ranges: dynamic ranges that were given; None to calibrate.
     """
 
-    model: onnx.ModelProto
-    specs: Mapping[str, InputSpec]
+    model: Model
     target: Target
     placement: Placement
     selection: Selection
@@ -57,7 +50,7 @@ class Prepared:
 
 
 def prepare(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     *,
     batches: Batches | None = None,
     ranges: Ranges | None = None,
@@ -93,8 +86,8 @@ def prepare(
     placement = resolve(chosen.placement if options.placement is None else options.placement)
     if options.plan is not None:
         require_plan_fits(options.plan, placement, chosen)
-    loaded = load_model(model)
-    specs = input_specs(loaded)
+    known = Model.of(model)
+    specs = known.inputs
     if batches is not None:
         require_batches(batches, specs)
     if for_engine:
@@ -108,16 +101,16 @@ def prepare(
         shapes = as_shapes(profile.shapes)
         require_shapes_fit(specs, shapes)
     if profile.rename_dims:
-        loaded = rename_unequal_dims(loaded, shapes)
+        renamed = rename_unequal_dims(known.proto, shapes)
+        known = known if renamed is known.proto else Model(renamed, known.path)
     if for_engine:
-        require_equal_dims(loaded, shapes)
+        require_equal_dims(known.proto, shapes)
     data = None
     if batches is not None:
         samples = RECENTRING_SAMPLES if options.recentred else SAMPLES
         data = HoldOut(batches, specs, shapes=shapes, samples=samples, for_calibrator=for_calibrator)
     return Prepared(
-        model=loaded,
-        specs=specs,
+        model=known,
         target=chosen,
         placement=placement,
         selection=replace(options.selection, plan=options.plan or options.selection.plan),

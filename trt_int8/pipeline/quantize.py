@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from trt_int8.calibration.thresholds import EXPLICIT
 from trt_int8.correction.correct import Corrected, correct, figures
 from trt_int8.errors import ModelError, QuantizationError
 from trt_int8.evaluation.accuracy import AccuracyCheck
+from trt_int8.model.model import ModelLike
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
 from trt_int8.pipeline.prepare import Prepared, prepare
 from trt_int8.quantization.half import to_half
@@ -52,7 +52,7 @@ class QuantizedModel:
 
 
 def quantize_from_data(
-    model: onnx.ModelProto | str | os.PathLike[str],
+    model: ModelLike,
     batches: Batches | None = None,
     *,
     ranges: Ranges | None = None,
@@ -162,7 +162,7 @@ def calibrate_prepared(prepared: Prepared, calibration: CalibrationOptions | Non
     )
 
 
-def place(prepared: Prepared, model: onnx.ModelProto, ranges: Ranges) -> Quantized:
+def place(prepared: Prepared, model: ModelLike, ranges: Ranges) -> Quantized:
     """Insert Q/DQ pairs into ``model``, a form of the prepared one, as the options say."""
     return quantize(model, ranges, placement=prepared.placement, selection=prepared.selection)
 

@@ -38,8 +38,8 @@ def measure_sensitivity(
         TrtInt8Error: what calibration, `Judge` and `Measurements` raise.
     """
     ranges = prepared.ranges if prepared.ranges is not None else calibrate_prepared(prepared).ranges
-    judge = Judge(prepared.model, batches, labels=labels, metric=metric, output=output)
-    return Measurements(prepared.model, ranges, judge, placement=prepared.placement, state=state)
+    judge = Judge(prepared.model.proto, batches, labels=labels, metric=metric, output=output)
+    return Measurements(prepared.model.proto, ranges, judge, placement=prepared.placement, state=state)
 
 
 def check_plan(

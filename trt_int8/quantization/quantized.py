@@ -98,16 +98,23 @@ def quantize(
 
 
 def drafted(
-    model: Model, ranges: Ranges, placement: Placement, selection: Selection
+    model: Model, ranges: Ranges, placement: Placement, selection: Selection, *, copy: bool = True
 ) -> tuple[onnx.ModelProto, Draft]:
     """The model at an opset that has Q/DQ, and what the rules, applied one after the other, make of it.
+
+    Args:
+        model, ranges, placement, selection: see `quantize`.
+        copy: make a copy that may be changed, even where the opset is high enough.
 
     Raises:
         ModelError: an input is no tensor of numbers.
         QuantizationError: nothing can be quantized, or the selection does not fit the model.
     """
     list(model.inputs)  # refuses inputs that TensorRT cannot be fed
-    target = Model(with_minimum_opset(model.proto, HALF if model.holds_half else MINIMUM))
+    minimum = HALF if model.holds_half else MINIMUM
+    target = model
+    if copy or model.opset < minimum:
+        target = Model(with_minimum_opset(model.proto, minimum))
     draft = Draft(target.index, target.opset, ranges, selection, model.element_types)
     for rule in placement.rules:
         rule.apply(draft)

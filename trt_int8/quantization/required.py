@@ -33,7 +33,7 @@ def required_tensors(
     given = Model.of(model)
     order = given.index.order
     everything = Ranges({name: TensorRange(1.0, source="any") for name in order})
-    _, draft = drafted(given, everything, resolve(placement), selection or Selection())
+    _, draft = drafted(given, everything, resolve(placement), selection or Selection(), copy=False)
     wanted = {name for tensor in draft.quantized_tensors for name in draft.group(tensor)}
     ties = tied_outputs(given.index, set(order))
     wanted |= {ties[name] for name in wanted if name in ties}

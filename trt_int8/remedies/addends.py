@@ -23,10 +23,12 @@ class Addends:
         self.model = model
         self._index = GraphIndex(model)
         self.names = Names(self._index)
+        self._added: dict[str, Array] = {}
 
     def constant(self, values: Array, name: str) -> str:
         """A new initializer; returns its name."""
         fresh = self.names.fresh(name)
+        self._added[fresh] = np.asarray(values)
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), fresh))
         return fresh
 
@@ -50,9 +52,8 @@ class Addends:
             self._set_bias(node, bias)
         elif node.op_type == "MatMul" and (behind := self._bias_behind(output)) is not None:
             add, slot = behind
-            bias = np.asarray(self._index.constant(add.input[slot]), np.float64) + values
+            bias = np.asarray(self._constant(add.input[slot]), np.float64) + values
             add.input[slot] = self.constant(bias.astype(self._dtype(add, slot)), f"{add.output[0]}_bias")
-            self._index = GraphIndex(self.model)
         else:
             rank = self._spatial_rank(node)
             self.add_behind(output, values.reshape(-1, *[1] * rank))
@@ -76,18 +77,22 @@ class Addends:
         if len(uses) != 1 or output in self._index.outputs or output in self._index.used_in_bodies:
             return None
         add, slot = uses[0].node, 1 - uses[0].slot
-        bias = self._index.constant(add.input[slot]) if add.op_type == "Add" else None
+        bias = self._constant(add.input[slot]) if add.op_type == "Add" else None
         if bias is None or bias.ndim == 0 or bias.size != bias.shape[-1]:
             return None
         return add, slot
 
+    def _constant(self, name: str) -> Array | None:
+        """The value of a constant, new ones included; None for what depends on an input."""
+        return self._added[name] if name in self._added else self._index.constant(name)
+
     def _has_room(self, node: onnx.NodeProto) -> bool:
-        return len(node.input) < 3 or not node.input[2] or self._index.is_constant(node.input[2])
+        return len(node.input) < 3 or not node.input[2] or self._constant(node.input[2]) is not None
 
     def _bias(self, node: onnx.NodeProto, default: float) -> npt.NDArray[np.float64]:
         if len(node.input) < 3 or not node.input[2]:
             return np.asarray(default)
-        return np.asarray(self._index.constant(node.input[2]), np.float64)
+        return np.asarray(self._constant(node.input[2]), np.float64)
 
     def _set_bias(self, node: onnx.NodeProto, values: npt.NDArray[np.float64]) -> None:
         # A new one: others may read the old one.
@@ -95,7 +100,6 @@ class Addends:
         inputs = [*node.input[:2], name]
         del node.input[:]
         node.input.extend(inputs)
-        self._index = GraphIndex(self.model)
 
     def _dtype(self, node: onnx.NodeProto, first: int = 1) -> np.dtype[np.generic]:
         for name in node.input[first:]:
@@ -104,7 +108,7 @@ class Addends:
                 if element := attribute(producer, "output_dtype", 0):
                     return helper.tensor_dtype_to_np_dtype(element)
                 name = producer.input[1]  # the result has the type of the scale
-            value = self._index.constant(name) if name else None
+            value = self._constant(name) if name else None
             if value is not None and not np.issubdtype(value.dtype, np.integer):
                 return value.dtype
         return np.dtype(np.float32)
@@ -116,5 +120,5 @@ class Addends:
         shape = next((a.ints for a in node.attribute if a.name == "kernel_shape"), None)
         if shape is not None:
             return len(shape)
-        weight = self._index.constant(node.input[1])
+        weight = self._constant(node.input[1])
         return 2 if weight is None else weight.ndim - 2
