@@ -19,10 +19,14 @@ class Measured:
     rss_anon: float
 
 
-def measure(command: Sequence[str], *, environment: dict[str, str] | None = None) -> Measured:
-    """Run ``command`` to its end; the memory is looked at 50 times a second."""
+def measure(
+    command: Sequence[str], *, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> Measured:
+    """Run ``command`` in ``folder`` to its end; the memory is looked at 50 times a second."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, cwd=folder
+    )
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
     peak, messages = 0.0, b""

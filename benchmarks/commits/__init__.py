@@ -1,0 +1,1 @@
+"""The parts of ``compare_commits.py``: checkouts, models with data, differences between results."""
