@@ -31,7 +31,7 @@ from process import Measured, measure  # noqa: E402 - behind the path
 from quality.environment import Environment  # noqa: E402 - behind the path
 from results import CACHE, save, write  # noqa: E402 - behind the path
 
-from trt_int8.calibration.tally import load_loops  # noqa: E402 - behind the path
+from trt_int8.calibration.kernels import load_all  # noqa: E402 - behind the path
 
 WHEEL = "rapidocr-onnxruntime==1.4.4"
 #: Images up to which all methods are run.
@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     CACHE.mkdir(exist_ok=True)
     counts = sorted({int(count) for count in options.images.split(",")})
-    load_loops()  # compiled here once, and loaded from the disk by the processes that are measured
+    load_all()  # compiled here once; the processes that are measured load what numba stored
     results: list[dict] = []
     for model in options.models.split(","):
         path, images = prepared(model)

@@ -4,10 +4,12 @@
 
 Values are normal numbers behind a ReLU, 4 MB of them (which a cache may hold) and 64 MB (which it does not);
 numpy's ``min`` and ``max`` of the same array are the limit that memory sets. Medians of 5 rounds, on one
-core. What compiling costs, once a machine, is measured in a process and a folder of its own.
+core. What numba costs a process is measured in processes of their own, with a copy of the package: with what
+numba stored before, at the first compilation, and where numba can write to no folder.
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,14 +20,26 @@ from pathlib import Path
 import numpy as np
 from results import save
 
-from trt_int8.calibration.compiled import COUNT, SEARCH
-from trt_int8.calibration.counting import count_compiled, count_numpy
-from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.thresholds import entropy_amax, thresholds
+from trt_int8.calibration.histogram import Histogram, add_by_numpy, add_compiled, new_slots
+from trt_int8.calibration.kernels import COUNT, SEARCH, new_scratch
+from trt_int8.calibration.thresholds import thresholds
+from trt_int8.calibration.thresholds.entropy import searched
 
 TENSORS = 200
-MAKE_READY = "import time; from trt_int8.calibration.tally import load_loops; t = time.perf_counter(); \
-load_loops(); print(time.perf_counter() - t)"
+ROUNDS = 5
+#: Wall and processor time of importing numba, and of having both loops ready to be called.
+MAKE_READY = """
+import time
+import numpy
+from trt_int8.calibration.kernels import load_all
+def now(): return time.perf_counter(), time.process_time()
+start = now()
+import numba
+imported = now()
+load_all()
+ready = now()
+print(*(b - a for a, b in zip(start, imported)), *(b - a for a, b in zip(start, ready)))
+"""
 
 
 def seconds(function, *arguments, **options):
@@ -39,14 +53,30 @@ def seconds(function, *arguments, **options):
     return statistics.median(found)
 
 
-def make_ready(folder):
-    """Seconds until all loops are ready in a new process, with stored code in ``folder``."""
-    root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": root}
-    done = subprocess.run(
-        [sys.executable, "-c", MAKE_READY], env=environment, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+def make_ready(install, home):
+    """Seconds, wall and CPU, in a new process: to import numba, and until both loops are ready."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "XDG_"))}
+    environment = {**kept, "PYTHONPATH": str(install), "HOME": str(home)}
+    command = [sys.executable, "-c", MAKE_READY]
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=True)
+    return [float(figure) for figure in done.stdout.split()]
+
+
+def cost_of_numba():
+    """What is measured → medians of `make_ready`, and how many processes."""
+    package = Path(__file__).parents[1] / "trt_int8"
+    with tempfile.TemporaryDirectory() as folder:
+        install, home = Path(folder, "install"), Path(folder, "home")
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, install / "trt_int8", ignore=ignored)
+        found = {"at the first compilation, which is stored": [make_ready(install, home)]}
+        found["with what was stored"] = [make_ready(install, home) for _ in range(ROUNDS)]
+        # A file where the folder would be: not even root can write there.
+        shutil.rmtree(install / "trt_int8" / "calibration" / "__pycache__")
+        (install / "trt_int8" / "calibration" / "__pycache__").touch()
+        nowhere = [make_ready(install, "/proc/no/home") for _ in range(3)]
+        found["where numba can write to no folder"] = nowhere
+    return {what: [statistics.median(c) for c in zip(*runs, strict=True)] for what, runs in found.items()}
 
 
 def main():
@@ -57,7 +87,7 @@ def main():
         rows.append({"step": step, "seconds": took})
         print(f"| {step} | {took * scale[unit]:.2f} {unit} |", flush=True)
 
-    loop, search = COUNT.now(), SEARCH.now()
+    loop, search, scratch = COUNT.now(), SEARCH.now(), new_scratch()
     if loop is None or search is None:
         sys.exit("numba is not installed: pip install 'trt_int8[fast]'")
     print("| step | measured |")
@@ -66,21 +96,23 @@ def main():
     for array in (values[: 1 << 20], values):
         for name, function in (
             ("min and max of", lambda a: (a.min(), a.max())),
-            ("counting, compiled,", lambda a: count_compiled(loop, a, -8)),
-            ("counting, numpy,", lambda a: count_numpy(a, -8)),
+            ("counting, compiled,", lambda a: add_compiled(loop, new_slots(), a, -8, scratch)),
+            ("counting, numpy,", lambda a: add_by_numpy(new_slots(), a, -8)),
         ):
             size = f"{array.nbytes >> 20} MB"
             show(f"{name} a float32 of {size}", seconds(function, array) / array.size, "ns")
     some = values[: 1 << 20]
     histograms = [Histogram.empty().add(some[i * 4096 :][:100_000] * (1 + i)) for i in range(TENSORS)]
     for name, chosen in (("compiled", search), ("numpy", None)):
-        took = seconds(lambda used=chosen: [entropy_amax(h, loop=used) for h in histograms[:20]]) / 20
+        took = seconds(lambda used=chosen: [searched(h, used) for h in histograms[:20]]) / 20
         show(f"entropy search of a tensor, {name}", took, "ms")
     took = seconds(thresholds, histograms, algorithm="entropy") / TENSORS
     show(f"entropy search of a tensor, among {TENSORS}", took, "ms")
-    with tempfile.TemporaryDirectory() as folder:
-        show("compiling and storing the three loops, once a machine", make_ready(folder), "s")
-        show("loading them", statistics.median(make_ready(folder) for _ in range(5)), "ms")
+    for what, (import_wall, import_cpu, wall, cpu) in cost_of_numba().items():
+        rows.append(
+            {"step": what, "seconds": wall, "cpu_s": cpu, "import_s": import_wall, "import_cpu_s": import_cpu}
+        )
+        print(f"| numba ready, {what} | {wall:.2f} s ({cpu:.2f} s CPU), {import_wall:.2f} s of it import |")
     save("kernels", rows)
 
 

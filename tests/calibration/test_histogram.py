@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trt_int8.calibration.counting import BINS
-from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.histogram import BINS, Histogram
 from trt_int8.errors import CalibrationError
 
 

@@ -6,8 +6,8 @@ from hypothesis.extra import numpy as hnp
 from textbook import divergence
 from textbook import entropy_amax as textbook_amax
 
-from trt_int8.calibration.compiled import SEARCH
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.kernels import SEARCH
 from trt_int8.calibration.thresholds import (
     ALGORITHMS,
     entropy_amax,
@@ -16,7 +16,7 @@ from trt_int8.calibration.thresholds import (
     percentile_amax,
     thresholds,
 )
-from trt_int8.calibration.thresholds.entropy import divergences
+from trt_int8.calibration.thresholds.entropy import divergences, searched
 
 
 def histogram_of(values) -> Histogram:
@@ -80,8 +80,8 @@ def test_the_compiled_search_finds_the_same_thresholds():
     histograms = histograms_of_all_kinds()
     histograms += [a.merge(b) for a, b in zip(histograms, histograms[7:], strict=False)]
     assert len(histograms) > 100
-    plain = [entropy_amax(histogram) for histogram in histograms]
-    assert [entropy_amax(histogram, loop=SEARCH.now()) for histogram in histograms] == plain
+    plain = [searched(histogram, None) for histogram in histograms]
+    assert [searched(histogram, SEARCH.now()) for histogram in histograms] == plain
     assert thresholds(histograms, algorithm="entropy", threads=3) == plain
 
 
@@ -94,7 +94,7 @@ def test_the_compiled_search_finds_the_same_threshold_for_any_counts(counts, exp
     sides = np.zeros(4096, np.int64)
     sides[2048 : 2048 + counts.size] = counts
     histogram = Histogram(sides, exponent, 0, 0.0, 1.0)
-    assert entropy_amax(histogram, loop=SEARCH.now()) == entropy_amax(histogram)
+    assert searched(histogram, SEARCH.now()) == searched(histogram, None)
 
 
 @pytest.mark.parametrize("name", ["laplace", "relu of normal", "student t", "uniform"])

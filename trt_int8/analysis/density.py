@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.calibration.counting import BINS
-from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.histogram import BINS, Histogram
 
 Floats = npt.NDArray[np.float64]
 

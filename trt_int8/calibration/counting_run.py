@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.batch_queue import Batch, BatchQueue
+from trt_int8.calibration.counting import HistogramCounts
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.tally import Tallies
 
 Counted = dict[str, Histogram]
 
@@ -23,7 +23,7 @@ def count_batches(
     """
 
     def work() -> tuple[Counted, int]:
-        found = Tallies(activations.counted)
+        found = HistogramCounts(activations.counted)
         samples = 0
         while (item := queue.take()) is not None:
             number, batch = item

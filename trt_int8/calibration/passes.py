@@ -15,9 +15,9 @@ from trt_int8 import progress
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
-from trt_int8.calibration.counting import BINS
+from trt_int8.calibration.histogram import BINS
+from trt_int8.calibration.kernels import load_all
 from trt_int8.calibration.memory import PeakMemory, resident, return_memory_at_once
-from trt_int8.calibration.tally import load_loops
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.runtime import Session
 
@@ -76,7 +76,7 @@ def plan_passes(
     source = iter(batches)
     raw = next(source, None)
     first = next(checked([] if raw is None else [raw], activations.specs, place=place))
-    load_loops()  # they take memory of their own
+    load_all()  # numba takes memory of its own
     return_memory_at_once()
     before = resident() + _RESERVE
     with PeakMemory() as peak:

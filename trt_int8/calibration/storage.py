@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8 import atomic
-from trt_int8.calibration.counting import BINS
-from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.histogram import BINS, Histogram
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.errors import CalibrationError
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from trt_int8.analysis.noise import LOWEST
 from trt_int8.analysis.tensor import TensorAnalysis
-from trt_int8.calibration.counting import BINS
+from trt_int8.calibration.histogram import BINS
 
 WIDTH, HEIGHT = 640, 150
 _BARS = 256

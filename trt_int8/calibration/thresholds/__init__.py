@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from trt_int8.calibration.compiled import SEARCH
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.thresholds.entropy import entropy_amax
 from trt_int8.calibration.thresholds.minmax import minmax_amax
@@ -20,8 +19,6 @@ ALGORITHMS: dict[str, Callable[[Histogram], float]] = {
     "percentile": percentile_amax,
     "mse": mse_amax,
 }
-#: Seconds that numpy searches one histogram for.
-_SEARCHING = 0.004
 
 #: What the explicit route takes by itself. TensorRT's calibrators take entropy, and so do caches for them;
 #: for Q/DQ nodes the squared error is the safer choice (docs/explicit-quality.md has the figures).
@@ -51,14 +48,10 @@ def thresholds(histograms: Sequence[Histogram], *, algorithm: str, threads: int 
     Args:
         histograms: of one tensor each.
         algorithm: a name in `ALGORITHMS`.
-        threads: tensors searched at a time by numpy; None: as many as there are cores. The compiled search
-            takes a tenth of a millisecond and goes one by one: threads would wait for the interpreter.
+        threads: tensors searched at a time; None: as many as there are cores.
     """
     threshold = ALGORITHMS[algorithm]
     if algorithm == "minmax":
         return [threshold(histogram) for histogram in histograms]
-    loop = SEARCH.after(_SEARCHING * len(histograms)) if algorithm == "entropy" else None
-    if loop is not None:
-        return [entropy_amax(histogram, loop=loop) for histogram in histograms]
     with ThreadPoolExecutor(threads or cores(), thread_name_prefix="threshold") as pool:
         return list(pool.map(threshold, histograms))

@@ -19,11 +19,13 @@ Two details differ from the slides:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.machine_code import Loop, address
+from trt_int8.calibration.kernels import SEARCH
 
 #: Positive INT8 codes, 0 included.
 LEVELS = 128
@@ -32,16 +34,23 @@ _TIE = 1e-10
 #: How far above the least divergence the compiled search still computes one: rounding is far below.
 _MARGIN = 1e-8
 
+#: Seconds that numpy searches one histogram for.
+_SEARCHING = 0.004
+
 Floats = npt.NDArray[np.float64]
+Search = Callable[..., Floats]
 
 
-def entropy_amax(histogram: Histogram, *, loop: Loop | None = None) -> float:
-    """The threshold with the least divergence, at least 1/16 of the largest bin's.
+def entropy_amax(histogram: Histogram) -> float:
+    """Return the threshold with the least divergence, at least 1/16 of the largest bin's.
 
-    Args:
-        histogram: of one tensor.
-        loop: search with the compiled `SEARCH`; None: with numpy, for the same threshold.
+    numba searches where that pays, numpy elsewhere, with the same result.
     """
+    return searched(histogram, SEARCH.after(_SEARCHING))
+
+
+def searched(histogram: Histogram, loop: Search | None) -> float:
+    """`entropy_amax` by the compiled `trt_int8.calibration.kernels.divergences`; None: by numpy."""
     magnitudes = histogram.magnitudes()
     if not magnitudes.any():
         return 0.0
@@ -56,7 +65,7 @@ def entropy_amax(histogram: Histogram, *, loop: Loop | None = None) -> float:
 
 
 def divergences(
-    counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], *, loop: Loop | None = None
+    counts: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], *, loop: Search | None = None
 ) -> Floats:
     """KL(P‖Q) in nats for each number of kept bins in ``candidates``.
 
@@ -71,7 +80,7 @@ def divergences(
     Args:
         counts: int64 [bins].
         candidates: int64, each in 1 … bins.
-        loop: the compiled `SEARCH`, which gives up candidates that cannot be the least; None: numpy.
+        loop: the compiled search, which gives up candidates that cannot be the least; None: numpy.
 
     Returns:
         float64, one per candidate; inf where the last kept bin is empty and something is clipped, and
@@ -83,12 +92,8 @@ def divergences(
     filled = np.concatenate([[0], np.cumsum(counts > 0)])
     plogp = np.concatenate([[0.0], np.cumsum(_xlogx(values))])
     if loop is not None:
-        wanted = np.ascontiguousarray(candidates, np.int64)
-        arrays = (values, np.asarray(mass, np.int64), np.asarray(filled, np.int64), plogp)
-        found = np.empty(len(wanted))
-        where = [address(array) for array in arrays]
-        loop(len(values), *where, len(wanted), address(wanted), _MARGIN, address(found))
-        return found
+        sums = (np.asarray(mass, np.int64), np.asarray(filled, np.int64), plogp)
+        return loop(values, *sums, np.ascontiguousarray(candidates, np.int64), _MARGIN)
 
     # Bin b of the first m belongs to level b·128 // m, so level l starts at bin ceil(l·m / 128).
     starts = -(-np.arange(LEVELS + 1) * candidates[:, None] // LEVELS)
