@@ -126,7 +126,7 @@ def test_ranges_alone(one_sided):
     made = quantize_from_data(model, ranges=ranges, target="tensorrt", tell=told.append)
     assert stripped(made.model) == quantize(model, ranges, placement="tensorrt").model
     assert math.isnan(made.record.worst_db)
-    assert "biases are not corrected and nothing is measured" in told[-1]
+    assert told[-1].endswith("biases were not corrected and nothing was measured, as that needs samples")
     with pytest.raises(ValueError, match="give batches= or ranges="):
         quantize_from_data(model)
     for name in ("bias_correction", "recentred"):

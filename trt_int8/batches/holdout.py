@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -122,6 +122,14 @@ class HoldOut:
                 yield dict(batch)
             elif kept:
                 yield _rows_of(batch, slice(kept))
+
+    def close(self) -> None:
+        """Stop reading; what is held back and what comes first stays in memory."""
+        self._open()
+        if self._started is not None:
+            (_, rest), self._started = self._started, None
+            if isinstance(rest, Generator):
+                rest.close()
 
     @property
     def once(self) -> bool:

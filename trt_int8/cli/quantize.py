@@ -108,6 +108,12 @@ def quantize(
         tell=click.echo,
     )
     save_like(made.model, output, source=model)
+    if not data.given:
+        click.echo(
+            "note: a cache alone gives weaker models: add --data SAMPLES, which corrects biases and measures "
+            "the loss, or leave --cache out",
+            err=True,
+        )
     for tensor in made.passed_over:
         click.echo(f"not recentred: {tensor}", err=True)
     options.report_skipped(made.quantized)

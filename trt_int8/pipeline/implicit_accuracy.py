@@ -60,7 +60,7 @@ def simulate(
         )
         model = made.model
         if prepared.data is None:
-            notes.append("without samples nothing is measured; give batches=")
+            notes.append("nothing was measured, as that needs samples")
         else:
             figures = dict(AccuracyCheck(prepared.model, prepared.data.judging)(model).outputs)
             if fp16:

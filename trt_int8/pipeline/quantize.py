@@ -102,7 +102,11 @@ def quantize_prepared(
 ) -> QuantizedModel:
     """The steps of `quantize_from_data` over what `prepare` made."""
     _require_data_for_corrections(prepared)
-    calibrated = None if prepared.ranges is not None else calibrate_prepared(prepared, calibration)
+    calibrated = None
+    if prepared.ranges is None:
+        calibrated = calibrate_prepared(prepared, calibration)
+    elif prepared.data is not None:
+        prepared.data.close()  # no more is read than corrects and judges
     ranges = prepared.ranges if calibrated is None else calibrated.ranges
     assert ranges is not None
     plain = place(prepared, prepared.model, ranges)
@@ -172,7 +176,7 @@ def _corrected(
 ) -> Corrected:
     if prepared.data is None:
         return Corrected(
-            plain, note="without samples biases are not corrected and nothing is measured; give batches= too"
+            plain, note="biases were not corrected and nothing was measured, as that needs samples"
         )
     return correct(
         prepared.model,
