@@ -66,8 +66,8 @@ QUANTIZERS = (
 
 def ours(model, images, output, *, placement, without=()):
     import onnx
-
     from trt_int8.from_data import quantize_from_data
+
     from trt_int8.quantization import PLACEMENTS
 
     rules = PLACEMENTS[placement].without(*without)

@@ -115,7 +115,7 @@ def test_an_interrupted_run_goes_on(fragile, tmp_path):
         f"What was measured is kept in {state}: run the same command"
     )
     assert (
-        "with --state FILE" in Measurements(model, ranges, Judge(model, batches), placement="tensorrt").lost()
+        "with state=FILE" in Measurements(model, ranges, Judge(model, batches), placement="tensorrt").lost()
     )
     assert len(json.loads(state.read_text())["scores"]) == 3
     again = Measurements(model, ranges, Judge(model, batches), state=state, placement="tensorrt")

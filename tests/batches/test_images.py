@@ -72,7 +72,7 @@ class TestDecoding:
         assert decode_image(path, orientation=False).size == (16, 8)
 
     def test_damaged_files_are_named(self, tmp_path):
-        with pytest.raises(DataError, match=r"cut\.jpg: damaged image \(.*truncated.*--skip-bad"):
+        with pytest.raises(DataError, match=r"cut\.jpg: damaged image \(.*truncated.*skip_bad=True"):
             decode_image(truncated(tmp_path / "cut.jpg"))
         (tmp_path / "t.jpg").write_text("no image")
         with pytest.raises(DataError, match=r"t\.jpg: not an image that Pillow can read"):
@@ -113,7 +113,7 @@ class TestResizing:
 
     def test_stretch_and_none(self):
         assert resized(Image.new("RGB", (7, 9)), 4, 6, "stretch").size == (6, 4)
-        with pytest.raises(DataError, match="image is 9x7 and the model takes 4x6 with --resize none"):
+        with pytest.raises(DataError, match="image is 9x7 and the model takes 4x6 with resize='none'"):
             resized(Image.new("RGB", (7, 9)), 4, 6, "none")
 
 
@@ -158,24 +158,28 @@ class TestPreprocessing:
         assert (preprocessing_for(spec, scale=1.0, size=(48, 192)).height, 192) == (48, 192)
         with pytest.raises(
             DataError,
-            match=r"leaves the size of images open; add --size HEIGHTxWIDTH .* or --shapes '\w+:1x3x224x224,8x3x224x224,32x3x224x224' to build",
+            match=r"leaves the size of images open; give height and width with size= .* or shapes='\w+:1x3x224x224,8x3x224x224,32x3x224x224' to build",
         ):
             preprocessing_for(spec, scale=1.0)
 
     @pytest.mark.parametrize(
         ("shape", "options", "message"),
         [
-            (("n", 3, 4, 6), {}, r"nothing says how training scaled .*--preset imagenet.*--scale 1/255"),
+            (("n", 3, 4, 6), {}, r"nothing says how training scaled .*preset='imagenet'.*scale=1/255"),
             (
                 ("n", 3, 4, 6),
                 {"preset": "imagnet"},
                 "preset 'imagnet' is not known; choose one of imagenet, yolo",
             ),
             (("n", 3, 4), {"scale": 1.0}, "has 3 axes and images need 4"),
-            ((1, 3, 4, 3), {"scale": 1.0}, "add --layout nchw or --layout nhwc"),
-            (("n", "c", 4, 6), {"scale": 1.0}, "add --layout nchw or --layout nhwc"),
-            (("n", 1, 4, 6), {"scale": 1.0, "color": "rgb"}, "has 1 channels and --color is rgb"),
-            (("n", 3, 4, 6), {"scale": 1.0, "size": (8, 8)}, r"--size is 8x8 and input .* is fixed"),
+            ((1, 3, 4, 3), {"scale": 1.0}, "add layout='nchw' or layout='nhwc'"),
+            (("n", "c", 4, 6), {"scale": 1.0}, "add layout='nchw' or layout='nhwc'"),
+            (
+                ("n", 1, 4, 6),
+                {"scale": 1.0, "color": "rgb"},
+                "has 1 channels, which color='rgb' does not fit",
+            ),
+            (("n", 3, 4, 6), {"scale": 1.0, "size": (8, 8)}, r"size is 8x8 and input .* is fixed"),
             (("n", 3, 4, 6), {"mean": (1.0, 2.0)}, "mean has 2 numbers for 3 channels"),
             (("n", 3, 4, 6), {"std": (0.0,)}, "it divides, so it cannot be 0"),
         ],

@@ -21,4 +21,4 @@ def test_on_tensorrt_11_the_command_says_how_to_go_on():
     )
     error = wheels.python("11.4", "-c", code).stderr
     assert "TensorRT 11.4.0.106 has no INT8 calibrators" in error
-    assert "--mode explicit" in error
+    assert "mode='explicit'" in error

@@ -100,7 +100,7 @@ def test_fewer_threads_before_giving_up(known_memory):
 def test_too_little_memory_names_what_would_do(known_memory):
     with pytest.raises(
         CalibrationError,
-        match=r"--max-memory 102 MiB is too little: with tensor 't0' alone \(2 MiB a batch\) calibration takes 103 MiB",
+        match=r"102 MiB \(max_memory=\) is too little: with tensor 't0' alone \(2 MiB a batch\) calibration takes 103 MiB",
     ):
         plan(chain(2), [batch()], 102 * MIB)
     assert len(plan(chain(2), [batch()], 103 * MIB).parts) == 3

@@ -97,7 +97,7 @@ def test_random_data_is_for_build_alone(run, folder, lenet_path):
         (["--data", "photos", "--scale", "1/2/3"], 2, "'1/2/3' is no number; write 0.5 or 1/255"),
         (["--data", "photos", "--scale", "1", "--mean", "a,b"], 2, "'a' is no number"),
         (["--data", "photos", "--scale", "1", "--size", "224"], 2, "'224' is no size; write HEIGHTxWIDTH"),
-        (["--data", "photos", "--scale", "1", "--color", "rgb"], 1, "has 1 channels and --color is rgb"),
+        (["--data", "photos", "--scale", "1", "--color", "rgb"], 1, "has 1 channels, which --color rgb does not fit"),
         (["--data", "samples.npz", "--preset", "yolo"], 2, "--preset is for images, and --data samples.npz is none"),
         ([], 2, "give the samples: --data SOURCE"),
         (["--data", ""], 2, "'--data': the name is empty; is a variable of your script unset?"),
@@ -136,8 +136,8 @@ def dynamic(folder, make_model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "--size is 32x32, and --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; leave --size out"),
-        (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "--size is 28x64, and --shapes"),
+        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "size is 32x32, and --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; leave --size out"),
+        (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "size is 28x64, and --shapes"),
         (["--data", "photos", "--scale", "1", "--shapes", "y:4x1x28x28"], "shapes are given for 'y', which is no input (x)"),
         (["--data", "x.npz", "--shapes", "x:4x1x28"], "shapes 4x1x28,4x1x28,4x1x28 do not fit input x"),
         (["--data", "x.npz", "--shapes", "x:4x1x32x32"], "shape is [4, 1, 28, 28] and the engine is to take 32 to 32 on axis 2"),

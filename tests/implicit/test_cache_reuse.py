@@ -80,7 +80,7 @@ def test_everything_that_changed_is_named(cache, model):
     assert "calibration data: " in message
     assert "batch size: 2, now 4" in message
     assert "TensorRT:" not in message
-    assert "--reuse-cache" in message
+    assert "reuse_cache=True" in message
     assert cache.read_bytes() == CACHE
 
 

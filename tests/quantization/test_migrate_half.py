@@ -94,14 +94,14 @@ def test_an_opset_that_cannot_be_raised_is_an_error_with_a_way_out(make_model, r
 
     monkeypatch.setattr(opset_conversion.version_converter, "convert_version", failing)
     model = model_of(make_model, rng, np.float16, 19)
-    with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*--scales fp16"):
+    with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*scales='fp16'"):
         migrate(model, cache, placement="tensorrt")
     assert migrate(model, cache, scales="fp16", placement="tensorrt").quantized.nodes == ("conv1", "conv2")
 
 
 def test_fp16_scales_without_anything_fp16_are_an_error(lenet_path, cache):
     with pytest.raises(
-        QuantizationError, match=r"give --high-precision fp16 as well, or leave --scales fp16"
+        QuantizationError, match=r"give high_precision='fp16' as well, or leave scales='fp16'"
     ):
         migrate(lenet_path, cache, scales="fp16", placement="tensorrt")
     with pytest.raises(ValueError, match="high_precision is 'bf16'"):

@@ -103,7 +103,7 @@ def test_errors_name_what_is_wrong(run, arguments, code, words):
         ("x", b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n", "it is a calibration cache"),
         ("x.cache", b"\x00\xff\x17garbage\n", "no line in it is one of TensorRT's"),
         ("x.engine", b"ftrt\x00\x01\n", "is an engine"),
-        ("x.json", b'[{"count": 1}]', "a profile goes to --profile"),
+        ("x.json", b'[{"count": 1}]', "a profile goes to trt-int8 report --profile"),
         ("empty.log", b"", "is empty"),
         ("blank.log", b"\n\r\n", "is empty"),
         ("other.log", b"INFO: started\nINFO: done\n", "no line in it is one of TensorRT's"),

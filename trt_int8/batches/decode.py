@@ -39,20 +39,20 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
         if os.path.islink(path):
             raise DataError(
                 f"{os.fspath(path)}: a link to {os.readlink(path)}, which does not exist; mend or remove the "
-                "link, or leave such files out with --skip-bad"
+                "link, or leave such files out with skip_bad=True"
             ) from error
         raise DataError(f"{os.fspath(path)}: no such file; check the path of the data") from error
     except pillow.UnidentifiedImageError as error:
         raise DataError(
             f"{os.fspath(path)}: not an image that Pillow can read; remove it, or leave such files out "
-            "with --skip-bad"
+            "with skip_bad=True"
         ) from error
     except DataError as error:
         raise DataError(f"{os.fspath(path)}: {error}") from error
     except Exception as error:  # damaged files raise all kinds: OSError, SyntaxError, struct.error, …
         raise DataError(
             f"{os.fspath(path)}: damaged image ({error or type(error).__name__}); copy it again, remove it, "
-            "or leave such files out with --skip-bad"
+            "or leave such files out with skip_bad=True"
         ) from error
 
 

@@ -152,7 +152,7 @@ def _open_images(
     if len(specs) != 1:
         raise DataError(
             f"{source}: images feed one input and the model has {len(specs)} ({', '.join(specs)}); give an "
-            ".npz with a key per input, or a Python function (--data file.py:function)"
+            ".npz with a key per input, or a Python function, file.py:function"
         )
     if not os.path.exists(source):
         find_images(source)  # that nothing is there comes before how to prepare it
@@ -173,6 +173,6 @@ def _require_size_within(size: tuple[int, int], layout: str, name: str, shape: S
     lows, highs = shape.min[first : first + 2], shape.max[first : first + 2]
     if not all(low <= side <= high for low, side, high in zip(lows, size, highs, strict=True)):
         raise DataError(
-            f"--size is {size[0]}x{size[1]}, and --shapes '{name}:{shape}' takes images from "
-            f"{lows[0]}x{lows[1]} to {highs[0]}x{highs[1]}; leave --size out, or change one of them"
+            f"size is {size[0]}x{size[1]}, and shapes='{name}:{shape}' takes images from "
+            f"{lows[0]}x{lows[1]} to {highs[0]}x{highs[1]}; leave size= out, or change one of them"
         )

@@ -122,7 +122,7 @@ def preprocessing_for(
     if len(spec.shape) != 4:
         raise DataError(
             f"input {spec} has {len(spec.shape)} axes and images need 4; give the samples as .npz, or a "
-            "Python function (--data file.py:function)"
+            "Python function, file.py:function"
         )
     layout = layout or _layout(spec)
     channels, *sides = (spec.shape[axis] for axis in ((1, 2, 3) if layout == "nchw" else (3, 1, 2)))
@@ -130,11 +130,11 @@ def preprocessing_for(
     if np.issubdtype(spec.dtype, np.floating) and not {"scale", "mean", "std"} & fields.keys():
         raise DataError(
             "nothing says how training scaled its pixels, and wrong values give wrong ranges without an "
-            "error; add --preset imagenet, --preset yolo, or --scale 1/255 (and --mean, --std)"
+            "error; add preset='imagenet', preset='yolo', or scale=1/255 (and mean=, std=)"
         )
     fields.setdefault("color", "grey" if channels == 1 else "rgb")
     if channels not in ((1, "grey") if fields["color"] == "grey" else (3,)) and not isinstance(channels, str):
-        raise DataError(f"input {spec} has {channels} channels and --color is {fields['color']}")
+        raise DataError(f"input {spec} has {channels} channels, which color={fields['color']!r} does not fit")
     height, width = _size(spec, (sides[0], sides[1]), size)
     return Preprocessing(height=height, width=width, layout=layout, dtype=spec.dtype, **fields)
 
@@ -143,7 +143,7 @@ def _layout(spec: InputSpec) -> Layout:
     first, last = spec.shape[1] in (1, 3), spec.shape[3] in (1, 3)
     if first == last:
         raise DataError(
-            f"input {spec} does not tell where its channels are; add --layout nchw or --layout nhwc"
+            f"input {spec} does not tell where its channels are; add layout='nchw' or layout='nhwc'"
         )
     return "nchw" if first else "nhwc"
 
@@ -157,11 +157,11 @@ def _size(
         known = [size if isinstance(size, int) else 224 for size in spec.shape[1:]]
         example = ",".join("x".join(map(str, [count, *known])) for count in (1, 8, 32))
         raise DataError(
-            f"input {spec} leaves the size of images open; add --size HEIGHTxWIDTH (such as --size 224x224) "
-            f"to calibrate, or --shapes '{spec.name}:{example}' to build"
+            f"input {spec} leaves the size of images open; give height and width with size= to "
+            f"calibrate, or shapes='{spec.name}:{example}' to build"
         )
     if size is not None and (height, width) != size:
-        raise DataError(f"--size is {size[0]}x{size[1]} and input {spec} is fixed; leave the option out")
+        raise DataError(f"size is {size[0]}x{size[1]} and input {spec} is fixed; leave size= out")
     return height, width
 
 

@@ -30,8 +30,8 @@ def resized(
     """
     if how == "none" and image.size != (width, height):
         raise DataError(
-            f"image is {image.height}x{image.width} and the model takes {height}x{width} with --resize "
-            "none; choose stretch, letterbox or crop as in training"
+            f"image is {image.height}x{image.width} and the model takes {height}x{width} with "
+            "resize='none'; choose stretch, letterbox or crop as in training"
         )
     if how == "crop":
         return _cropped(image, height, width, crop_ratio)

@@ -93,7 +93,7 @@ def plan_passes(
         largest = max(sizes, key=sizes.__getitem__)
         needed = before + inference + (sizes[largest] + _COUNTS) * _MARGIN
         raise CalibrationError(
-            f"--max-memory {max_memory // _MIB} MiB is too little: with tensor {largest!r} alone "
+            f"{max_memory // _MIB} MiB (max_memory=) is too little: with tensor {largest!r} alone "
             f"({sizes[largest] // _MIB + 1} MiB a batch) calibration takes {int(needed) // _MIB + 1} MiB; "
             "allow that much, or make the batches smaller"
         )

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from trt_int8.cli.command import Group, stopped
+from trt_int8.cli.wording import in_options
 from trt_int8.errors import TrtInt8Error
 
 #: Command → module in this package that holds a click command of that name.
@@ -55,7 +56,7 @@ class _Modules(Mapping[str, click.Command]):
 
 
 class _Main(Group):
-    """Turns this package's errors into one clear line and exit code 1."""
+    """The boundary: this package's errors become one clear line, in words of the CLI, and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -64,7 +65,9 @@ class _Main(Group):
         try:
             return super().invoke(ctx)
         except TrtInt8Error as error:
-            raise click.ClickException(str(error)) from error
+            # Of a BuildError, TensorRT's own lines stay as they are.
+            own = str(error.args[0]) if error.args else ""
+            raise click.ClickException(str(error).replace(own, in_options(own))) from error
         except KeyboardInterrupt:
             click.echo(f"\n{stopped(ctx)}", err=True)
             ctx.exit(_INTERRUPTED)

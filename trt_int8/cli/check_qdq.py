@@ -47,7 +47,7 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
         for finding in fixed:
             click.echo(f"mended: {finding.node}: {finding.message} [{finding.rule}]")
         for finding in left:
-            click.echo(str(finding))
+            click.echo(str(finding).replace("(fix_qdq does it)", "(--fix does it)"))
         click.echo(f"{len(left)} findings" + (f", {len(fixed)} mended, {output}" if fix else ""))
     if any(finding.severity == "refused" for finding in left):
         raise SystemExit(1)

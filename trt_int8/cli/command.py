@@ -11,6 +11,7 @@ import click
 from trt_int8.cli.config import GIVEN, PLACES
 from trt_int8.cli.help import HelpMixin, Panel
 from trt_int8.cli.parameters import Option
+from trt_int8.cli.wording import PARAMETERS, in_options
 
 #: Where a command leaves, in the context, what was going on when Ctrl-C came.
 _WHERE, _AFTER = "trt_int8.where", "trt_int8.after"
@@ -28,6 +29,7 @@ class Command(HelpMixin, click.Command):
         from trt_int8 import progress
         from trt_int8.progress.choose import choose
 
+        ctx.meta[PARAMETERS] = self.params
         if ctx.params.pop("print_config"):
             from trt_int8.cli.config import to_yaml
 
@@ -64,7 +66,7 @@ def stopped(context: click.Context) -> str:
         phase, when = context.meta.get(_AFTER), "after"
     if phase is None:
         return "Stopped before the work began. No result was written; files that were there are as they were."
-    lost = "That work is lost." if phase.lost is None else phase.lost()
+    lost = "That work is lost." if phase.lost is None else in_options(phase.lost())
     return f"Stopped {when} {phase}. {lost} No result was written; files that were there are as they were."
 
 

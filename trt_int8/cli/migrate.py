@@ -8,6 +8,7 @@ from trt_int8.cli import options, placement
 from trt_int8.cli.command import command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import argument, option
+from trt_int8.cli.wording import in_options
 
 
 @command()
@@ -66,6 +67,6 @@ def migrate(
     )
     save_like(result.model, output, source=model)
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {in_options(note)}", err=True)
     click.echo(result.to_text(), nl=False)
     click.echo(output)

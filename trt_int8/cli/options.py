@@ -12,6 +12,7 @@ from trt_int8.cli.help import Panel
 from trt_int8.cli.opened_data import Data
 from trt_int8.cli.parameters import Decorated, argument, option
 from trt_int8.cli.shape_options import ShapeOptions, shapes
+from trt_int8.cli.wording import in_options
 
 if TYPE_CHECKING:
     from trt_int8.quantization import Quantized
@@ -103,6 +104,6 @@ def check_outputs(outputs: dict[str, str], **inputs: str | None) -> None:
 def report_skipped(quantized: Quantized) -> None:
     """Say on stderr which nodes stay float, and why, and what else there is to know."""
     for note in quantized.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {in_options(note)}", err=True)
     for entry in quantized.skipped:
-        click.echo(f"stays float: {entry}", err=True)
+        click.echo(f"stays float: {in_options(str(entry))}", err=True)

@@ -138,7 +138,7 @@ def _raise_failure(finished: Any, pending: dict[Any, _Shard]) -> None:
         shard = pending[future]
         raise CalibrationError(
             f"batches {shard.start} to {shard.start + shard.count - 1} lost their worker {_RETRIES + 1} "
-            f"times ({error}); if memory ran out there, use fewer workers or set --max-memory"
+            f"times ({error}); if memory ran out there, use fewer workers or set max_memory="
         ) from error
 
 

@@ -70,7 +70,7 @@ class TensorRT:
         if not self.has_implicit_int8:
             raise MissingDependencyError(
                 f"{self.name} has no INT8 calibrators and no dynamic ranges: they ended with TensorRT 10.\n"
-                "Take the explicit route (Q/DQ nodes; --mode explicit), or install TensorRT 10: "
+                "Take the explicit route (Q/DQ nodes; mode='explicit'), or install TensorRT 10: "
                 f"{INSTALL_IMPLICIT}"
             )
 
@@ -246,7 +246,7 @@ def load_implicit() -> TensorRT:
         raise MissingDependencyError(
             f"the implicit route needs TensorRT 8.6 to 10 with its calibrators: {error.__cause__ or error}.\n"
             f"Install it where there is a GPU ({INSTALL_IMPLICIT}), or take the explicit route "
-            "(--mode explicit)"
+            "(mode='explicit')"
         ) from error
     tensorrt.require_implicit_int8()
     return tensorrt

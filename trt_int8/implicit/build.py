@@ -60,7 +60,7 @@ def build_implicit(
     tensorrt.require_implicit_int8()
     options = options or ImplicitOptions()
     if calibrator is None and not options.ranges:
-        raise BuildError("an INT8 build needs calibration data (--data) or dynamic ranges (--ranges)")
+        raise BuildError("an INT8 build needs calibration data or dynamic ranges (ranges=)")
     logger = tensorrt.logger(log)
     try:
         builder = tensorrt.module.Builder(logger)
@@ -147,7 +147,7 @@ def _set_precisions(
     network: Any, config: Any, tensorrt: TensorRT, options: ImplicitOptions, tell: Tell
 ) -> None:
     if options.keep_fp16 and not options.fp16:
-        raise BuildError("keeping layers in FP16 needs FP16 allowed: add --fp16, or use --keep-fp32")
+        raise BuildError("keeping layers in FP16 needs FP16 allowed: add fp16=True, or use keep_fp32=")
     config.set_flag(tensorrt.builder_flag("INT8"))
     if options.fp16:
         config.set_flag(tensorrt.builder_flag("FP16"))
@@ -170,7 +170,7 @@ def _set_ranges(
     if calibrated and resolution.unset:
         tell(
             f"unset leaves {len(resolution.unset)} tensors to calibration, which finds their ranges; to keep "
-            "layers out of INT8, name them in --keep-fp32 or --keep-fp16"
+            "layers out of INT8, name them in keep_fp32= or keep_fp16="
         )
     apply(resolution, tensors)
     return resolution

@@ -203,7 +203,7 @@ def _compare(batch: Batch, kinds: Mapping[str, Kind], batch_size: int, place: st
         if found[1:] == shape[1:] and found[0] < batch_size:
             raise DataError(
                 f"{place}, input {name!r}: {found[0]} samples, where batch 0 has {batch_size}; TensorRT "
-                "reads whole batches only, so drop the short last batch or pad it (--last drop, --last pad; "
+                "reads whole batches only, so drop the short last batch or pad it (last='drop', last='pad'; "
                 "drop_last=True for a DataLoader)"
             )
         if (found, _dtype(batch[name])) != (shape, dtype):

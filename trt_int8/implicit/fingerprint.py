@@ -83,7 +83,7 @@ class Fingerprint:
         if digest != hashlib.sha256(cache).hexdigest():
             raise CacheError(
                 f"{place}: belongs to other content of the cache, which was edited, replaced or half updated "
-                "since; delete both to calibrate again, or reuse the cache on purpose (--reuse-cache)"
+                "since; delete both to calibrate again, or reuse the cache on purpose (reuse_cache=True)"
             )
         if known["tensors"] is not None:
             known["tensors"] = tuple(known["tensors"])

@@ -53,7 +53,7 @@ def choose_route(
     obstacle = _obstacle(has_qdq, algorithm, wanted)
     if mode == "implicit":
         if obstacle is not None:
-            raise BuildError(f"the implicit route is closed: {obstacle}; use --mode explicit")
+            raise BuildError(f"the implicit route is closed: {obstacle}; use mode='explicit'")
         return Route("implicit", "asked for", load_implicit(), wanted)
     tensorrt = load(target=wanted)
     if mode == "explicit":

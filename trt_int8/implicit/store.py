@@ -105,7 +105,7 @@ class CacheStore:
                 f"{self.path} was made from something else:\n"
                 + "".join(f"  {line}\n" for line in changes)
                 + "Delete it to calibrate again, name another cache file, or reuse it on purpose "
-                "(reuse_cache=True, --reuse-cache)"
+                "(reuse_cache=True)"
             )
         unknown = made_from.unknown(now)
         if unknown:

@@ -58,7 +58,7 @@ def require_equal_dims(model: onnx.ModelProto, shapes: Shapes) -> None:
     if unequal:
         raise ShapeError(
             f"{'; '.join(map(str, unequal))}: TensorRT holds dimensions of one name equal; if they may "
-            "differ (exporters like to call all of them '?'), add --rename-dims (rename_dims=True)"
+            "differ (exporters like to call all of them '?'), add rename_dims=True"
         )
 
 

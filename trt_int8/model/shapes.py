@@ -33,7 +33,7 @@ def resolve_shapes(
         seen: finds the shapes of the first batch of data, to propose them in a message.
 
     Raises:
-        ShapeError: shapes are missing (the message holds the option to add) or do not fit the model.
+        ShapeError: shapes are missing (the message holds what to add) or do not fit the model.
     """
     shapes = as_shapes(shapes)
     require_shapes_fit(specs, shapes)
@@ -45,11 +45,11 @@ def resolve_shapes(
     if open_axes:
         known = seen() if seen else {}
         proposals = {spec: _proposal(spec, batch_size, known) for spec in missing}
-        options = " ".join(f"--shapes '{spec.name}:{shape}'" for spec, shape in proposals.items())
-        options += " --rename-dims" if _share_names(proposals) else ""
+        example = ",".join(f"{spec.name}:{shape}" for spec, shape in proposals.items())
+        renamed = " rename_dims=True" if _share_names(proposals) else ""
         raise ShapeError(
             f"{_dynamic_axes(open_axes)}; say which shapes to build for, min, opt and max "
-            f"(TensorRT is fastest at opt), for instance: {options}"
+            f"(TensorRT is fastest at opt), for instance: shapes='{example}'{renamed}"
         )
     resolved = dict(shapes)
     for spec in specs.values():
@@ -117,7 +117,7 @@ def _share_names(proposals: Mapping[InputSpec, ShapeRange]) -> bool:
 
 
 def _proposal(spec: InputSpec, batch_size: int | None, seen: Mapping[str, Shape]) -> ShapeRange:
-    """What to write behind ``--shapes``: sizes of the data where it was seen, else usual ones."""
+    """Propose shapes: sizes of the data where it was seen, else usual ones."""
     known = seen.get(spec.name, ())
     usual = _PROPOSED["tokens" if np.issubdtype(spec.dtype, np.integer) or len(spec.shape) < 4 else "pixels"]
     sizes = [

@@ -77,8 +77,8 @@ def check_half_options(high_precision: str, scales: str, *, half: bool = False) 
             raise ValueError(f"{name} is {value!r}; choose {' or '.join(map(repr, FLOAT_TYPES))}")
     if scales == "fp16" and high_precision == "fp32" and not half:
         raise QuantizationError(
-            "fp16 scales are for models that are not float32: give --high-precision fp16 as well, or leave "
-            "--scales fp16 out"
+            "fp16 scales are for models that are not float32: give high_precision='fp16' as well, or "
+            "leave scales='fp16' out"
         )
 
 
@@ -100,7 +100,7 @@ def _refuse_overflow(model: onnx.ModelProto, scales: dict[str, np.ndarray]) -> N
             if np.isfinite(largest) and largest > _LARGEST:
                 raise QuantizationError(
                     f"constant {tensor.name!r} holds {largest:g}, more than float16 can ({_LARGEST:g}); "
-                    "leave out --high-precision fp16"
+                    "leave out high_precision='fp16'"
                 )
 
 
@@ -115,7 +115,7 @@ def refuse_underflow(scales: dict[str, np.ndarray]) -> None:
         listed = ", ".join(f"{name} {value:.3g}" for name, value in list(small.items())[:5])
         raise QuantizationError(
             f"{len(small)} scales underflow float16, whose smallest exact step is {SMALLEST_FLOAT16:.3g} "
-            f"({listed}{', …' if len(small) > 5 else ''}); use fp32 scales (--scales fp32)"
+            f"({listed}{', …' if len(small) > 5 else ''}); use fp32 scales (scales='fp32')"
         )
 
 

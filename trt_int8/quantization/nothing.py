@@ -32,11 +32,11 @@ def _nothing_wanted(draft: Draft, placement: Placement) -> str:
     for rule in RULES:
         if rule not in placement.rules and (wanted := _wanted_by(rule, draft, placement)):
             if placement.name in rule.placements:
-                return f"without the rule {rule.name!r} {wanted} stays float: leave --without {rule.name} out"
+                return f"without the rule {rule.name!r} {wanted} stays float; switch the rule on again"
             other = rule.placements[0]
             return (
                 f"the model has only {wanted} to quantize, which placement {placement.name!r} leaves in "
-                f"float ({rule.source.rstrip('.')}); use --placement {other} if {_BUILDERS[other]} builds "
+                f"float ({rule.source.rstrip('.')}); use placement={other!r} if {_BUILDERS[other]} builds "
                 "the engine"
             )
     return f"all operands of the {operators} nodes of the model are constant"

@@ -30,7 +30,10 @@ def _guess(path: str | os.PathLike[str], start: bytes) -> str:
     if start.startswith((b"ftrt", b"ptrt")) or suffix in (".engine", ".plan", ".trt"):
         return "it is an engine; "
     if start.lstrip().startswith(b"[") and suffix == ".json":
-        return "it is a list in JSON; a profile goes to --profile, beside a log or layer information; "
+        return (
+            "it is a list in JSON; a profile goes to trt-int8 report --profile, beside a log or layer "
+            "information; "
+        )
     return "no line in it is one of TensorRT's; "
 
 

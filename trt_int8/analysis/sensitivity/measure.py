@@ -97,7 +97,7 @@ class Measurements:
     def lost(self) -> str:
         """What stopping here costs."""
         if self._state is None:
-            return "That work is lost; with --state FILE a run can go on from where another one stopped."
+            return "That work is lost; with state=FILE a run can go on from where another one stopped."
         return f"What was measured is kept in {self._state}: run the same command again to go on from there."
 
     def _identify(self) -> str:

@@ -36,7 +36,7 @@ class Finding:
     fixable: bool
 
     def __str__(self) -> str:
-        fixable = " (--fix does it)" if self.fixable else ""
+        fixable = " (fix_qdq does it)" if self.fixable else ""
         return f"{self.severity}: {self.node}: {self.message} [{self.rule}]; {self.mend}{fixable}"
 
 

@@ -189,7 +189,7 @@ def _with_exact_scales(model: onnx.ModelProto) -> onnx.ModelProto:
         return with_minimum_opset(model, OUTPUT_DTYPE)
     except QuantizationError as error:
         raise QuantizationError(
-            f"{error}, or take scales rounded to the type of the model (--scales fp16)"
+            f"{error}, or take scales rounded to the type of the model (scales='fp16')"
         ) from error
 
 

@@ -26,11 +26,15 @@ def pair_scales(graph: QdqGraph) -> dict[str, np.generic]:
         values = graph.index.constant(before.input[1])
         zero_point = graph.zero_point(before)
         if values is None or values.size != 1:
-            raise CacheError(f"{label(before)}: a cache holds one scale a tensor; run check-qdq --fix first")
+            raise CacheError(
+                f"{label(before)}: a cache holds one scale for each tensor; repair the model first, with "
+                "fix_qdq or trt-int8 check-qdq --fix"
+            )
         if zero_point is None or zero_point.dtype != np.int8 or zero_point.any():
             raise CacheError(
                 f"{label(before)}: quantizes tensor {tensor!r} asymmetrically or not to INT8, "
-                "which a cache cannot express; run check-qdq --fix first"
+                "which a cache cannot express; repair the model first, with fix_qdq or "
+                "trt-int8 check-qdq --fix"
             )
         scale = values.reshape(-1)[0]
         if tensor in scales and scales[tensor] != scale:
@@ -76,5 +80,5 @@ def rounding(model: onnx.ModelProto, scales: Mapping[str, np.float32]) -> str | 
     worst = max(changes, key=lambda name: changes[name])
     return (
         f"{len(changes)} of {len(scales)} scales are rounded to {dtype}, by up to {changes[worst]:.2g} of "
-        f"their value ({worst!r}); --scales fp32 keeps them exact"
+        f"their value ({worst!r}); scales='fp32' keeps them exact"
     )

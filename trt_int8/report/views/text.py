@@ -137,7 +137,7 @@ def _print(page: _Page, build: Build) -> None:
     more = len(said) - _MOST_WARNINGS
     if more > 0:
         page.sentence(
-            f"… and {more} more warnings (all of them with --format json)",
+            f"… and {more} more warnings (all of them in the JSON view)",
             style="yellow",
         )
 

@@ -1,0 +1,47 @@
+"""The library's messages name Python arguments (``nodes=``); on the command line they name options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import click
+
+from trt_int8.cli.config import key
+
+#: Key of ``Context.meta``: the parameters of the command that runs.
+PARAMETERS = "trt_int8.parameters"
+
+
+def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -> str:
+    """Return ``text`` with options for the arguments that it names and the command has.
+
+    ``nodes='a*'`` becomes ``--nodes 'a*'``, ``preset='yolo'`` ``--preset yolo``, ``skip_bad=True``
+    ``--skip-bad`` and a bare ``size=`` ``--size``.
+
+    Args:
+        text: a message of the library.
+        parameters: of the command; None: of the one that runs.
+
+    Examples:
+        >>> in_options("color='grey' does not fit; leave color= out", [click.Option(["--color"])])
+        '--color grey does not fit; leave --color out'
+    """
+    if parameters is None:
+        parameters = click.get_current_context().meta.get(PARAMETERS, ())
+    options = {key(each).replace("-", "_"): each for each in parameters if isinstance(each, click.Option)}
+    if not options:
+        return text
+    names = "|".join(sorted(options, key=len, reverse=True))
+
+    def option(found: re.Match[str]) -> str:
+        name, value, word = found["name"], found["value"], found["word"]
+        if value == "False" and options[name].secondary_opts:
+            return options[name].secondary_opts[0]
+        spelled = f"--{key(options[name])}"
+        if value in ("True", "False", None):
+            return spelled
+        return f"{spelled} {word or value}"
+
+    value = r"(?P<value>'(?P<word>[\w.-]+)'|[^\s,;:.)][^\s,;:)]*)?"
+    return re.sub(rf"(?<![\w.\[])(?P<name>{names})={value}", option, text)
