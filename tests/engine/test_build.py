@@ -10,18 +10,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.engine.explicit import default_log
-from trt_int8.errors import BuildError, MissingDependencyError
+from trt_int8.errors import BuildError, MissingDependencyError, QuantizationError
 from trt_int8.model import parse_shapes
+from trt_int8.pipeline import Profile, QuantizationOptions
 from trt_int8.pipeline.build import build_engine
 from trt_int8.quantization import quantize
 from trt_int8.report import PrecisionReport
+from trt_int8.target import Target
 
 
 def test_the_log_shows_what_multiplies_in_int8(built):
     assert multiplying(built.report) == dict.fromkeys(["conv1", "conv2", "ip1", "ip2"], "int8")
     assert len(built.report.last.int8_layers) == 4
     assert built.engine.stat().st_size == len(built.serialized_engine.data) > 100_000
-    assert (built.serialized_engine.target, built.route) == ("sm89", "explicit")
+    assert (built.serialized_engine.target, built.route) == ("rtx:sm89", "explicit")
     # the report is the log's: reading the file again gives the same
     assert PrecisionReport.from_log(built.log).to_dict() == built.report.to_dict()
 
@@ -55,8 +57,9 @@ def test_a_gemm_with_weight_qdq_on_the_wrong_axis_is_not_int8(lenet_path, lenet_
 
 
 def test_targets(lenet_qdq_path, tensorrt):
-    targets = [target for target in tensorrt.targets if target not in ("current", "sm75")]
-    assert {"sm80", "sm86", "sm89", "sm120", "sm121"} <= set(targets)
+    gpus = [gpu for gpu in tensorrt.gpus if gpu not in ("current", "sm75")]
+    assert {"sm80", "sm86", "sm89", "sm120", "sm121"} <= set(gpus)
+    targets = [f"rtx:{gpu}" for gpu in gpus]
     found = fresh_process(f"""
 import onnx
 from trt_int8.engine import BuildLog, build_explicit, load
@@ -74,7 +77,7 @@ def test_unknown_target_is_found_before_anything_runs(lenet_path, tmp_path):
         raise AssertionError("calibration started")
         yield
 
-    with pytest.raises(BuildError, match="cannot build for target 'sm42'; it can for current, sm75, "):
+    with pytest.raises(BuildError, match="for target 'rtx:sm42'; it can for rtx:current, rtx:sm75, "):
         build_engine(lenet_path, tmp_path / "e", batches=never(), target="sm42")
     assert not list(tmp_path.iterdir())
 
@@ -85,26 +88,27 @@ def test_qdq_model_is_built_as_it_is(lenet_path, lenet_ranges, tmp_path):
     assert result.quantized is None
     assert result.reason == "the model holds Q/DQ nodes"
     assert len(result.report.last.int8_layers) == 4
-    with pytest.raises(BuildError, match="leave out the data and the cache"):
+    with pytest.raises(BuildError, match="leave batches= and ranges= out"):
         build_engine(model, tmp_path / "e", ranges=lenet_ranges)
     for name, value in (("placement", "rtx"), ("algorithm", "mse")):
-        with pytest.raises(BuildError, match=f"is built as it is: leave out the {name}, or start from"):
-            build_engine(model, tmp_path / "e", **{name: value})
+        with pytest.raises(BuildError, match=f"is built as it is: leave {name}= out, or start from"):
+            build_engine(model, tmp_path / "e", options=QuantizationOptions(**{name: value}))
 
 
 def test_biases_are_corrected_with_data_unless_told(lenet_path, lenet_ranges, digits, tmp_path):
     batches = [{"data": image[None]} for image in digits["calibration"][:20]]
     told = []
     corrected = build_engine(lenet_path, tmp_path / "e", batches=batches, tell=told.append)
-    assert (
-        sum(line.startswith("biases corrected by 10 samples, judged on 10 others: ip2 ") for line in told)
-        == 1
-    )
-    plain = build_engine(lenet_path, tmp_path / "p", batches=batches, bias_correction=False, tell=told.append)
+    beginning = "biases corrected by 15 samples, judged on 5 others: ip2 "
+    assert sum(line.startswith(beginning) for line in told) == 1
+    without = QuantizationOptions(bias_correction=False)
+    plain = build_engine(lenet_path, tmp_path / "p", batches=batches, options=without, tell=told.append)
     assert sum("biases" in line for line in told) == 1
     assert plain.quantized.scales == corrected.quantized.scales
-    with pytest.raises(BuildError, match=r"bias_correction: means are measured on batches \(--data\)"):
-        build_engine(lenet_path, tmp_path / "x", ranges=lenet_ranges, bias_correction=True)
+    assert plain.record.sqnr_db == pytest.approx(corrected.record.before_db)
+    asked = QuantizationOptions(bias_correction=True)
+    with pytest.raises(QuantizationError, match=r"bias_correction: .* measured on samples, .* give batches="):
+        build_engine(lenet_path, tmp_path / "x", ranges=lenet_ranges, options=asked)
     assert not (tmp_path / "x").exists()
 
 
@@ -125,7 +129,7 @@ def test_token_ids_feed_an_embedding_and_are_not_quantized(make_model, tmp_path,
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
     batches = [{"ids": rng.integers(0, 50, (2, 16)), "mask": np.ones((2, 16, 1), np.float32)}]
     shapes = parse_shapes(["ids:1x16,2x16,4x32,mask:1x16x1,2x16x1,4x32x1"])
-    result = build_engine(model, tmp_path / "e", batches=batches, shapes=shapes)
+    result = build_engine(model, tmp_path / "e", batches=batches, profile=Profile(shapes=shapes))
     assert "ids" not in result.calibration.ranges
     assert precisions(result.report)["fc"] == "int8"
     assert [
@@ -165,18 +169,26 @@ def test_the_log_goes_beside_the_engine(engine, log):
     assert default_log(Path(engine)) == Path(log)
 
 
-def test_neither_data_nor_ranges_or_both(lenet_path, lenet_ranges, tmp_path):
-    with pytest.raises(ValueError, match="needs calibration batches or ranges"):
+def test_neither_data_nor_ranges_or_both(lenet_path, lenet_ranges, digits, tmp_path):
+    with pytest.raises(ValueError, match="needs samples or ranges: give batches= or ranges="):
         build_engine(lenet_path, tmp_path / "e")
-    with pytest.raises(ValueError, match="batches and ranges were both given"):
-        build_engine(lenet_path, tmp_path / "e", batches=[], ranges=lenet_ranges)
+    batches = [{"data": image[None]} for image in digits["calibration"][20:40]]
+    both = build_engine(lenet_path, tmp_path / "e", batches=batches, ranges=lenet_ranges)
+    placed = quantize(lenet_path, lenet_ranges, placement="rtx")
+    assert both.quantized.scales == placed.scales  # the samples correct and judge only
+    assert both.calibration is None
+    assert (both.record.ranges, both.record.samples, both.record.judged) == ("given", 0, 5)
+    assert both.record.worst_db > 20
 
 
 def test_capabilities(tensorrt):
     assert tensorrt.builds_ahead_of_time
     assert not tensorrt.has_implicit_int8
-    assert tensorrt.targets[0] == "current"
-    assert tensorrt.default_target == "sm89"
+    assert tensorrt.gpus[0] == "current"
+    assert tensorrt.target() == Target("tensorrt_rtx", "sm89")
+    assert tensorrt.target("current") == Target("tensorrt_rtx", "current")
+    with pytest.raises(BuildError, match="cannot build for target 'tensorrt'; it can for rtx:current, "):
+        tensorrt.target("tensorrt")
     assert tensorrt.name.startswith("TensorRT-RTX 1.")
 
 
@@ -196,4 +208,4 @@ def test_a_missing_tensorrt_names_the_command(monkeypatch):
 @pytest.mark.parametrize("size", ["8", 8.0])
 def test_a_batch_size_that_is_no_whole_number(lenet_path, tmp_path, size):
     with pytest.raises(TypeError, match=rf"batch_size is {size!r} \((str|float)\); give a whole number"):
-        build_engine(lenet_path, tmp_path / "e", batches=[], batch_size=size)
+        build_engine(lenet_path, tmp_path / "e", batches=[], profile=Profile(batch_size=size))

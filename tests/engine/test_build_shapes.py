@@ -1,6 +1,7 @@
 """Profiles of dynamic models, on the real TensorRT-RTX builder."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from trt_int8.engine import BuildLog, build_explicit
 from trt_int8.errors import BuildError, DataError, ShapeError
 from trt_int8.model import parse_shapes
 from trt_int8.model.shapes import profile_text
+from trt_int8.pipeline import Profile
 from trt_int8.pipeline.build import build_engine
 from trt_int8.ranges import Ranges, TensorRange
 
@@ -30,8 +32,8 @@ def test_dynamic_batch(make_model, rng, tmp_path):
     # the message holds an option that works as it stands
     (option,) = re.findall("shapes='(.*?)'", str(caught.value))
     assert option == "x:1x64,8x64,32x64"
-    build_engine(model, tmp_path / "e", ranges=some, shapes=parse_shapes([option]))
-    result = build_engine(model, tmp_path / "e", ranges=some, batch_size=8)
+    build_engine(model, tmp_path / "e", ranges=some, profile=Profile(shapes=parse_shapes([option])))
+    result = build_engine(model, tmp_path / "e", ranges=some, profile=Profile(batch_size=8))
     assert precisions(result.report) == {"fc": "int8"}
     assert "MinShape: [1,64], OptShape: [8,64], MaxShape: [8,64]" in result.log.read_text()
     assert profile_text(result.serialized_engine.profile) == "x 1x64 … 8x64 … 8x64 (min, opt, max)"
@@ -52,13 +54,16 @@ class TestShapes:
     def test_a_profile_from_shapes(self, same_names, tmp_path, rng):
         shapes = parse_shapes(["x:1x3x48x192,2x3x48x192,4x3x48x384"])
         batches = [{"x": rng.normal(size=(2, 3, 48, 192)).astype(np.float32)}]
+        profile = Profile(shapes=shapes, rename_dims=True)
         with pytest.raises(
             ShapeError,
             match=r"dimension '\?' is 4 on axis 0 of 'x', 48 on axis 2 of 'x', .*add rename_dims=True",
         ):
-            build_engine(same_names, tmp_path / "e", batches=batches, shapes=shapes)
+            build_engine(
+                same_names, tmp_path / "e", batches=batches, profile=replace(profile, rename_dims=False)
+            )
         assert not list(tmp_path.iterdir())
-        result = build_engine(same_names, tmp_path / "e", batches=batches, shapes=shapes, rename_dims=True)
+        result = build_engine(same_names, tmp_path / "e", batches=batches, profile=profile)
         assert precisions(result.report) == {"c": "int8"}
         log = result.log.read_text()
         assert "MinShape: [1,3,48,192]" in log
@@ -83,7 +88,8 @@ class TestShapes:
         (option,) = re.findall("shapes='(.*?)'", str(caught.value))
         assert option == "x:1x3x48x192,2x3x48x192,32x3x48x192"
         assert str(caught.value).endswith(" rename_dims=True")
-        build_engine(same_names, tmp_path / "e", batches=batches, shapes=option, rename_dims=True)
+        profile = Profile(shapes=option, rename_dims=True)
+        build_engine(same_names, tmp_path / "e", batches=batches, profile=profile)
 
     @pytest.mark.parametrize(
         ("shape", "message"),
@@ -95,14 +101,10 @@ class TestShapes:
     )
     def test_data_of_other_shapes_than_the_engine_will_take(self, same_names, tmp_path, shape, message):
         batches = [{"x": np.ones((1, 3, 48, 192), np.float32)}, {"x": np.ones(shape, np.float32)}]
+        shapes = parse_shapes(["x:2x3x48x192,2x3x48x192,4x3x48x384"])
+        profile = Profile(shapes=shapes, rename_dims=True)
         with pytest.raises(DataError, match=message):  # the first batch is a short one, which may be
-            build_engine(
-                same_names,
-                tmp_path / "e",
-                batches=batches,
-                rename_dims=True,
-                shapes=parse_shapes(["x:2x3x48x192,2x3x48x192,4x3x48x384"]),
-            )
+            build_engine(same_names, tmp_path / "e", batches=batches, profile=profile)
 
     def test_a_network_input_that_computes_shapes(self, tensorrt):
         tensor = helper.make_tensor_value_info

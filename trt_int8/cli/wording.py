@@ -11,6 +11,8 @@ from trt_int8.cli.config import key
 
 #: Key of ``Context.meta``: the parameters of the command that runs.
 PARAMETERS = "trt_int8.parameters"
+#: Options that are called otherwise than the argument that they become.
+_RENAMED = {"data": "batches", "recentre": "recentred"}
 
 
 def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -> str:
@@ -29,7 +31,8 @@ def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -
     """
     if parameters is None:
         parameters = click.get_current_context().meta.get(PARAMETERS, ())
-    options = {key(each).replace("-", "_"): each for each in parameters if isinstance(each, click.Option)}
+    named = [(key(each).replace("-", "_"), each) for each in parameters if isinstance(each, click.Option)]
+    options = {_RENAMED.get(name, name): each for name, each in named}
     if not options:
         return text
     names = "|".join(sorted(options, key=len, reverse=True))
