@@ -76,13 +76,18 @@ def test_public_names():
         "BuildResult",
         "Calibration",
         "CalibrationCache",
+        "CalibrationOptions",
         "Checked",
         "Evaluation",
         "Finding",
         "Histograms",
         "Migration",
         "PrecisionReport",
+        "Profile",
+        "QuantizationOptions",
+        "QuantizationRecord",
         "Quantized",
+        "QuantizedModel",
         "Ranges",
         "ShapeRange",
         "TensorRange",
@@ -96,6 +101,7 @@ def test_public_names():
         "migrate",
         "parse_shapes",
         "quantize",
+        "quantize_from_data",
     ]
     for name in trt_int8.__all__:
         assert getattr(trt_int8, name).__name__ == name

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import trt_int8
-from trt_int8 import CalibrationCache, PrecisionReport, Ranges, TensorRange, atomic
+from trt_int8 import CalibrationCache, PrecisionReport, QuantizationOptions, Ranges, TensorRange, atomic
 from trt_int8.implicit import ImplicitOptions
 from trt_int8.quantization import PrecisionPlan
 from trt_int8.ranges.files import RangeFile
@@ -43,8 +43,12 @@ MISTAKES = {
     "options": (lambda m: build(m, implicit={"fp16": True}), "implicit is {'fp16': True} (dict); give trt_int8.implicit.ImplicitOptions(**implicit)"),
     "flag": (lambda m: build(m, implicit=True), "implicit is True (bool); give trt_int8.implicit.ImplicitOptions(fp16=True)"),
     "no options": (lambda m: build(m, implicit={}), "implicit is {} (dict); give trt_int8.implicit.ImplicitOptions(**implicit)"),
-    "plan": (lambda m: build(m, plan={"a": "float"}), "plan is {'a': 'float'} (dict); give trt_int8.quantization.PrecisionPlan(plan)"),
-    "plan's file": (lambda m: build(m, plan="p.yaml"), "plan is 'p.yaml' (str); give trt_int8.quantization.PrecisionPlan.read(path)"),
+    "quantization options": (lambda m: build(m, options={"algorithm": "mse"}), "options is {'algorithm': 'mse'} (dict); give trt_int8.QuantizationOptions(**options)"),
+    "calibration options": (lambda m: build(m, calibration=2), "calibration is 2 (int); give trt_int8.CalibrationOptions(threads=2)"),
+    "optimization profile": (lambda m: build(m, profile="x:1x3"), "profile is 'x:1x3' (str); give trt_int8.Profile(batch_size=8)"),
+    "Q/DQ model": (lambda m: build(m, qdq=3), "qdq is 3 (int); give the path of the Q/DQ model to write"),
+    "plan": (lambda _: QuantizationOptions(plan={"a": "float"}), "plan is {'a': 'float'} (dict); give trt_int8.quantization.PrecisionPlan(plan)"),
+    "plan's file": (lambda _: QuantizationOptions(plan="p.yaml"), "plan is 'p.yaml' (str); give trt_int8.quantization.PrecisionPlan.read(path)"),
 }  # fmt: skip
 LAYER = "Engine Layer Information:\nLayer(X): conv, Tactic: 0x02, x (Half[1]) -> y (Half[1])\n"
 

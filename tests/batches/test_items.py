@@ -135,7 +135,7 @@ def test_what_is_no_iterable_of_batches(kind, lenet_path, tmp_path):
     for name, call in calls.items():
         error, wanted = DataError, message
         if data is None and name == "build_engine":  # for a model with Q/DQ nodes there is none
-            error, wanted = ValueError, "a float model needs calibration batches or ranges"
+            error, wanted = ValueError, "a float model needs samples or ranges: give batches= or ranges="
         with pytest.raises(error, match=wanted):
             call()
     assert not list(tmp_path.iterdir())

@@ -57,7 +57,7 @@ def test_a_calibrated_build(tmp_path):
     own = calibrator(0, 1, 2, cache=tmp_path / "x.cache")
     built, config, network, told = build(calibrator=own)
     assert built.data == b"the engine"
-    assert built.target == "current"
+    assert built.target == "tensorrt"
     assert config.int8_calibrator is own
     assert config._flags == {FLAG.INT8, FLAG.TF32}
     assert network._flags == 1  # EXPLICIT_BATCH, not strongly typed

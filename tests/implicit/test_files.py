@@ -5,7 +5,7 @@ import sys
 import fake_tensorrt
 import pytest
 
-from trt_int8 import build_engine
+from trt_int8 import QuantizationOptions, build_engine
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.implicit import ImplicitOptions
 from trt_int8.streamer.host import HostDevice
@@ -19,9 +19,12 @@ def build(lenet_path, tmp_path, monkeypatch):
         raise AssertionError("a batch was read")
         yield
 
-    def run(**options):
-        options = {"batches": unread(), "mode": "implicit", "device": HostDevice(), **options}
-        return build_engine(lenet_path, tmp_path / "x.engine", **options)
+    def run(*, batches=unread(), log=None, options=None, **implicit):
+        implicit = ImplicitOptions(device=HostDevice(), **implicit)
+        engine = tmp_path / "x.engine"
+        return build_engine(
+            lenet_path, engine, batches=batches, mode="implicit", log=log, options=options, implicit=implicit
+        )
 
     return run
 
@@ -40,9 +43,8 @@ def build(lenet_path, tmp_path, monkeypatch):
 )
 def test_results_share_no_file_and_have_a_folder(build, tmp_path, options, message):
     options = {name: tmp_path / path for name, path in options.items()}
-    timing_cache = options.pop("timing_cache", None)
     with pytest.raises(OutputError, match=message):
-        build(implicit=ImplicitOptions(timing_cache=timing_cache), **options)
+        build(**options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -50,7 +52,7 @@ def test_what_is_read_is_not_overwritten(build, tmp_path):
     engine = tmp_path / "x.engine"
     engine.write_text('{"conv1": 1}')
     with pytest.raises(OutputError, match="the engine would overwrite the dynamic ranges 1"):
-        build(implicit=ImplicitOptions(ranges=[engine]))
+        build(ranges=[engine])
     with pytest.raises(OutputError, match="the engine would overwrite the calibration cache"):
         build(cache=engine)
     assert engine.read_text() == '{"conv1": 1}'
@@ -58,14 +60,13 @@ def test_what_is_read_is_not_overwritten(build, tmp_path):
 
 def test_there_are_no_biases_to_correct_without_qdq_nodes(build, tmp_path):
     with pytest.raises(BuildError, match="bias_correction: only the explicit route has Q/DQ nodes"):
-        build(bias_correction=True)
+        build(options=QuantizationOptions(bias_correction=True))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("options", [{"cache": "x.cache"}, {"reuse_cache": True}])
 def test_a_calibration_cache_without_a_calibration_is_refused(build, tmp_path, options):
-    ranges = ImplicitOptions(ranges=[{"*": 1}])
     options = {name: tmp_path / value if name == "cache" else value for name, value in options.items()}
-    with pytest.raises(BuildError, match=r"there are no batches \(--data\); .* give it as dynamic ranges"):
-        build(batches=None, implicit=ranges, **options)
+    with pytest.raises(BuildError, match=r"there are no batches=; .* give it as dynamic ranges"):
+        build(batches=None, ranges=[{"*": 1}], **options)
     assert list(tmp_path.iterdir()) == []

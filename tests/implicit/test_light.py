@@ -20,7 +20,7 @@ def heavy_after(statement):
     [
         "from trt_int8.implicit import *",
         "import trt_int8.implicit.build, trt_int8.implicit.rule_files, trt_int8.implicit.timing_cache",
-        "import trt_int8.implicit.route, trt_int8.build, trt_int8.streamer.host",
+        "import trt_int8.implicit.route, trt_int8.pipeline.build, trt_int8.streamer.host",
     ],
 )
 def test_nothing_heavy(statement):

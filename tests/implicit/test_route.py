@@ -18,6 +18,8 @@ def installed(monkeypatch):
         monkeypatch.setattr(route, "load_implicit", lambda: tensorrt)
 
     install(WITH_CALIBRATORS)
+    monkeypatch.setattr("trt_int8.target._tensorrt_is_installed", lambda: True)
+    monkeypatch.setattr("trt_int8.target._has_gpu", lambda: True)
     return install
 
 
@@ -29,6 +31,7 @@ def without_calibrators(monkeypatch, installed):
 def test_auto_takes_calibrators_where_there_are_some(installed):
     found = choose_route("auto", has_qdq=False)
     assert (found.name, found.reason) == ("implicit", "TensorRT 10.16.1.11 has calibrators of its own")
+    assert found.target.name == "tensorrt"
 
 
 def test_auto_without_calibrators_is_explicit(without_calibrators):
@@ -42,7 +45,7 @@ def test_auto_without_calibrators_is_explicit(without_calibrators):
     [
         ({"has_qdq": True}, "the model holds Q/DQ nodes"),
         ({"has_qdq": False, "algorithm": "percentile"}, "no percentile calibrator, only entropy and minmax"),
-        ({"has_qdq": False, "target": "sm89"}, "target sm89 is built ahead of time"),
+        ({"has_qdq": False, "target": "sm89"}, "target rtx:sm89 is built ahead of time"),
     ],
 )
 def test_what_rules_the_implicit_route_out(installed, options, reason):
@@ -59,17 +62,28 @@ def test_asked_for(installed):
     assert choose_route("implicit", has_qdq=False, target="current").name == "implicit"
 
 
+def test_without_a_gpu_auto_builds_ahead_of_time(installed, monkeypatch):
+    monkeypatch.setattr("trt_int8.target._has_gpu", lambda: False)
+    found = choose_route("auto", has_qdq=False)
+    assert (found.name, found.target.name) == ("explicit", "rtx:sm89")
+    assert "target rtx:sm89 is built ahead of time" in found.reason
+    assert choose_route("auto", has_qdq=False, target="tensorrt").name == "implicit"
+    assert choose_route("implicit", has_qdq=False).target.name == "tensorrt"  # for this TensorRT's own GPU
+
+
 def test_an_unknown_mode():
     with pytest.raises(ValueError, match="mode is 'int8'; it must be one of auto, implicit, explicit"):
         choose_route("int8", has_qdq=False)
 
 
-def test_without_tensorrt_two_lines_say_what_is_missing_and_how_to_install_it(monkeypatch):
+@pytest.mark.parametrize("target", [None, "current", "tensorrt"])
+def test_without_tensorrt_two_lines_say_what_is_missing_and_how_to_install_it(target, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("trt_int8.target._tensorrt_is_installed", lambda: False)
     with pytest.raises(MissingDependencyError) as caught:
-        choose_route("implicit", has_qdq=False)
+        choose_route("implicit", has_qdq=False, target=target)
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert "the implicit route needs TensorRT 8.6 to 10" in lines[0]

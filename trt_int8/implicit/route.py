@@ -9,7 +9,7 @@ from trt_int8.choices import MODES
 from trt_int8.choices import Mode as Mode
 from trt_int8.engine.tensorrt import TensorRT, load, load_implicit
 from trt_int8.errors import BuildError
-from trt_int8.target import Target, resolve_target
+from trt_int8.target import CURRENT, Target, resolve_target
 
 #: The algorithms that TensorRT has calibrators for.
 ALGORITHMS = ("entropy", "minmax")
@@ -39,8 +39,8 @@ def choose_route(
         mode: what was asked for.
         has_qdq: whether the model holds Q/DQ nodes.
         algorithm: how ranges are to be found.
-        target: what the engine is for; None: what `trt_int8.target.default_target` takes, but TensorRT for
-            ``implicit``.
+        target: what the engine is for; None: what `trt_int8.target.default_target` takes. For ``implicit``,
+            None and ``current`` are TensorRT.
 
     Raises:
         ValueError: an unknown mode.
@@ -49,7 +49,8 @@ def choose_route(
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-    wanted = Target("tensorrt") if target is None and mode == "implicit" else resolve_target(target)
+    own = mode == "implicit" and target in (None, CURRENT)  # only TensorRT itself has this route
+    wanted = Target("tensorrt") if own else resolve_target(target)
     obstacle = _obstacle(has_qdq, algorithm, wanted)
     if mode == "implicit":
         if obstacle is not None:
