@@ -66,8 +66,8 @@ QUANTIZERS = (
 
 def ours(model, images, output, *, placement, without=()):
     import onnx
-    from trt_int8.from_data import quantize_from_data
 
+    from trt_int8 import QuantizationOptions, quantize_from_data
     from trt_int8.quantization import PLACEMENTS
 
     rules = PLACEMENTS[placement].without(*without)
@@ -76,8 +76,9 @@ def ours(model, images, output, *, placement, without=()):
     def run():
         (name,) = inputs_of(model)
         batches = [{name: image[None]} for image in images]
-        made = quantize_from_data(onnx.load(model), batches, placement=rules)
-        onnx.save(made.quantized.model, output)
+        options = QuantizationOptions(placement=rules)
+        made = quantize_from_data(onnx.load(model), batches, target="rtx:sm89", options=options)
+        onnx.save(made.model, output)
 
     return run
 
