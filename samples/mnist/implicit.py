@@ -18,6 +18,7 @@ import numpy.typing as npt
 import trt_int8
 from trt_int8.engine.tensorrt import load_implicit
 from trt_int8.errors import TrtInt8Error
+from trt_int8.implicit import ImplicitOptions
 from trt_int8.streamer.cuda import CudaDevice
 from trt_int8.streamer.normalize import Normalize
 
@@ -47,10 +48,12 @@ def main(out: Path) -> None:
             out / "lenet.engine",
             batches=digits(),
             mode="implicit",
-            target="current",
-            cache=out / "lenet.cache",
-            # A cache that was made from other digits or by another TensorRT is refused.
-            device=CudaDevice(normalize={"data": Normalize(scale=1 / 256)}),
+            target="tensorrt",
+            implicit=ImplicitOptions(
+                # A cache that was made from other digits or by another TensorRT is refused.
+                cache=out / "lenet.cache",
+                device=CudaDevice(normalize={"data": Normalize(scale=1 / 256)}),
+            ),
             log=out / "build.log",
             tell=click.echo,
         )

@@ -17,7 +17,6 @@ import trt_int8
 from trt_int8.atomic import write_text
 from trt_int8.batches import ArraySamples, batched
 from trt_int8.calibration import ALGORITHMS
-from trt_int8.model import save_model
 from trt_int8.ranges.table import range_table
 
 HERE = Path(__file__).parent
@@ -37,7 +36,7 @@ def load_digits(part: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
 @click.option(
     "--out", default=HERE / "out", show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
-@click.option("--target", default="sm89", show_default=True, help="GPU to build for.")
+@click.option("--target", default="rtx:sm89", show_default=True, help="What to build for.")
 @click.option("--algorithm", default="entropy", show_default=True, type=click.Choice(list(ALGORITHMS)))
 def main(out: Path, target: str, algorithm: str) -> None:
     try:
@@ -65,10 +64,13 @@ def run(out: Path, target: str, algorithm: str) -> None:
 
     click.echo("== Engine")
     result = trt_int8.build_engine(
-        model, out / "lenet.engine", ranges=calibration.ranges, target=target, log=out / "build.log"
+        model,
+        out / "lenet.engine",
+        ranges=calibration.ranges,
+        target=target,
+        log=out / "build.log",
+        qdq=out / "lenet.qdq.onnx",
     )
-    assert result.quantized is not None  # lenet.onnx holds no Q/DQ nodes
-    save_model(result.quantized.model, out / "lenet.qdq.onnx")
     write_text(out / "report.json", result.report.to_json() + "\n")
     click.echo(f"route: {result.route} ({result.reason})")
     built = result.serialized_engine
@@ -79,7 +81,7 @@ def run(out: Path, target: str, algorithm: str) -> None:
     click.echo(f"== Accuracy on {len(labels)} other digits")
     evaluation = trt_int8.evaluate(
         model,
-        result.quantized.model,
+        out / "lenet.qdq.onnx",
         batched(ArraySamples({"data": held_back}), batch_size=1),
         labels=labels,
     )

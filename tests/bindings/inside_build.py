@@ -18,6 +18,7 @@ import tensorrt as trt
 from libnvinfer import Calibration, floats
 
 import trt_int8
+from trt_int8 import QuantizationOptions
 from trt_int8.errors import BuildError
 from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator
 from trt_int8.implicit.options import ImplicitOptions
@@ -58,9 +59,21 @@ def batches():
     return [{"data": np.full((1, 1, 28, 28), value, np.float32)} for value in (0.25, 0.5)]
 
 
-def build(tmp_path, told, **options):
+def build(tmp_path, told, *, batches=None, algorithm=None, **implicit):
     return trt_int8.build_engine(
-        LENET, tmp_path / "lenet.engine", device=HostDevice(), tell=told.append, **options
+        LENET,
+        tmp_path / "lenet.engine",
+        batches=batches,
+        target="tensorrt",
+        options=QuantizationOptions(algorithm=algorithm),
+        implicit=ImplicitOptions(device=HostDevice(), **implicit),
+        tell=told.append,
+    )
+
+
+def build_explicitly(tmp_path, **options):
+    return trt_int8.build_engine(
+        LENET, tmp_path / "lenet.engine", target="tensorrt", mode="explicit", **options
     )
 
 
@@ -73,8 +86,10 @@ def test_from_model_and_data_to_engine_report_and_cache(tmp_path, builder):
         "implicit",
         f"TensorRT {trt.__version__} has calibrators of its own",
     )
-    assert told[0] == f"route: implicit ({result.reason})"
-    assert told[-1] == f"calibration: 10 scales (EntropyCalibration2) from 2 batches of 1, kept in {cache}"
+    assert told[:2] == ["target: tensorrt", f"route: implicit ({result.reason})"]
+    assert told[2] == f"calibration: 10 scales (EntropyCalibration2) from 2 batches of 1, kept in {cache}"
+    assert told[3] == result.record.text
+    assert "the engine cannot be simulated" in told[3]  # by the log no layer runs in INT8
     assert (result.summary.source, result.summary.batches) == ("data", 2)
     assert result.report.last.nodes
     assert isinstance(fake_tensorrt.built[-1][1].int8_calibrator, EntropyCalibrator)
@@ -93,7 +108,8 @@ def test_the_next_build_takes_the_cache(tmp_path, builder):
     result = build(tmp_path, told, batches=batches(), cache=cache)
     assert result.summary.source == "cache"
     assert len(builder) == 2
-    assert told[-1].startswith(f"calibration: 10 scales from {cache}")
+    assert told[2].startswith(f"calibration: 10 scales from {cache}")
+    assert not result.record.unseen
 
 
 def test_minmax(tmp_path):
@@ -113,7 +129,7 @@ def test_ctrl_c_in_the_loader_leaves_nothing_but_the_log(tmp_path):
 
 def test_from_ranges_alone(tmp_path):
     told = []
-    result = build(tmp_path, told, implicit=ImplicitOptions(ranges=[{"*": 6, "prob": [0, 1]}]))
+    result = build(tmp_path, told, ranges=[{"*": 6, "prob": [0, 1]}])
     assert result.summary is None
     assert (
         "prob: [0, 1], of which TensorRT makes [-1, 1]: 128 of the 256 codes are never used (1 tensor)"
@@ -124,7 +140,7 @@ def test_from_ranges_alone(tmp_path):
 
 def test_the_explicit_route_is_strongly_typed_where_it_can_be(tmp_path):
     some = Ranges({name: TensorRange(1.0, source="test") for name in ("data", "pool1", "pool2_flat", "ip1")})
-    assert build(tmp_path, [], ranges=some, mode="explicit").route == "explicit"
+    assert build_explicitly(tmp_path, ranges=some).route == "explicit"
     network, config = fake_tensorrt.built[-1]
     flag = trt.NetworkDefinitionCreationFlag
     if trt.__version__.startswith("8."):
@@ -139,9 +155,7 @@ def test_the_explicit_route_is_strongly_typed_where_it_can_be(tmp_path):
 
 def test_options_of_the_other_route_are_refused(tmp_path):
     with pytest.raises(BuildError, match=r"fp16, cache: only the implicit route has these.*\(asked for\)"):
-        build(
-            tmp_path, [], batches=batches(), mode="explicit", cache="x", implicit=ImplicitOptions(fp16=True)
-        )  # fmt: skip
+        build_explicitly(tmp_path, batches=batches(), implicit=ImplicitOptions(fp16=True, cache="x"))
 
 
 def test_the_script_in_the_docs(tmp_path, monkeypatch, capsys, builder):

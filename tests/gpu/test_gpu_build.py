@@ -23,7 +23,7 @@ def test_mnist_by_the_implicit_route(gpu, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["route"], summary["images"]) == ("implicit", 500)
+    assert (summary["route"], summary["images"]) == ("implicit", 484)  # 16 are held back
     assert summary["int8_layers"] >= 2  # the two convolutions at least; which others, TensorRT decides
     cache = (tmp_path / "lenet.cache").read_text()
     assert cache.startswith("TRT-")

@@ -19,11 +19,17 @@ def build(lenet_path, tmp_path, monkeypatch):
         raise AssertionError("a batch was read")
         yield
 
-    def run(*, batches=unread(), log=None, options=None, **implicit):
+    def run(*, batches=(), log=None, options=None, **implicit):
         implicit = ImplicitOptions(device=HostDevice(), **implicit)
         engine = tmp_path / "x.engine"
         return build_engine(
-            lenet_path, engine, batches=batches, mode="implicit", log=log, options=options, implicit=implicit
+            lenet_path,
+            engine,
+            batches=unread() if batches == () else batches,
+            mode="implicit",
+            log=log,
+            options=options,
+            implicit=implicit,
         )
 
     return run

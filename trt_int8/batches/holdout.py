@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trt_int8.batches.check import Batch, checked, count_samples
 from trt_int8.batches.digest import DataDigest
-from trt_int8.batches.items import Batches, as_batch, on_device
+from trt_int8.batches.items import Batches, as_batch, on_device, to_numpy
 from trt_int8.batches.shapes import require_within
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import InputSpec
@@ -41,6 +41,8 @@ class HoldOut:
         samples: how many samples to hold back, and how many of the others to keep for corrections.
         for_calibrator: TensorRT's calibrator reads the other batches: they are passed on as they are, to be
             checked there, and whole batches are held back or none. Batches in GPU memory are not held back.
+        convert: makes of a batch what the model takes, where a device does so on the way to the calibrator;
+            None where batches are that already.
 
     Attributes:
         is_checked: tells `trt_int8.batches.checked` to pass the batches on as they are.
@@ -54,12 +56,14 @@ class HoldOut:
         shapes: Shapes | None = None,
         samples: int = SAMPLES,
         for_calibrator: bool = False,
+        convert: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.specs = specs
         self._batches = batches
         self._shapes = shapes
         self._samples = samples
         self._for_calibrator = for_calibrator
+        self._convert = convert
         self.is_checked = not for_calibrator
         self._kept: dict[int, int] = {}  # number of a batch → how many of its rows are not held back
         self._held: list[Batch] = []
@@ -82,9 +86,11 @@ class HoldOut:
 
     @property
     def judging(self) -> tuple[Batch, ...]:
-        """What to judge by: what is held back, or else the first batches."""
+        """What to judge by, as the model takes it: what is held back, or else the first batches."""
         judging = self.held or self.first
-        return tuple(checked(judging, self.specs)) if self._for_calibrator and judging else judging
+        if not self._for_calibrator or not judging:
+            return judging
+        return tuple(checked(map(self._convert, judging) if self._convert else judging, self.specs))
 
     @property
     def rows(self) -> tuple[Rows, ...]:
@@ -158,8 +164,12 @@ class HoldOut:
         for number, item in enumerate(self._batches):
             place = f"the data, batch {number}"
             batch = as_batch(item, self.specs, place=place)
-            require_within(self._shapes or {}, batch, self.specs, place)
-            yield batch
+            if self._convert is None:
+                require_within(self._shapes or {}, batch, self.specs, place)
+            yield {
+                name: value if on_device(value) else to_numpy(value, place=f"{place}, input {name!r}")
+                for name, value in batch.items()
+            }
 
     def _open(self) -> None:
         """Read as far as it takes to find what is held back."""

@@ -158,6 +158,7 @@ def build_engine(
         profile=profile,
         for_engine=True,
         for_calibrator=route.name == "implicit",
+        convert=getattr(implicit.device, "on_host", None),
     )
     tell(route.target.text)
     tell(f"route: {route.name} ({route.reason})")
@@ -172,7 +173,7 @@ def build_engine(
         if result.qdq is None:
             raise BuildError(
                 f"the engine {engine} is built, but no Q/DQ model can be made that amounts to it, so {qdq} "
-                "is not written: see the lines above"
+                f"is not written: {'' if result.record is None else result.record.note}"
             )
         save_like(result.qdq, qdq, source=known.path)
     return result
@@ -223,9 +224,10 @@ def _build_implicit(
     implicit: ImplicitOptions,
     tell: Tell,
 ) -> BuildResult:
-    if prepared.options.bias_correction:
+    asked = [name for name in prepared.options.asked_for() if name not in ("algorithm", "plan")]
+    if asked:
         raise BuildError(
-            "bias_correction: only the explicit route has Q/DQ nodes to correct biases by, and this "
+            f"{', '.join(asked)}: only the explicit route has Q/DQ nodes to place and to correct, and this "
             f"build takes the implicit one ({route.reason})"
         )
     allowed = _with_plan(implicit, prepared.selection.plan, prepared.model.index)
@@ -247,7 +249,7 @@ def _build_implicit(
             log=lines.current or log,
             scales=None if calibrator is None else calibrator.scales(),
             hand_set=built.hand_set,
-            calibrated=calibrator is not None and calibrator.summary().source == "data",
+            from_cache=calibrator is not None and calibrator.summary().source == "cache",
             fp16=allowed.fp16,
         )
         lines.add("I", f"trt_int8: record {simulated.record.to_json()}")
@@ -372,7 +374,7 @@ def _check_sources(
             "the model holds Q/DQ nodes, which say what runs in INT8 and with which scales; "
             "leave batches= and ranges= out, or start from the float model"
         )
-    asked = [name for name in ("placement", "algorithm", "plan") if getattr(options, name) is not None]
+    asked = options.asked_for()
     if asked:
         raise BuildError(
             f"the model holds Q/DQ nodes, and is built as it is: leave {asked[0]}= out, or start from the "

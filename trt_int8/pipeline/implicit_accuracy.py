@@ -33,7 +33,7 @@ def simulate(
     log: Path,
     scales: CalibrationCache | None,
     hand_set: Mapping[str, tuple[float, float]],
-    calibrated: bool,
+    from_cache: bool,
     fp16: bool = False,
 ) -> Simulated:
     """Turn what was built into a Q/DQ model, and measure that on the samples that are held back.
@@ -46,7 +46,7 @@ def simulate(
         log: the log of the build.
         scales: what the calibrator found, or its cache held; None without one.
         hand_set: dynamic ranges set by hand, which win over calibration.
-        calibrated: whether this build calibrated, rather than an earlier one.
+        from_cache: the scales are those of an earlier calibration, which may have seen any sample.
         fp16: whether FP16 was allowed beside INT8.
     """
     model, notes = None, list[str]()
@@ -61,6 +61,8 @@ def simulate(
         model = made.model
         if prepared.data is None:
             notes.append("nothing was measured, as that needs samples")
+        elif not prepared.data.judging:
+            notes.append("the samples are in GPU memory, and only samples in host memory are measured on")
         else:
             figures = dict(AccuracyCheck(prepared.model, prepared.data.judging)(model).outputs)
             if fp16:
@@ -80,8 +82,9 @@ def simulate(
         profile=profile_shapes(prepared),
         versions=versions(),
     )
-    record = judged_on(record, prepared)
-    record = replace(record, unseen=record.unseen and calibrated)
+    if figures:
+        record = judged_on(record, prepared)
+    record = replace(record, unseen=record.unseen and not from_cache)
     if model is not None:
         store_record(model, record)
     return Simulated(model, record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from trt_int8.counts import require_count
 from trt_int8.model.shape_range import GivenShapes
@@ -45,6 +45,12 @@ class QuantizationOptions:
                 f"plan is {self.plan!r:.40} ({type(self.plan).__name__}); give "
                 f"trt_int8.quantization.PrecisionPlan{example}"
             )
+
+    def asked_for(self) -> list[str]:
+        """Names of the options that differ from the defaults. ``False`` and empty ones ask for nothing."""
+        default = QuantizationOptions()
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return [name for name, value in values.items() if value and value != getattr(default, name)]
 
 
 @dataclass(frozen=True, kw_only=True)

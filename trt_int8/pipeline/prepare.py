@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from trt_int8.batches.check import Batch
 from trt_int8.batches.holdout import SAMPLES, HoldOut
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.batches.shapes import first_shapes
@@ -59,6 +61,7 @@ def prepare(
     profile: Profile | None = None,
     for_engine: bool = False,
     for_calibrator: bool = False,
+    convert: Callable[[Batch], Batch] | None = None,
 ) -> Prepared:
     """Check what was given, against each other too.
 
@@ -69,7 +72,7 @@ def prepare(
         target: see `trt_int8.target.resolve_target`.
         options, profile: what to do; None: the defaults.
         for_engine: an engine is built, so each dynamic input needs shapes.
-        for_calibrator: TensorRT's calibrator reads the samples; see `HoldOut`.
+        for_calibrator, convert: TensorRT's calibrator reads the samples; see `HoldOut`.
 
     Raises:
         ModelError: the model cannot be read.
@@ -108,7 +111,14 @@ def prepare(
     data = None
     if batches is not None:
         samples = RECENTRING_SAMPLES if options.recentred else SAMPLES
-        data = HoldOut(batches, specs, shapes=shapes, samples=samples, for_calibrator=for_calibrator)
+        data = HoldOut(
+            batches,
+            specs,
+            shapes=shapes,
+            samples=samples,
+            for_calibrator=for_calibrator,
+            convert=convert,
+        )
     return Prepared(
         model=known,
         target=chosen,

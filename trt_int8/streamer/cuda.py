@@ -59,6 +59,15 @@ class CudaDevice:
             return shape, dtype
         return self._normalize[name].output_shape(shape, dtype, f"batch 0, input {name}"), "float32"
 
+    def on_host(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What it makes of ``batch``, computed on the CPU, bit for bit.
+
+        Raises:
+            DataError: an array is no batch of images that can be normalized.
+        """
+        kinds = self._normalize
+        return {name: kinds[name].on_host(a) if name in kinds else a for name, a in batch.items()}
+
     def stream(self, batches: Iterable[Mapping[str, Any]]) -> CudaStream:
         """Start reading ``batches``, in a thread of its own.
 

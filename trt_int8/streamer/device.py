@@ -43,7 +43,10 @@ class Device(Protocol):
 
 @runtime_checkable
 class ConvertingDevice(Device, Protocol):
-    """A device that turns some inputs into what the model takes, on the way: uint8 images into float32."""
+    """A device that turns some inputs into what the model takes, on the way: uint8 images into float32.
+
+    If it has a method ``on_host``, which makes the same of a batch on the CPU, accuracy can be measured too.
+    """
 
     @property
     def conversion(self) -> str:
