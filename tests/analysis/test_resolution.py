@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from trt_int8.analysis.density import known_bins
 from trt_int8.analysis.resolution import _spread, uncertainty_db
 from trt_int8.calibration import Histogram
+from trt_int8.calibration.density import known_bins
 
 
 def histogram(values):

@@ -11,7 +11,7 @@ import pytest
 
 from trt_int8.calibration import calibrate
 from trt_int8.calibration.activations import Activations
-from trt_int8.calibration.storage import save_histograms, to_bytes
+from trt_int8.calibration.histograms import save_histograms, to_bytes
 from trt_int8.errors import CalibrationError
 
 # Calibrates 20 digits and dies by SIGKILL: in front of a batch, or at a step of writing a checkpoint.
@@ -20,7 +20,7 @@ import os, signal, sys
 import numpy as np
 from trt_int8 import atomic
 from trt_int8.calibration import calibrate
-from trt_int8.calibration.storage import save_histograms
+from trt_int8.calibration.histograms import save_histograms
 
 model, samples, checkpoint, result, die_at, threads = sys.argv[1:]
 kind, number = die_at.split()

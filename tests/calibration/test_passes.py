@@ -13,7 +13,7 @@ from trt_int8 import progress
 from trt_int8.calibration import calibrate, collect, passes
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.checkpoint import Checkpoint
-from trt_int8.calibration.storage import to_bytes
+from trt_int8.calibration.histograms import to_bytes
 from trt_int8.errors import CalibrationError, DataError, OutputError
 
 MIB = 1 << 20

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from trt_int8.calibration.storage import load_histograms, to_bytes
+from trt_int8.calibration.histograms import load_histograms, to_bytes
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from trt_int8.analysis.density import density
-from trt_int8.analysis.noise import sqnr_db
 from trt_int8.calibration import ALGORITHMS, Histogram, Histograms, calibrate, collect
+from trt_int8.calibration.density import density, sqnr_db
 from trt_int8.errors import CalibrationError
 from trt_int8.remedies.auto import auto_ranges
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trt_int8.analysis.density import Density
-from trt_int8.analysis.noise import noise
+from trt_int8.calibration.density import Density, noise
 
 #: Clipping tried on each side, as shares of its extreme value.
 _SHARES = np.concatenate([np.geomspace(1 / 32, 0.9, 24), np.linspace(0.91, 1.01, 11)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 
-from trt_int8.analysis.density import Density
+from trt_int8.calibration.density import Density
 
 #: The share of values, zeros left out, that is taken for the bulk of a tensor.
 _BULK = 0.999

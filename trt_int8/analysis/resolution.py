@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from trt_int8.analysis.density import Density, Floats, density, known_bins
-from trt_int8.analysis.noise import HIGHEST, LOWEST, noise
+from trt_int8.calibration.density import HIGHEST, LOWEST, Density, Floats, density, known_bins, noise
 from trt_int8.calibration.histogram import Histogram
 
 #: What predicted SQNR promises, in dB.
@@ -15,7 +14,7 @@ CERTAIN_DB = 0.5
 
 
 def uncertainty_db(histogram: Histogram, scale: float, zero_point: int = 0) -> float:
-    """About how far `trt_int8.analysis.noise.sqnr_db` may be from the truth, in dB.
+    """About how far `trt_int8.calibration.density.sqnr_db` may be from the truth, in dB.
 
     Within a bin, x² and the squared error of INT8 may be anything between their least and their largest
     value there. Bins are taken to be off independently of each other, each by half of that. Where values

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from trt_int8.analysis.affine import best_affine
-from trt_int8.analysis.density import density
 from trt_int8.analysis.flags import flags
-from trt_int8.analysis.noise import HIGHEST, LOWEST, sqnr_db
 from trt_int8.analysis.resolution import CERTAIN_DB, uncertainty_db
+from trt_int8.calibration.density import HIGHEST, LOWEST, density, sqnr_db
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.ranges.ranges import TensorRange
 

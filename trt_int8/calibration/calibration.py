@@ -11,9 +11,8 @@ import onnx
 
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.calibration.checkpoint import EVERY, Checkpoint
-from trt_int8.calibration.collect import collect
-from trt_int8.calibration.held_out import collect_held_out
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.run import collect, collect_held_out
 from trt_int8.calibration.thresholds import require_algorithm
 from trt_int8.counts import require_count
 from trt_int8.errors import CalibrationError
@@ -138,7 +137,7 @@ def calibrate(
             raise ValueError(
                 "checkpoint and threads are for calibration in this process, not on Dask workers"
             )
-        from trt_int8.distributed import cluster, collect_on
+        from trt_int8.calibration.dask import cluster, collect_on
 
         with cluster(scheduler=scheduler, workers=workers) as client:
             histograms = collect_on(client, given.proto, batches, tensors=tensors, max_memory=max_memory)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.histograms import Histograms
-from trt_int8.calibration.storage import load_histograms_and_extra, save_histograms
+from trt_int8.calibration.histograms import Histograms, load_histograms_and_extra, save_histograms
 from trt_int8.errors import CalibrationError
 
 #: Batches between two checkpoints unless told.

@@ -1,14 +1,36 @@
-"""What calibration collects: one histogram a tensor, mergeable, and the ranges they give."""
+"""Histograms of the tensors of one model: mergeable, the source of ranges, and kept in a file.
+
+The file is compact, versioned and never pickled: an ``.npz`` with one entry a column, not one a tensor,
+so that thousands of tensors stay a few members. ``counts`` is int32 or int64 [tensors, 2·BINS] (equal rows
+once, ``row`` says which), the scalar columns are [tensors], and ``header`` is a JSON text with the format's
+version, names, ties and the number of samples.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from trt_int8.calibration.histogram import Histogram
+import numpy as np
+import numpy.typing as npt
+
+from trt_int8 import atomic
+from trt_int8.calibration.histogram import BINS, Histogram
 from trt_int8.calibration.thresholds import require_algorithm, thresholds
 from trt_int8.errors import CalibrationError
 from trt_int8.ranges.ranges import Ranges, TensorRange
+
+_FORMAT = "trt_int8 histograms"
+_VERSION = 1
+#: Stands for "no exponent": no float32 or float64 needs it.
+_NO_EXPONENT = -(2**31)
+_COLUMNS = ("row", "exponent", "zeros", "minimum", "maximum", "infinities")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +81,124 @@ class Histograms:
             for name, root in self.ties.items()
         }
         return Ranges({name: own.get(name) or shared[name] for name in self.tensors})
+
+
+def save_histograms(
+    histograms: Histograms, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None
+) -> None:
+    """Write ``histograms`` to ``path`` in one step.
+
+    Args:
+        histograms: what `trt_int8.calibration.collect` returned.
+        path: an ``.npz`` file.
+        extra: JSON values to keep beside them (see `load_histograms_and_extra`).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    atomic.write_bytes(path, to_bytes(histograms, extra=extra))
+
+
+def load_histograms(path: str | os.PathLike[str]) -> Histograms:
+    """Read what `save_histograms` wrote.
+
+    Raises:
+        CalibrationError: no such file, damaged, or of another format or a later version.
+    """
+    return load_histograms_and_extra(path)[0]
+
+
+def load_histograms_and_extra(
+    path: str | os.PathLike[str],
+    *,
+    fix: str = "give what trt-int8 calibrate --histograms wrote, or calibrate again",
+) -> tuple[Histograms, dict[str, Any]]:
+    """`load_histograms`, and what was saved beside them; ``fix`` is said of a file that is none."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CalibrationError(
+            f"{path}: cannot be read: {error.strerror or error}; check the path of the histogram file"
+        ) from error
+    try:
+        return from_bytes(data)
+    except Exception as error:  # numpy, zipfile, zlib and json raise a dozen kinds
+        why = str(error) if isinstance(error, _Unreadable) else _why(data, error)
+        raise CalibrationError(f"{path}: {why}; {fix}") from error
+
+
+class _Unreadable(ValueError):
+    """Said in the words of this package."""
+
+
+def _why(data: bytes, error: Exception) -> str:
+    if not data:
+        return "empty, so not a histogram file"
+    if not data.startswith(b"PK"):
+        return "not a histogram file (.npz), nor any other .npz"
+    if isinstance(error, KeyError):
+        return "an .npz file, but not one of histograms"
+    return "a damaged histogram file, or one of another format"
+
+
+def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> bytes:
+    """The content of a histogram file; equal histograms give equal bytes."""
+    tensors = list(histograms.tensors.values())
+    rows: dict[bytes, int] = {}
+    row = [rows.setdefault(h.counts.tobytes(), len(rows)) for h in tensors]
+    counts = np.frombuffer(b"".join(rows), np.int64).reshape(len(rows), 2 * BINS)
+    header = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "names": list(histograms.tensors),
+        "ties": dict(histograms.ties),
+        "samples": histograms.samples,
+        "extra": extra or {},
+    }
+    columns: dict[str, npt.NDArray[Any]] = {
+        "header": np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), np.uint8),
+        "row": np.array(row, np.int64),
+        "counts": counts.astype(np.int32) if counts.max(initial=0) < 2**31 else counts,
+        "exponent": np.array([_NO_EXPONENT if h.exponent is None else h.exponent for h in tensors], np.int64),
+        "zeros": np.array([h.zeros for h in tensors], np.int64),
+        "infinities": np.array([h.infinities for h in tensors], np.int64),
+        "minimum": np.array([h.minimum for h in tensors], np.float64),
+        "maximum": np.array([h.maximum for h in tensors], np.float64),
+    }
+    return _zip(columns)
+
+
+def from_bytes(data: bytes) -> tuple[Histograms, dict[str, Any]]:
+    """Inverse of `to_bytes`.
+
+    Raises:
+        Exception, of whatever kind: not such bytes.
+    """
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        header = json.loads(file["header"].tobytes())
+        if header["format"] != _FORMAT:
+            raise _Unreadable("an .npz file of another format than histograms")
+        if header["version"] > _VERSION:
+            raise _Unreadable(
+                f"its version {header['version']} is newer than this package reads ({_VERSION})"
+            )
+        counts = file["counts"].astype(np.int64)
+        columns = [file[name].tolist() for name in _COLUMNS]
+    if counts.shape[1:] != (2 * BINS,):
+        raise ValueError(f"counts have shape {counts.shape}")
+    tensors = {
+        name: Histogram(counts[row], None if exponent == _NO_EXPONENT else exponent, *scalars)
+        for name, row, exponent, *scalars in zip(header["names"], *columns, strict=True)
+    }
+    return Histograms(tensors, header["ties"], header["samples"]), header["extra"]
+
+
+def _zip(columns: dict[str, npt.NDArray[Any]]) -> bytes:
+    """An ``.npz`` without time stamps."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in columns.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
+import resource
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +22,6 @@ from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.histogram import BINS
 from trt_int8.calibration.kernels import load_all
-from trt_int8.calibration.memory import PeakMemory, resident, return_memory_at_once
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.runtime import Session
 
@@ -28,6 +32,10 @@ _MARGIN = 1.2
 _MIB = 1 << 20
 #: For everything else that comes and goes: readers, hashing, checkpoints.
 _RESERVE = 32 * _MIB
+
+_PROCESS = Path("/proc/self")
+_M_MMAP_THRESHOLD = -3
+_LARGE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -144,3 +152,47 @@ def _sizes(
     elements = {name: int(size) for name, size in zip(computed, found, strict=True)}
     elements.update({name: array.size for name, array in batch.items()})
     return {name: elements[name] * element_sizes[name] for name in names}
+
+
+def resident() -> int:
+    """Bytes of memory this process holds now (its peak, where the system does not tell)."""
+    try:
+        return int((_PROCESS / "statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return _peak()
+
+
+def return_memory_at_once() -> None:
+    """Let glibc give large blocks back to the system when they are freed, from now on.
+
+    mallopt(3): it otherwise raises its threshold with the blocks it sees, up to 32 MiB, and keeps them.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+class PeakMemory:
+    """Measures the most memory this process holds while the block runs.
+
+    Attributes:
+        bytes: that, once the block is over; at least, where the system cannot forget earlier peaks.
+    """
+
+    bytes = 0
+
+    def __enter__(self) -> PeakMemory:
+        with contextlib.suppress(OSError):
+            (_PROCESS / "clear_refs").write_text("5")  # proc(5): resets the peak
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bytes = _peak()
+
+
+def _peak() -> int:
+    try:
+        status = (_PROCESS / "status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
+    except (OSError, ValueError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

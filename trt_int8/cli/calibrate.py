@@ -43,7 +43,7 @@ def calibrate(
     """
     from trt_int8.batches.holdout import EVERY
     from trt_int8.calibration import calibrate as run
-    from trt_int8.calibration.storage import save_histograms
+    from trt_int8.calibration.histograms import save_histograms
     from trt_int8.model.model import Model
     from trt_int8.ranges import CalibrationCache
     from trt_int8.remedies.recentre import recentrable

@@ -37,7 +37,7 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     """
     from trt_int8 import atomic
     from trt_int8.analysis import analyze as run
-    from trt_int8.calibration.storage import load_histograms_and_extra
+    from trt_int8.calibration.histograms import load_histograms_and_extra
     from trt_int8.calibration.thresholds import ALGORITHMS
     from trt_int8.cli.options import check_outputs
 
@@ -73,7 +73,7 @@ def merge(shards: tuple[str, ...], output: str) -> None:
     Example:
       trt-int8 ranges merge a.npz b.npz -o model.npz
     """
-    from trt_int8.calibration.storage import load_histograms_and_extra, save_histograms
+    from trt_int8.calibration.histograms import load_histograms_and_extra, save_histograms
     from trt_int8.cli.options import check_outputs
 
     check_outputs(

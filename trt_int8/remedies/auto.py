@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trt_int8.analysis.density import density
-from trt_int8.analysis.noise import sqnr_db
+from trt_int8.calibration.density import density, sqnr_db
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import ALGORITHMS
 from trt_int8.ranges.ranges import Ranges, TensorRange

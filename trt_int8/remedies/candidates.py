@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import onnx
 
 from trt_int8.batches.check import Batch
-from trt_int8.calibration.collect import collect
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.run import collect
 from trt_int8.errors import QuantizationError
 from trt_int8.patterns import matching, nearest
 from trt_int8.quantization.quantized import Quantized

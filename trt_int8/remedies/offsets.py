@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trt_int8.analysis.density import Density, density
 from trt_int8.analysis.flags import bulk
-from trt_int8.analysis.noise import noise, sqnr_db
+from trt_int8.calibration.density import Density, density, noise, sqnr_db
 from trt_int8.calibration.histogram import Histogram
 
 _SHARES = np.concatenate([np.geomspace(1 / 32, 0.9, 24), np.linspace(0.91, 1.01, 11)])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trt_int8.analysis.noise import LOWEST
 from trt_int8.analysis.tensor import TensorAnalysis
+from trt_int8.calibration.density import LOWEST
 from trt_int8.calibration.histogram import BINS
 
 WIDTH, HEIGHT = 640, 150

@@ -1,21 +1,26 @@
-"""The Dask workers to calibrate on."""
+"""The Dask workers to calibrate on, and whether a scheduler answers at an address."""
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from trt_int8.cores import cores
 from trt_int8.dependencies import require
-from trt_int8.distributed.scheduler import require_scheduler
 from trt_int8.errors import CalibrationError
 
 _PURPOSE = "calibration on Dask workers"
 #: Seconds to wait for a scheduler.
 _PATIENCE = 10
 _GUARD = "in a Python script, start them below if __name__ == '__main__':"
+#: Where Dask schedulers are unless told.
+_PORT = 8786
 
 
 @contextmanager
@@ -66,10 +71,66 @@ def _started(distributed: Any, workers: int) -> Any:
             dashboard_address="127.0.0.1:0",
             # One worker needs room for what calibration in one process would take.
             memory_limit=0,
-            preload=["trt_int8.distributed.uninterrupted"],
+            preload=[__name__],
         )
     except (RuntimeError, OSError) as error:
         raise CalibrationError(
             f"{workers} Dask workers cannot be started ({error}); calibrate in this process, without "
             f"workers, or, {_GUARD}"
         ) from error
+
+
+def dask_setup(_: object) -> None:
+    """Called by Dask in the process of a worker, once it runs: Ctrl-C is for the process that started it.
+
+    A terminal sends it to all of them, and each would print a traceback of its own.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def require_scheduler(address: str, *, patience: float) -> None:
+    """Ask what is at ``address`` who it is.
+
+    Args:
+        address: ``tcp://host:8786``, or another that Dask knows.
+        patience: seconds to wait.
+
+    Raises:
+        CalibrationError: it is no such address, nothing answers there, or something else does.
+    """
+    try:
+        url = urlsplit(address if "://" in address else f"//{address}")
+    except ValueError:  # [::1 and such
+        url = urlsplit("http:")
+    if url.scheme in ("http", "https") or (not url.scheme and not url.path and ":" not in url.netloc):
+        raise CalibrationError(
+            f"{address!r} is no address of a Dask scheduler; give the one that dask scheduler prints, such "
+            f"as tcp://{url.hostname or 'host'}:{_PORT}"
+        )
+    try:
+        # In a thread: an event loop may be running in this one, as in a notebook.
+        with ThreadPoolExecutor(1) as pool:
+            role = pool.submit(asyncio.run, _role(address, patience)).result()
+    except Exception as error:  # whatever another program sends may be taken for anything
+        raise CalibrationError(
+            f"no Dask scheduler answers at {address} ({_reason(error, patience)}); give the address that "
+            "dask scheduler prints when it starts"
+        ) from error
+    if role != "Scheduler":
+        raise CalibrationError(
+            f"what answers at {address} is a Dask {role}; give the address of its scheduler"
+        )
+
+
+async def _role(address: str, patience: float) -> str:
+    core = require("distributed.core", purpose="calibration on Dask workers")
+    security = require("distributed.security", purpose="calibration on Dask workers").Security()
+    connection: dict[str, Any] = security.get_connection_args("client")
+    async with core.rpc(address, connection_args=connection, timeout=patience) as scheduler:
+        identity = await asyncio.wait_for(scheduler.identity(), patience)
+        return str(identity["type"])
+
+
+def _reason(error: Exception, patience: float) -> str:
+    text = " ".join(str(error).split())
+    return text or f"{type(error).__name__} after {patience:g} s"

@@ -7,8 +7,8 @@ import pytest
 
 from trt_int8.calibration import collect
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.histograms import Histograms
-from trt_int8.calibration.storage import (
+from trt_int8.calibration.histograms import (
+    Histograms,
     from_bytes,
     load_histograms,
     load_histograms_and_extra,

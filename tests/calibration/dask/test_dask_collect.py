@@ -13,9 +13,9 @@ from trt_int8.batches import ArraySamples, batched
 from trt_int8.batches.opening import open_data
 from trt_int8.batches.readable import ReadableBatches
 from trt_int8.calibration import calibrate, collect
-from trt_int8.calibration.storage import to_bytes
-from trt_int8.distributed import cluster, collect_on
-from trt_int8.distributed.collect import _Merge
+from trt_int8.calibration.dask import cluster, collect_on
+from trt_int8.calibration.dask.collect import _Merge
+from trt_int8.calibration.histograms import to_bytes
 from trt_int8.errors import DataError
 from trt_int8.model.inputs import input_specs
 

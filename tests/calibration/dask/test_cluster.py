@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from trt_int8.distributed.cluster import cluster
-from trt_int8.distributed.scheduler import require_scheduler
+from trt_int8.calibration.dask.cluster import cluster, require_scheduler
 from trt_int8.errors import CalibrationError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def test_a_script_without_a_guard_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from trt_int8.distributed.cluster import cluster\n"
+        "from trt_int8.calibration.dask.cluster import cluster\n"
         "with cluster(workers=1):\n"
         "    print('started')\n"
     )

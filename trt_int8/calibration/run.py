@@ -1,24 +1,35 @@
-"""Run the float model over batches and count every float activation."""
+"""Run the float model over batches, several at a time, and count every float activation."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from trt_int8.batches.check import checked
 from trt_int8.batches.digest import DataDigest
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
-from trt_int8.calibration.batch_queue import BatchQueue
 from trt_int8.calibration.checkpoint import Checkpoint, Position
-from trt_int8.calibration.counting_run import count_batches, merged
+from trt_int8.calibration.counting import HistogramCounts
+from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.passes import plan_passes
 from trt_int8.cores import cores
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.model.model import Model
+
+Batch = dict[str, npt.NDArray[np.generic]]
+Counted = dict[str, Histogram]
+
+#: Of four batches the second is held out: batches in a row, and whether they are.
+_CYCLE = ((1, False), (1, True), (2, False))
 
 
 def collect(
@@ -161,3 +172,166 @@ class _Counting:
             f"{self._place}: {difference}; several passes need the same samples each time, so give data "
             "that does not change (no random augmentation)"
         )
+
+
+def collect_held_out(
+    model: onnx.ModelProto | Model,
+    batches: Batches,
+    *,
+    tensors: Collection[str] | None = None,
+    threads: int | None = None,
+    place: str = "the data",
+) -> tuple[Histograms, Histograms]:
+    """One pass over ``batches``: histograms of three batches of four, and of the fourth.
+
+    Args:
+        model, batches, tensors, threads, place: see `trt_int8.calibration.collect`.
+
+    Returns:
+        (fitted, held out); the second holds no samples where there is but one batch.
+
+    Raises:
+        Everything that `trt_int8.calibration.collect` does.
+    """
+    activations = Activations(model, tensors=tensors)
+    queue = BatchQueue(checked(batches, activations.specs, place=place))
+    counted: dict[bool, tuple[Counted, int]] = {}
+    while not queue.ended:
+        for length, held_out in _CYCLE:
+            queue.allow(length)
+            found, samples = count_batches(activations, queue, threads=threads or cores(), place=place)
+            if held_out in counted:
+                before, more = counted[held_out]
+                found, samples = merged(before, found), samples + more
+            counted[held_out] = found, samples
+    fitted, held = (_histograms(activations, *counted[part]) for part in (False, True))
+    return fitted, held
+
+
+def _histograms(activations: Activations, counted: Counted, samples: int) -> Histograms:
+    every = {name: counted[activations.views.get(name, name)] for name in activations.names}
+    return Histograms(every, ties=activations.ties, samples=samples)
+
+
+def count_batches(
+    activations: Activations, queue: BatchQueue, *, threads: int, place: str
+) -> tuple[Counted, int]:
+    """Histograms of the counted tensors over the batches that ``queue`` hands out, and the number of samples.
+
+    Raises:
+        whatever failed first, by batch number: a batch, the model, the loader.
+    """
+
+    def work() -> tuple[Counted, int]:
+        found = HistogramCounts(activations.counted)
+        samples = 0
+        while (item := queue.take()) is not None:
+            number, batch = item
+            try:
+                where = f"{place}, batch {number}"
+                found.add(activations.values(batch, place=where), place=where)
+            except BaseException as error:
+                queue.stop(number, error)
+            samples += _samples(batch)
+            del item, batch  # before the next one is there
+        return found.histograms(), samples
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="calibrate") as pool:
+        try:
+            parts = [future.result() for future in [pool.submit(work) for _ in range(threads)]]
+        except BaseException:
+            queue.close()  # Ctrl-C: workers end with their current batch
+            raise
+    queue.raise_first()
+    total, samples = parts[0]
+    for counted, more in parts[1:]:
+        total, samples = merged(total, counted), samples + more
+    return total, samples
+
+
+def merged(one: Mapping[str, Histogram], other: Mapping[str, Histogram]) -> Counted:
+    """Histograms of both parts of the data."""
+    return {name: histogram.merge(other[name]) for name, histogram in one.items()}
+
+
+def _samples(batch: Batch) -> int:
+    first = next(iter(batch.values()))
+    return first.shape[0] if first.ndim else 1
+
+
+class BatchQueue:
+    """Numbered batches for several threads; the first thing wrong, by batch number, stops them all.
+
+    Args:
+        batches: checked ones.
+        first: number of the first one.
+        digest: gets every batch that is taken; None: they are not hashed.
+
+    Attributes:
+        taken: batches handed out so far.
+        ended: no batch is left.
+    """
+
+    def __init__(self, batches: Iterator[Batch], *, first: int = 0, digest: DataDigest | None = None) -> None:
+        self._batches = batches
+        self._first = first
+        self._digest = digest
+        self._lock = threading.Lock()
+        self._errors: list[tuple[int, BaseException]] = []
+        self._closed = False
+        self._limit: int | None = None
+        self.taken = 0
+        self.ended = False
+
+    def allow(self, count: int | None) -> None:
+        """Hand out ``count`` more batches, then stop until the next call; None: all there are."""
+        self._limit = None if count is None else self.taken + count
+
+    def take(self) -> tuple[int, Batch] | None:
+        """The next batch and its number; None where there is none, none is allowed, or something failed."""
+        with self._lock:
+            if self._closed or self.ended or self.taken == self._limit:
+                return None
+            try:
+                batch = next(self._batches, None)
+                if batch is not None:  # a copy: the source may fill the same array again
+                    batch = {name: array.copy() for name, array in batch.items()}
+                if batch is not None and self._digest is not None:
+                    self._digest.add(batch)
+            except SystemExit as error:  # would end the program as if all had gone well
+                stopped = DataError(f"the data source called sys.exit({error.code!r}); let it return instead")
+                stopped.__cause__ = error
+                self._errors.append((self._first + self.taken, stopped))
+                batch = None
+            except BaseException as error:  # the loader's, raised to the caller by `raise_first`
+                self._errors.append((self._first + self.taken, error))
+                batch = None
+            if batch is None:
+                self.ended = True
+                return None
+            self.taken += 1
+            return self._first + self.taken - 1, batch
+
+    def skip(self, count: int) -> bool:
+        """Take ``count`` batches for nothing; whether there were as many."""
+        self.allow(count)
+        while self.take() is not None:
+            pass
+        return self.taken == count
+
+    def stop(self, number: int, error: BaseException) -> None:
+        """Batch ``number`` failed."""
+        with self._lock:
+            self._errors.append((number, error))
+            self._closed = True
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        # Without the lock: a loader that hangs holds it.
+        self._closed = True
+
+    def raise_first(self) -> None:
+        """Raise what failed at the lowest batch number, if anything did."""
+        if self._errors:
+            error: Any = min(self._errors, key=lambda entry: entry[0])[1]
+            raise error

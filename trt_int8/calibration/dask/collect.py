@@ -1,7 +1,8 @@
-"""Deal the batches out in shards, and merge the histograms that come back."""
+"""Deal the batches out in shards, count each on a worker, and merge the histograms that come back."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from collections.abc import Collection, Iterator
@@ -13,9 +14,10 @@ import onnx
 from trt_int8 import progress
 from trt_int8.batches.items import Batches
 from trt_int8.batches.readable import ReadableBatches
+from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.run import collect
 from trt_int8.dependencies import require
-from trt_int8.distributed.shard import count_shard
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.model.load import serialize
 
@@ -149,6 +151,44 @@ def _itself(data: bytes) -> bytes:
 def _title(client: Any) -> str:
     workers = len(client.nthreads())
     return f"calibrating on {workers} worker{'' if workers == 1 else 's'}"
+
+
+def count_shard(
+    model: bytes,
+    batches: Batches,
+    *,
+    start: int,
+    tensors: Collection[str] | None,
+    max_memory: int | None,
+    place: str,
+) -> Histograms:
+    """Histograms of one shard.
+
+    Args:
+        model: the serialized float model.
+        batches: of this shard.
+        start: number of the first one, for messages.
+        tensors, max_memory, place: see `trt_int8.calibration.collect`.
+    """
+    chosen = None if tensors is None else tuple(tensors)
+    loaded, activations = _ready(model, chosen)
+    return collect(
+        loaded,
+        batches,
+        tensors=chosen,
+        threads=1,  # the cores of a worker are for its shards
+        max_memory=max_memory,
+        place=place,
+        first=start,
+        activations=activations if max_memory is None else None,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _ready(model: bytes, tensors: tuple[str, ...] | None) -> tuple[onnx.ModelProto, Activations]:
+    """The model, loaded once for all shards of this worker."""
+    loaded = onnx.load_from_string(model)
+    return loaded, Activations(loaded, tensors=tensors)
 
 
 class _Merge:
