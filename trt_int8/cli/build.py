@@ -122,7 +122,7 @@ def build(
         implicit=implicit.options(),
         log=log,
         qdq=qdq,
-        tell=click.echo,
+        tell=options.tell,
     )
     if result.quantized is not None:
         options.report_skipped(result.quantized)

@@ -51,10 +51,7 @@ class CalibrationOptions:
         from trt_int8.pipeline import CalibrationOptions as PipelineOptions
 
         return PipelineOptions(
-            max_memory=self.max_memory,
-            checkpoint=self.checkpoint,
-            scheduler=self.dask,
-            workers=self.workers,
+            max_memory=self.max_memory, checkpoint=self.checkpoint, scheduler=self.dask, workers=self.workers
         )
 
     def telling(self, data: Data) -> Data:
@@ -92,21 +89,18 @@ calibration = grouped(
     [
         option(
             "--max-memory",
-            panel=Panel.CALIBRATION,
             metavar="SIZE",
             callback=_memory,
             help="Stay within this memory (800M, 2G), if need be in several passes.",
         ),
         option(
             "--checkpoint",
-            panel=Panel.CALIBRATION,
             metavar="FILE",
             type=click.Path(),
             help="Save what was counted on the way; where FILE exists, go on from there.",
         ),
         option(
             "--checkpoint-every",
-            panel=Panel.CALIBRATION,
             type=click.IntRange(min=1),
             default=64,
             show_default=True,
@@ -115,16 +109,10 @@ calibration = grouped(
         ),
         option(
             "--dask",
-            panel=Panel.CALIBRATION,
             metavar="ADDRESS",
             help="On the workers of this Dask scheduler, such as tcp://host:8786.",
         ),
-        option(
-            "--workers",
-            panel=Panel.CALIBRATION,
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="On N Dask workers, started here.",
-        ),
+        option("--workers", type=click.IntRange(min=1), metavar="N", help="On N Dask workers, started here."),
     ],
+    panel=Panel.CALIBRATION,
 )

@@ -120,9 +120,7 @@ def places(
 
 
 def to_yaml(
-    parameters: Iterable[click.Parameter],
-    values: Mapping[str, Any],
-    given: Mapping[str, Any] | None = None,
+    parameters: Iterable[click.Parameter], values: Mapping[str, Any], given: Mapping[str, Any] | None = None
 ) -> str:
     """Return a file that gives ``values`` back: a line for each parameter, ``null`` where there is none.
 

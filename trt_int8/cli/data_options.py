@@ -166,7 +166,6 @@ def _channels(_: click.Context, __: click.Parameter, text: str | None) -> tuple[
 
 _SOURCE = option(
     "--data",
-    panel=Panel.SAMPLES,
     metavar="SOURCE",
     type=click.Path(),
     help="Samples: .npz with a key per input or .npy (the first axis counts them); a folder, 'pattern/*.jpg' "
@@ -174,7 +173,6 @@ _SOURCE = option(
 )
 _RANDOM = option(
     "--random",
-    panel=Panel.SAMPLES,
     type=click.IntRange(min=1),
     metavar="N",
     help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
@@ -182,90 +180,43 @@ _RANDOM = option(
 _OPTIONS = [
     option(
         "--batch-size",
-        panel=Panel.SAMPLES,
         type=click.IntRange(min=1),
         metavar="N",
         help="Samples in a batch (default: what the model fixes, else the opt shape of --shapes, else 8).",
     ),
-    option(
-        "--limit", panel=Panel.SAMPLES, type=click.IntRange(min=1), metavar="N", help="Use N samples at most."
-    ),
+    option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
     option(
         "--last",
-        panel=Panel.SAMPLES,
         type=click.Choice(LAST),
         default="keep",
         show_default=True,
         help="What to do with a short last batch.",
     ),
     option(
-        "--shuffle",
-        panel=Panel.SAMPLES,
-        type=click.IntRange(min=0),
-        metavar="SEED",
-        help="Take the samples in a random order.",
+        "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
     ),
     option(
         "--preset",
-        panel=Panel.SAMPLES,
         type=click.Choice(PRESETS),
         help="Images: prepare them as in training on ImageNet (torchvision) or of YOLO (Ultralytics).",
     ),
     option(
-        "--size",
-        panel=Panel.SAMPLES,
-        metavar="HxW",
-        callback=_size,
-        help="Images: height and width, where the model is dynamic.",
+        "--size", metavar="HxW", callback=_size, help="Images: height and width, where the model is dynamic."
     ),
     option(
         "--resize",
-        panel=Panel.SAMPLES,
         type=click.Choice(RESIZE),
         help="Images: stretch (default), fit inside and pad, crop the centre, or take only that size.",
     ),
+    option("--color", type=click.Choice(COLORS), help="Images: order of the channels."),
+    option("--layout", type=click.Choice(LAYOUTS), help="Images: where the channels go."),
     option(
-        "--color",
-        panel=Panel.SAMPLES,
-        type=click.Choice(COLORS),
-        help="Images: order of the channels.",
+        "--scale", metavar="X", callback=_scale, help="Images: factor for pixels (0 to 255), as in 1/255."
     ),
-    option(
-        "--layout",
-        panel=Panel.SAMPLES,
-        type=click.Choice(LAYOUTS),
-        help="Images: where the channels go.",
-    ),
-    option(
-        "--scale",
-        panel=Panel.SAMPLES,
-        metavar="X",
-        callback=_scale,
-        help="Images: factor for pixels (0 to 255), as in 1/255.",
-    ),
-    option(
-        "--mean",
-        panel=Panel.SAMPLES,
-        metavar="R,G,B",
-        callback=_channels,
-        help="Images: subtracted after scaling.",
-    ),
-    option(
-        "--std",
-        panel=Panel.SAMPLES,
-        metavar="R,G,B",
-        callback=_channels,
-        help="Images: divided by after that.",
-    ),
-    option(
-        "--ignore-orientation",
-        panel=Panel.SAMPLES,
-        is_flag=True,
-        help="Images: do not turn them as their EXIF tag says.",
-    ),
-    option(
-        "--skip-bad", panel=Panel.SAMPLES, is_flag=True, help="Images: leave out files that cannot be read."
-    ),
+    option("--mean", metavar="R,G,B", callback=_channels, help="Images: subtracted after scaling."),
+    option("--std", metavar="R,G,B", callback=_channels, help="Images: divided by after that."),
+    option("--ignore-orientation", is_flag=True, help="Images: do not turn them as their EXIF tag says."),
+    option("--skip-bad", is_flag=True, help="Images: leave out files that cannot be read."),
 ]
 
 
@@ -283,4 +234,5 @@ def data(*, required: bool, random: bool = False) -> Callable[[Decorated], Decor
             raise click.UsageError("give the samples: --data SOURCE")
         return options
 
-    return grouped("data", checked, [_SOURCE, *([_RANDOM] if random else []), *_OPTIONS])
+    every = [_SOURCE, *([_RANDOM] if random else []), *_OPTIONS]
+    return grouped("data", checked, every, panel=Panel.SAMPLES)

@@ -53,36 +53,23 @@ class ImplicitArguments:
 _OPTIONS = [
     option(
         "--calibration-cache",
-        panel=Panel.IMPLICIT,
         metavar="FILE",
         type=click.Path(),
         help="Cache of TensorRT's calibration, used if it fits model and data, else written.",
     ),
-    option(
-        "--reuse-cache", panel=Panel.IMPLICIT, is_flag=True, help="Use that cache whatever it was made from."
-    ),
-    option("--fp16", panel=Panel.IMPLICIT, is_flag=True, help="Allow FP16 too."),
-    option("--bf16", panel=Panel.IMPLICIT, is_flag=True, help="Allow BF16 too."),
-    option(
-        "--tf32/--no-tf32",
-        panel=Panel.IMPLICIT,
-        default=True,
-        show_default=True,
-        help="Allow TF32 in FP32 layers.",
-    ),
+    option("--reuse-cache", is_flag=True, help="Use that cache whatever it was made from."),
+    option("--fp16", is_flag=True, help="Allow FP16 too."),
+    option("--bf16", is_flag=True, help="Allow BF16 too."),
+    option("--tf32/--no-tf32", default=True, show_default=True, help="Allow TF32 in FP32 layers."),
     option(
         "--keep-fp16",
-        panel=Panel.IMPLICIT,
         multiple=True,
         metavar="GLOB",
         help="Keep these layers in FP16, such as 'head/*'; may be given again.",
     ),
-    option(
-        "--keep-fp32", panel=Panel.IMPLICIT, multiple=True, metavar="GLOB", help="Keep these layers in FP32."
-    ),
+    option("--keep-fp32", multiple=True, metavar="GLOB", help="Keep these layers in FP32."),
     option(
         "--constraints",
-        panel=Panel.IMPLICIT,
         type=click.Choice(CONSTRAINTS),
         default="obey",
         show_default=True,
@@ -90,27 +77,16 @@ _OPTIONS = [
     ),
     option(
         "--ranges",
-        panel=Panel.IMPLICIT,
         multiple=True,
         metavar="FILE",
         type=click.Path(),
         help="Dynamic ranges by hand (YAML, JSON, calibration cache); they win over calibration.",
     ),
     option(
-        "--workspace",
-        panel=Panel.IMPLICIT,
-        type=click.IntRange(min=1),
-        metavar="MIB",
-        help="Scratch memory the layers may take.",
+        "--workspace", type=click.IntRange(min=1), metavar="MIB", help="Scratch memory the layers may take."
     ),
-    option(
-        "--timing-cache",
-        panel=Panel.IMPLICIT,
-        metavar="FILE",
-        type=click.Path(),
-        help="Kernel timings, shared by builds.",
-    ),
+    option("--timing-cache", metavar="FILE", type=click.Path(), help="Kernel timings, shared by builds."),
 ]
 
 #: Adds the options; the command gets one argument ``implicit``, an `ImplicitArguments`.
-implicit = grouped("implicit", ImplicitArguments, _OPTIONS)
+implicit = grouped("implicit", ImplicitArguments, _OPTIONS, panel=Panel.IMPLICIT)

@@ -101,6 +101,11 @@ def check_outputs(outputs: dict[str, str], **inputs: str | None) -> None:
     check(outputs, inputs={what: path for what, path in inputs.items() if path is not None})
 
 
+def tell(line: str) -> None:
+    """Print a line of the library, with options for the arguments that it names."""
+    click.echo(in_options(line))
+
+
 def report_skipped(quantized: Quantized) -> None:
     """Say on stderr which nodes stay float, and why, and what else there is to know."""
     for note in quantized.notes:

@@ -83,7 +83,11 @@ class Bound(click.FloatRange):
 
 
 def grouped(
-    argument: str, record: Callable[..., Any], options: Sequence[Callable[[Any], Any]]
+    argument: str,
+    record: Callable[..., Any],
+    options: Sequence[Callable[[Any], Any]],
+    *,
+    panel: Panel = Panel.OPTIONS,
 ) -> Callable[[Decorated], Decorated]:
     """Make a decorator that adds ``options`` and passes them on as ``argument=record(option=…, …)``.
 
@@ -91,6 +95,7 @@ def grouped(
         argument: name of the command's parameter.
         record: a dataclass with a field for each option.
         options: click decorators.
+        panel: heading of the options that name none.
     """
 
     def decorate(command: Decorated) -> Decorated:
@@ -104,7 +109,10 @@ def grouped(
         wrapped: Any = collect
         for declare in reversed(options):
             wrapped = declare(wrapped)
-        names.extend(parameter.name for parameter in wrapped.__click_params__)
+        for parameter in wrapped.__click_params__:
+            names.append(parameter.name)
+            if parameter.panel == Panel.OPTIONS.value:
+                parameter.panel = panel.value
         wrapped.__click_params__ = [*getattr(command, "__click_params__", []), *wrapped.__click_params__]
         result: Decorated = wrapped
         return result

@@ -105,7 +105,7 @@ def quantize(
         ),
         calibration=calibration.pipeline(),
         profile=Profile(shapes=profile, rename_dims=shapes.rename_dims),
-        tell=click.echo,
+        tell=options.tell,
     )
     save_like(made.model, output, source=model)
     if not data.given:

@@ -44,7 +44,6 @@ shapes = grouped(
     [
         option(
             "--shapes",
-            panel=Panel.SHAPES,
             multiple=True,
             metavar="NAME:SHAPES",
             help="The min, opt and max shape of a dynamic input, as in "
@@ -53,7 +52,6 @@ shapes = grouped(
         option(
             "--min-shapes",
             "--minShapes",
-            panel=Panel.SHAPES,
             hidden=True,
             metavar="NAME:SHAPE,…",
             help="The min shapes, as for trtexec.",
@@ -61,7 +59,6 @@ shapes = grouped(
         option(
             "--opt-shapes",
             "--optShapes",
-            panel=Panel.SHAPES,
             hidden=True,
             metavar="NAME:SHAPE,…",
             help="The opt shapes, as for trtexec.",
@@ -69,16 +66,15 @@ shapes = grouped(
         option(
             "--max-shapes",
             "--maxShapes",
-            panel=Panel.SHAPES,
             hidden=True,
             metavar="NAME:SHAPE,…",
             help="The max shapes, as for trtexec.",
         ),
         option(
             "--rename-dims",
-            panel=Panel.SHAPES,
             is_flag=True,
             help="Give axes that share a symbolic name, and get different sizes, names of their own.",
         ),
     ],
+    panel=Panel.SHAPES,
 )
