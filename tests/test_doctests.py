@@ -13,7 +13,7 @@ from places import SAMPLE
 import trt_int8
 
 #: Importing these needs a TensorRT that is not on PyPI, or runs the command line.
-LEFT_OUT = {"trt_int8.__main__", "trt_int8.implicit.calibrators"}
+LEFT_OUT = {"trt_int8.__main__", "trt_int8.engine.implicit.calibrators"}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(trt_int8.__path__, "trt_int8.")

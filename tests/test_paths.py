@@ -7,7 +7,7 @@ import pytest
 
 import trt_int8
 from trt_int8 import CalibrationCache, PrecisionReport, QuantizationOptions, Ranges, TensorRange, atomic
-from trt_int8.implicit import ImplicitOptions
+from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.quantization import PrecisionPlan
 from trt_int8.ranges.files import RangeFile
 
@@ -40,9 +40,9 @@ MISTAKES = {
     "engine": (lambda m: build(m, engine=None), "engine is None (NoneType); give the path of the engine to write"),
     "build's log": (lambda m: build(m, log=3), "log is 3 (int); give the path of the log to write"),
     "ranges": (lambda m: build(m, ranges={"x": 1.0}), "ranges is a dict; it must be Ranges: Ranges({name: TensorRange(amax, source='by hand')})"),
-    "options": (lambda m: build(m, implicit={"fp16": True}), "implicit is {'fp16': True} (dict); give trt_int8.implicit.ImplicitOptions(**implicit)"),
-    "flag": (lambda m: build(m, implicit=True), "implicit is True (bool); give trt_int8.implicit.ImplicitOptions(fp16=True)"),
-    "no options": (lambda m: build(m, implicit={}), "implicit is {} (dict); give trt_int8.implicit.ImplicitOptions(**implicit)"),
+    "options": (lambda m: build(m, implicit={"fp16": True}), "implicit is {'fp16': True} (dict); give trt_int8.engine.implicit.ImplicitOptions(**implicit)"),
+    "flag": (lambda m: build(m, implicit=True), "implicit is True (bool); give trt_int8.engine.implicit.ImplicitOptions(fp16=True)"),
+    "no options": (lambda m: build(m, implicit={}), "implicit is {} (dict); give trt_int8.engine.implicit.ImplicitOptions(**implicit)"),
     "quantization options": (lambda m: build(m, options={"algorithm": "mse"}), "options is {'algorithm': 'mse'} (dict); give trt_int8.QuantizationOptions(**options)"),
     "calibration options": (lambda m: build(m, calibration=2), "calibration is 2 (int); give trt_int8.CalibrationOptions(threads=2)"),
     "optimization profile": (lambda m: build(m, profile="x:1x3"), "profile is 'x:1x3' (str); give trt_int8.Profile(batch_size=8)"),

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 import trt_int8
+from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.engine.tensorrt import load_implicit
 from trt_int8.errors import TrtInt8Error
-from trt_int8.implicit import ImplicitOptions
 from trt_int8.streamer.cuda import CudaDevice
 from trt_int8.streamer.normalize import Normalize
 

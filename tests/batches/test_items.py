@@ -7,9 +7,9 @@ import pytest
 
 from trt_int8.batches.items import as_batch, to_numpy
 from trt_int8.calibration import calibrate
+from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
 from trt_int8.errors import DataError
 from trt_int8.evaluation import evaluate
-from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.pipeline.build import build_engine
 
 

@@ -20,8 +20,6 @@ from libnvinfer import Calibration, floats
 import trt_int8
 from trt_int8 import QuantizationOptions
 from trt_int8.errors import BuildError
-from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator
-from trt_int8.implicit.options import ImplicitOptions
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.streamer.host import HostDevice
 

@@ -9,8 +9,8 @@ import pytest
 import tensorrt as trt
 from libnvinfer import Calibration, floats
 
+from trt_int8.engine.implicit import EntropyCalibrator, MinMaxCalibrator
 from trt_int8.errors import CacheError, CalibrationError, DataError
-from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator
 from trt_int8.streamer.host import HostDevice
 
 CLASSES = {

@@ -10,7 +10,7 @@ import tensorrt as trt
 from libnvinfer import Calibration, floats
 from polygraphy.backend.trt import CreateConfig, Profile
 
-from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator
+from trt_int8.engine.implicit import EntropyCalibrator, MinMaxCalibrator
 from trt_int8.streamer.host import HostDevice
 
 

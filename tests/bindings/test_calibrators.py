@@ -26,13 +26,13 @@ def test_called_through_the_vtable(version):
 
 @pytest.mark.parametrize("version", wheels.IMPLICIT)
 def test_in_polygraphy(version):
-    extra = [wheels.unpacked(wheels.POLYGRAPHY), HERE.parent / "implicit"]
+    extra = [wheels.unpacked(wheels.POLYGRAPHY), HERE.parent / "engine"]
     # Polygraphy itself warns of what it deprecates.
     assert run_inside(version, "inside_polygraphy.py", "-W", "ignore", extra=extra) == 1
 
 
 def test_tensorrt_11_says_that_the_implicit_route_is_closed():
-    code = "from trt_int8.implicit import EntropyCalibrator"
+    code = "from trt_int8.engine.implicit import EntropyCalibrator"
     result = wheels.python("11.4", "-c", code)
     assert result.returncode == 1
     error = result.stderr.strip().splitlines()[-2:]
@@ -45,5 +45,5 @@ def test_tensorrt_11_says_that_the_implicit_route_is_closed():
 
 
 def test_everything_else_of_the_package_imports_there():
-    result = wheels.python("11.4", "-c", "import trt_int8.implicit, trt_int8.engine.tensorrt")
+    result = wheels.python("11.4", "-c", "import trt_int8.engine.implicit, trt_int8.engine.tensorrt")
     assert result.returncode == 0, result.stderr

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize("version", wheels.IMPLICIT)
 def test_the_whole_build(version):
-    assert run_inside(version, "inside_build.py", extra=[HERE.parent / "implicit"]) == 8
+    assert run_inside(version, "inside_build.py", extra=[HERE.parent / "engine"]) == 8
 
 
 def test_on_tensorrt_11_the_command_says_how_to_go_on():

@@ -6,11 +6,11 @@ import pytest
 import wheels
 from names import Names, of_classes
 
-from trt_int8.implicit import callbacks, precision
+from trt_int8.engine.implicit import callbacks, precision
 
 PACKAGE = wheels.REPOSITORY / "trt_int8"
 EVERYWHERE = [PACKAGE / "engine" / "explicit.py"]
-IMPLICIT = sorted((PACKAGE / "implicit").glob("*.py"))
+IMPLICIT = sorted((PACKAGE / "engine" / "implicit").glob("*.py"))
 TENSORRT = PACKAGE / "engine" / "tensorrt.py"
 
 #: Of TensorRT-RTX alone; used only where `builds_ahead_of_time`.
@@ -121,7 +121,7 @@ def test_a_name_that_does_not_exist_is_found(tmp_path):
 
 @pytest.mark.parametrize("version", wheels.IMPLICIT)
 def test_the_fake_builder_has_no_attribute_that_the_real_one_lacks(version):
-    fake = of_classes(wheels.REPOSITORY / "tests" / "implicit" / "fake_tensorrt.py")
+    fake = of_classes(wheels.REPOSITORY / "tests" / "engine" / "fake_tensorrt.py")
     assert {("IBuilderConfig", "int8_calibrator"), ("ILayer", "precision"), ("DataType", "HALF")} <= fake
     in_8_6 = {
         *SINCE_10,

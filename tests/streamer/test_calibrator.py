@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
 from trt_int8.errors import DataError
-from trt_int8.implicit.callbacks import CalibratorCallbacks
 from trt_int8.streamer.cuda import CudaDevice
 from trt_int8.streamer.device import ConvertingDevice
 from trt_int8.streamer.normalize import Normalize

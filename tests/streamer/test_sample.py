@@ -27,7 +27,7 @@ def sample_command():
 
 @pytest.fixture
 def fake_tensorrt(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tests" / "implicit")
+    monkeypatch.syspath_prepend(ROOT / "tests" / "engine")
     import fake_tensorrt
 
     monkeypatch.setattr(fake_tensorrt, "IInt8MinMaxCalibrator", type("MinMax", (), {}), raising=False)

@@ -14,15 +14,15 @@ from trt_int8 import atomic
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.calibration import Calibration
 from trt_int8.engine.explicit import SerializedEngine, build_explicit, default_log
+from trt_int8.engine.implicit.build import build_implicit
+from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
+from trt_int8.engine.implicit.fingerprint import Fingerprint
+from trt_int8.engine.implicit.options import ImplicitOptions
+from trt_int8.engine.implicit.store import CacheStore
+from trt_int8.engine.implicit.summary import CalibrationSummary
 from trt_int8.engine.log import BuildLog, require_regular
+from trt_int8.engine.route import Mode, Route, choose_route
 from trt_int8.errors import BuildError
-from trt_int8.implicit.build import build_implicit
-from trt_int8.implicit.callbacks import CalibratorCallbacks
-from trt_int8.implicit.fingerprint import Fingerprint
-from trt_int8.implicit.options import ImplicitOptions
-from trt_int8.implicit.route import Mode, Route, choose_route
-from trt_int8.implicit.store import CacheStore
-from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model.graph import GraphIndex, label
 from trt_int8.model.load import require_model
 from trt_int8.model.model import Model, ModelLike
@@ -122,7 +122,7 @@ def build_engine(
         target: what to build for, see `trt_int8.target.resolve_target`; None: TensorRT where it is installed
             and there is a GPU, else ``rtx:sm89``.
         mode: ``explicit`` (Q/DQ nodes), ``implicit`` (TensorRT's calibrators, up to TensorRT 10), or
-            ``auto``: see `trt_int8.implicit.route`.
+            ``auto``: see `trt_int8.engine.route`.
         options: what is quantized and how. On the implicit route, of these, the algorithm and the plan.
         calibration: how calibration on the CPU runs.
         profile: the optimization profile, for dynamic models.
@@ -276,7 +276,7 @@ def _calibrator(prepared: Prepared, implicit: ImplicitOptions) -> CalibratorCall
                 "are no batches=; to build from the scales in a file, give it as dynamic ranges (ranges=)"
             )
         return None
-    from trt_int8.implicit import EntropyCalibrator, MinMaxCalibrator  # imports TensorRT
+    from trt_int8.engine.implicit import EntropyCalibrator, MinMaxCalibrator  # imports TensorRT
 
     kind = MinMaxCalibrator if prepared.options.algorithm == "minmax" else EntropyCalibrator
     made: CalibratorCallbacks = kind(
@@ -324,7 +324,7 @@ def _check_records(options: object, calibration: object, profile: object, implic
         ("options", options, QuantizationOptions, "trt_int8.QuantizationOptions(algorithm='mse')"),
         ("calibration", calibration, CalibrationOptions, "trt_int8.CalibrationOptions(threads=2)"),
         ("profile", profile, Profile, "trt_int8.Profile(batch_size=8)"),
-        ("implicit", implicit, ImplicitOptions, "trt_int8.implicit.ImplicitOptions(fp16=True)"),
+        ("implicit", implicit, ImplicitOptions, "trt_int8.engine.implicit.ImplicitOptions(fp16=True)"),
     )
     for name, value, kind, example in wanted:
         if isinstance(value, Mapping):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from trt_int8.engine.implicit.overrides import Rule, resolve
+from trt_int8.engine.implicit.rule_files import read_rules
 from trt_int8.errors import RangeError
-from trt_int8.implicit.overrides import Rule, resolve
-from trt_int8.implicit.rule_files import read_rules
 from trt_int8.ranges import CalibrationCache
 
 NAMES = ["data", "conv1", "relu1", "head/conv2", "head/relu2", "(Unnamed Layer* 4) [Fully Connected]_output"]
@@ -169,7 +169,7 @@ def test_a_rule_after_a_cache_overrides_it():
 
 
 def test_the_file_in_the_docs(tmp_path):
-    docs = Path(__file__).parents[2] / "docs" / "implicit.md"
+    docs = Path(__file__).parents[3] / "docs" / "implicit.md"
     path = tmp_path / "ranges.yaml"
     path.write_text(re.search(r"```yaml\n(.*?)```", docs.read_text(), re.DOTALL)[1])
     names = ["a/relu1", "head/logits", "block3/relu", "conv"]

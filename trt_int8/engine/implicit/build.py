@@ -10,19 +10,19 @@ import numpy as np
 import onnx
 
 from trt_int8.engine.explicit import SerializedEngine, parse_model
+from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
+from trt_int8.engine.implicit.network import float_tensors, has_qdq_layers
+from trt_int8.engine.implicit.options import ImplicitOptions
+from trt_int8.engine.implicit.overrides import Resolution, apply, resolve
+from trt_int8.engine.implicit.precision import keep_layers
+from trt_int8.engine.implicit.rule_files import read_rules
+from trt_int8.engine.implicit.timing_cache import TimingCache
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError, OutputError
-from trt_int8.implicit.callbacks import CalibratorCallbacks
-from trt_int8.implicit.network import float_tensors, has_qdq_layers
-from trt_int8.implicit.options import ImplicitOptions
-from trt_int8.implicit.overrides import Resolution, apply, resolve
-from trt_int8.implicit.precision import keep_layers
-from trt_int8.implicit.rule_files import read_rules
-from trt_int8.implicit.timing_cache import TimingCache
 from trt_int8.model.inputs import InputSpec, input_specs
 from trt_int8.model.shapes import resolve_shapes
 

@@ -11,12 +11,12 @@ from typing import ClassVar, TypeVar
 import onnx
 
 from trt_int8.batches.items import Batches
+from trt_int8.engine.implicit.feed import Feed
+from trt_int8.engine.implicit.fingerprint import Fingerprint
+from trt_int8.engine.implicit.store import CacheStore
+from trt_int8.engine.implicit.summary import CalibrationSummary
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.implicit.feed import Feed
-from trt_int8.implicit.fingerprint import Fingerprint
-from trt_int8.implicit.store import CacheStore
-from trt_int8.implicit.summary import CalibrationSummary
 from trt_int8.model import input_specs, load_model
 from trt_int8.model.identity import model_id
 from trt_int8.ranges import CalibrationCache
@@ -37,7 +37,7 @@ class CalibratorCallbacks:
             arrays on the device. With ``model``, which names the inputs, also tuples and arrays (see
             `trt_int8.batches.items.as_batch`). Read once, and only if there is no cache to use.
         cache: file of the calibration cache. If it exists and was made from the same (see
-            `trt_int8.implicit.fingerprint`) it is used; else it is written after calibration.
+            `trt_int8.engine.implicit.fingerprint`) it is used; else it is written after calibration.
         device: where the batches are streamed to; None for the CUDA device.
         model: the ONNX model, to check batches against and to bind the cache to; None does neither.
         data: a name for the data, say a version of it. The cache is bound to it; None binds it to a hash
@@ -145,7 +145,7 @@ class CalibratorCallbacks:
         """Shape in which each input reaches TensorRT; reads the first batch.
 
         Raises:
-            DataError, CalibrationError: see `trt_int8.implicit.feed.Feed`.
+            DataError, CalibrationError: see `trt_int8.engine.implicit.feed.Feed`.
         """
         return self._feed.shapes
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from trt_int8.engine.implicit.feed import Feed
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.implicit.feed import Feed
 from trt_int8.model import InputSpec
 
 

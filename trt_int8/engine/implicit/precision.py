@@ -8,7 +8,6 @@ from typing import Any
 from trt_int8.choices import Constraints
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError
-from trt_int8.implicit.network import layers
 from trt_int8.patterns import matching, nearest
 
 _FLAGS = {"obey": "OBEY_PRECISION_CONSTRAINTS", "prefer": "PREFER_PRECISION_CONSTRAINTS"}

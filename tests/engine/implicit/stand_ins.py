@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from trt_int8.implicit.callbacks import CalibratorCallbacks
+from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
 
 CACHE = b"TRT-101600-EntropyCalibration2\nx: 3c008912\ny: 3d000000\n"
 

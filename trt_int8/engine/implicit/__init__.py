@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trt_int8.implicit.callbacks import CalibratorCallbacks
-from trt_int8.implicit.fingerprint import Fingerprint
-from trt_int8.implicit.options import ImplicitOptions
-from trt_int8.implicit.summary import CalibrationSummary
+from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
+from trt_int8.engine.implicit.fingerprint import Fingerprint
+from trt_int8.engine.implicit.options import ImplicitOptions
+from trt_int8.engine.implicit.summary import CalibrationSummary
 
 if TYPE_CHECKING:
-    from trt_int8.implicit.calibrators import EntropyCalibrator as EntropyCalibrator
-    from trt_int8.implicit.calibrators import MinMaxCalibrator as MinMaxCalibrator
+    from trt_int8.engine.implicit.calibrators import EntropyCalibrator as EntropyCalibrator
+    from trt_int8.engine.implicit.calibrators import MinMaxCalibrator as MinMaxCalibrator
 
 # Without the two classes that need TensorRT, so that a star import works everywhere.
 __all__ = ["CalibrationSummary", "CalibratorCallbacks", "Fingerprint", "ImplicitOptions"]
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
         MissingDependencyError: TensorRT is not installed, or is one without calibrators.
     """
     if name in _NEED_TENSORRT:
-        from trt_int8.implicit import calibrators
+        from trt_int8.engine.implicit import calibrators
 
         return getattr(calibrators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from trt_int8.dependencies import require
+from trt_int8.engine.implicit.overrides import Rule, rule
 from trt_int8.errors import RangeError
-from trt_int8.implicit.overrides import Rule, rule
 from trt_int8.ranges import CalibrationCache, Ranges
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Ranges

@@ -7,7 +7,6 @@ import pytest
 
 from trt_int8 import QuantizationOptions, build_engine
 from trt_int8.errors import BuildError, OutputError
-from trt_int8.implicit import ImplicitOptions
 from trt_int8.streamer.host import HostDevice
 
 

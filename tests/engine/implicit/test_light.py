@@ -18,9 +18,9 @@ def heavy_after(statement):
 @pytest.mark.parametrize(
     "statement",
     [
-        "from trt_int8.implicit import *",
-        "import trt_int8.implicit.build, trt_int8.implicit.rule_files, trt_int8.implicit.timing_cache",
-        "import trt_int8.implicit.route, trt_int8.pipeline.build, trt_int8.streamer.host",
+        "from trt_int8.engine.implicit import *",
+        "import trt_int8.engine.implicit.build, trt_int8.engine.implicit.rule_files, trt_int8.engine.implicit.timing_cache",
+        "import trt_int8.engine.route, trt_int8.pipeline.build, trt_int8.streamer.host",
     ],
 )
 def test_nothing_heavy(statement):
@@ -32,7 +32,7 @@ def test_the_check_can_fail():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    import trt_int8.implicit
+    import trt_int8.engine.implicit
 
     with pytest.raises(AttributeError, match="has no attribute 'EntropyCalibratr'"):
-        _ = trt_int8.implicit.EntropyCalibratr
+        _ = trt_int8.engine.implicit.EntropyCalibratr

@@ -9,16 +9,16 @@ import time
 
 import pytest
 
+from trt_int8.engine.implicit.fingerprint import Fingerprint
+from trt_int8.engine.implicit.store import CacheStore
 from trt_int8.errors import CacheError
-from trt_int8.implicit.fingerprint import Fingerprint
-from trt_int8.implicit.store import CacheStore
 
 # Dies at one line of the code that writes, each line in turn: the parent says which.
 AT_A_LINE = """
 import os, signal, sys
 from trt_int8 import atomic
-from trt_int8.implicit.fingerprint import Fingerprint
-from trt_int8.implicit.store import CacheStore
+from trt_int8.engine.implicit.fingerprint import Fingerprint
+from trt_int8.engine.implicit.store import CacheStore
 
 path = sys.argv[1]
 OLD, NEW = ("TRT-8601-EntropyCalibration2\\nx: %08x\\n".encode() % n for n in (1, 2))

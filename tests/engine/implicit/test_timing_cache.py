@@ -2,8 +2,8 @@ import fake_tensorrt
 import filelock
 import pytest
 
+from trt_int8.engine.implicit.timing_cache import TimingCache
 from trt_int8.errors import CacheError, OutputError
-from trt_int8.implicit.timing_cache import TimingCache
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 import fake_tensorrt
 import pytest
 
+from trt_int8.engine import route
+from trt_int8.engine.route import choose_route
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError, MissingDependencyError
-from trt_int8.implicit import route
-from trt_int8.implicit.route import choose_route
 
 WITH_CALIBRATORS = TensorRT(fake_tensorrt, "tensorrt")
 
@@ -94,6 +94,6 @@ def test_the_classes_say_so_too(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.delitem(sys.modules, "trt_int8.implicit.calibrators", raising=False)
+    monkeypatch.delitem(sys.modules, "trt_int8.engine.implicit.calibrators", raising=False)
     with pytest.raises(MissingDependencyError, match="pip install"):
-        from trt_int8.implicit import EntropyCalibrator  # noqa: F401
+        from trt_int8.engine.implicit import EntropyCalibrator  # noqa: F401

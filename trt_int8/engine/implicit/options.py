@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from trt_int8.choices import Constraints
-from trt_int8.implicit.rule_files import Source
+from trt_int8.engine.implicit.rule_files import Source
 from trt_int8.model.shape_range import GivenShapes
 from trt_int8.streamer.device import Device
 
@@ -21,8 +21,8 @@ class ImplicitOptions:
         tf32: whether FP32 layers may use TF32.
         keep_fp16, keep_fp32: names or globs of layers to keep out of INT8. fp16 needs ``fp16``.
         constraints: ``obey`` these or fail; or ``prefer`` them and warn.
-        ranges: dynamic ranges set by hand, see `trt_int8.implicit.rule_files`; they win over calibration,
-            later ones over earlier ones.
+        ranges: dynamic ranges set by hand, see `trt_int8.engine.implicit.rule_files`; they win over
+            calibration, later ones over earlier ones.
         shapes: min, opt and max shape of each input that is dynamic.
         batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
         workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
