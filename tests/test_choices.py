@@ -14,7 +14,7 @@ from trt_int8 import choices
         ("PLACEMENTS", "trt_int8.quantization.placement:PLACEMENTS"),
         ("PRESETS", "trt_int8.batches:PRESETS"),
         ("MERGES", "trt_int8.ranges.compare:MERGES"),
-        ("CONSTRAINTS", "trt_int8.engine.implicit.precision:_FLAGS"),
+        ("CONSTRAINTS", "trt_int8.engine.implicit.network:_FLAGS"),
     ],
 )
 def test_every_word_has_an_entry_and_every_entry_a_word(words, table):

@@ -19,6 +19,7 @@ from libnvinfer import Calibration, floats
 
 import trt_int8
 from trt_int8 import QuantizationOptions
+from trt_int8.engine.implicit import EntropyCalibrator, ImplicitOptions, MinMaxCalibrator
 from trt_int8.errors import BuildError
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.streamer.host import HostDevice

@@ -6,10 +6,10 @@ import pytest
 import wheels
 from names import Names, of_classes
 
-from trt_int8.engine.implicit import callbacks, precision
+from trt_int8.engine.implicit import callbacks, network
 
 PACKAGE = wheels.REPOSITORY / "trt_int8"
-EVERYWHERE = [PACKAGE / "engine" / "explicit.py"]
+EVERYWHERE = [PACKAGE / "engine" / name for name in ("builder.py", "explicit.py")]
 IMPLICIT = sorted((PACKAGE / "engine" / "implicit").glob("*.py"))
 TENSORRT = PACKAGE / "engine" / "tensorrt.py"
 
@@ -68,18 +68,21 @@ def test_the_source_is_read_right():
         ("ITimingCache", "combine"),
         ("BuilderFlag", "TF32"),
         ("", "IInt8MinMaxCalibrator"),
-        ("", "Builder"),
     }
     engine = Names.of(TENSORRT)
     assert engine.used >= {("MemoryPoolType", "WORKSPACE"), ("LayerType", "QUANTIZE"), *OF_RTX}
     assert ("NetworkDefinitionCreationFlag", "STRONGLY_TYPED") in engine.guarded
-    assert ("OnnxParser", "parse") in used(EVERYWHERE)
+    assert used(EVERYWHERE) >= {
+        ("", "Builder"),
+        ("OnnxParser", "parse"),
+        ("IOptimizationProfile", "set_shape"),
+    }
 
 
 @pytest.mark.parametrize("version", wheels.IMPLICIT)
 def test_the_implicit_route(version):
-    tables = {("BuilderFlag", name) for name in precision._FLAGS.values()}
-    tables |= {("DataType", name) for name in precision._TYPES.values()}
+    tables = {("BuilderFlag", name) for name in network._FLAGS.values()}
+    tables |= {("DataType", name) for name in network._TYPES.values()}
     pairs = used(IMPLICIT) | used(EVERYWHERE) | tables
     assert absent(version, pairs) == ({("BuilderFlag", "BF16")} if version == "8.6.1" else set())
 

@@ -1,7 +1,5 @@
 """The real TensorRT-RTX builder, without a GPU."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +7,6 @@ from builds import fresh_process, multiplying, precisions
 from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.engine import BuildLog, build_explicit, load
-from trt_int8.engine.explicit import default_log
 from trt_int8.errors import BuildError, MissingDependencyError, QuantizationError
 from trt_int8.model import parse_shapes
 from trt_int8.pipeline import Profile, QuantizationOptions
@@ -159,14 +156,6 @@ def test_constant_nodes_and_external_data_hold_weights(lenet_path, lenet_ranges,
     assert (tmp_path / "m.onnx").stat().st_size < 10_000
     external = build_engine(tmp_path / "m.onnx", tmp_path / "external.engine", ranges=lenet_ranges)
     assert multiplying(external.report) == multiplying(result.report)
-
-
-@pytest.mark.parametrize(
-    ("engine", "log"),
-    [("a.engine", "a.log"), ("a.plan", "a.log"), ("yolo.fp16", "yolo.fp16.log"), ("x.log", "x.log.log")],
-)
-def test_the_log_goes_beside_the_engine(engine, log):
-    assert default_log(Path(engine)) == Path(log)
 
 
 def test_neither_data_nor_ranges_or_both(lenet_path, lenet_ranges, digits, tmp_path):

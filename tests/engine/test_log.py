@@ -1,9 +1,10 @@
 import io
 import threading
+from pathlib import Path
 
 import pytest
 
-from trt_int8.engine.log import BuildLog
+from trt_int8.engine.log import BuildLog, default_log
 from trt_int8.errors import BuildError, OutputError
 
 
@@ -101,3 +102,11 @@ def test_an_error_of_the_build_goes_before_one_of_the_disk(full_disk):
 def test_unwritable_path(tmp_path):
     with pytest.raises(OutputError, match="cannot write the log"):
         BuildLog(tmp_path / "no" / "b.log")
+
+
+@pytest.mark.parametrize(
+    ("engine", "log"),
+    [("a.engine", "a.log"), ("a.plan", "a.log"), ("yolo.fp16", "yolo.fp16.log"), ("x.log", "x.log.log")],
+)
+def test_the_log_goes_beside_the_engine(engine, log):
+    assert default_log(Path(engine)) == Path(log)

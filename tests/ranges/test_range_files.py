@@ -107,7 +107,7 @@ def test_every_corpus_cache_is_read(path, tmp_path):
 
 
 def test_yaml_and_json_are_what_the_implicit_route_takes(tmp_path):
-    from trt_int8.engine.implicit.rule_files import read_rules
+    from trt_int8.engine.implicit.dynamic_ranges import read_rules
 
     for form in ("yaml", "json"):
         RangeFile(ranges(), "tensorrt").write(tmp_path / f"r.{form}", form=form)

@@ -87,7 +87,7 @@ def build(
     """
     from pathlib import Path
 
-    from trt_int8.engine.explicit import default_log
+    from trt_int8.engine.log import default_log
     from trt_int8.model.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions
     from trt_int8.pipeline.build import build_engine

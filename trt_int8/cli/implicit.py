@@ -12,7 +12,7 @@ from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
-    from trt_int8.engine.implicit.options import ImplicitOptions
+    from trt_int8.engine.implicit.build import ImplicitOptions
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ImplicitArguments:
 
     def options(self) -> ImplicitOptions:
         """The same for the library."""
-        from trt_int8.engine.implicit.options import ImplicitOptions
+        from trt_int8.engine.implicit.build import ImplicitOptions
 
         return ImplicitOptions(
             fp16=self.fp16,

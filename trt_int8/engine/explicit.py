@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
 import onnx
 
+from trt_int8.engine.builder import SerializedEngine, add_profile, parse_model, start_builder
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
-from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError
 from trt_int8.model.dims import require_equal_dims
 from trt_int8.model.inputs import input_specs
-from trt_int8.model.load import serialize
 from trt_int8.model.qdq import has_qdq
-from trt_int8.model.shape_range import GivenShapes, Shapes
+from trt_int8.model.shape_range import GivenShapes
 from trt_int8.model.shapes import resolve_shapes
 from trt_int8.target import Target
 
@@ -29,26 +23,6 @@ _NAME_A_TYPE = ("to", "dtype", "output_dtype")
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
 #: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
 _failed_before = False
-
-
-@dataclass(frozen=True)
-class SerializedEngine:
-    """An engine as TensorRT serializes it.
-
-    Attributes:
-        data: the bytes to write to an engine file.
-        target: what it was built for.
-        tensorrt: name and version of what built it.
-        hand_set: tensor → bounds of the dynamic ranges set by hand, on the implicit route.
-        profile: the optimization profile, by input; empty if the model's shapes are fixed. See
-            `trt_int8.model.shapes.profile_text`.
-    """
-
-    data: bytes
-    target: str
-    tensorrt: str
-    hand_set: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    profile: Shapes = field(default_factory=dict)
 
 
 def build_explicit(
@@ -91,13 +65,8 @@ def build_explicit(
             "kernels; compare the report with one of a fresh process",
         )
     logger = tensorrt.logger(log)
-    try:
-        # Without a driver the constructor of the builder itself fails.
-        builder = tensorrt.module.Builder(logger)
-        network = builder.create_network(tensorrt.explicit_network_flags())
-        config = builder.create_builder_config()
-    except (TypeError, RuntimeError) as error:
-        raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
+    flags = tensorrt.explicit_network_flags()
+    builder, network, config = start_builder(tensorrt, logger, flags, log=log)
     tensorrt.set_target(config, target)
     tensorrt.set_explicit_precisions(config, int8=has_qdq(model), float16=holds_float16(model))
     tensorrt.set_detailed_layers(config)
@@ -138,30 +107,3 @@ def holds_float16(model: onnx.ModelProto) -> bool:
                     return True
                 graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
     return False
-
-
-def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:
-    """Have TensorRT's ONNX parser fill ``network``.
-
-    Raises:
-        BuildError: it refuses; carries its lines.
-    """
-    parser = tensorrt.module.OnnxParser(network, logger)
-    if parser.parse(serialize(model)):
-        return
-    lines = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
-    raise BuildError(f"{tensorrt.name} cannot parse the model", lines=lines or log.errors)
-
-
-def _parser_error(error: Any) -> str:
-    """One line for a ParserError; older parsers name no node."""
-    name = error.node_name() if hasattr(error, "node_name") else ""
-    operator = error.node_operator() if hasattr(error, "node_operator") else ""
-    where = f"node {name!r} ({operator}): " if name or operator else ""
-    return f"{where}{' '.join(str(error.desc()).split())}"
-
-
-def default_log(engine: Path) -> Path:
-    """Where the log of a build goes that names no file for it: beside the engine, under its name."""
-    known = engine.suffix in (".engine", ".plan", ".trt")
-    return engine.with_suffix(".log") if known else engine.with_name(f"{engine.name}.log")

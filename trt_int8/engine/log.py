@@ -14,6 +14,12 @@ from trt_int8.errors import BuildError, OutputError
 Severity = Literal["F", "E", "W", "I", "V"]
 
 
+def default_log(engine: Path) -> Path:
+    """Where the log of a build goes that names no file for it: beside the engine, under its name."""
+    known = engine.suffix in (".engine", ".plan", ".trt")
+    return engine.with_suffix(".log") if known else engine.with_name(f"{engine.name}.log")
+
+
 def require_regular(path: Path) -> None:
     """Refuse a device or a pipe as a log: the log is read again, and put in place by renaming.
 

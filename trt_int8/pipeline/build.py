@@ -13,14 +13,13 @@ import onnx
 from trt_int8 import atomic
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.calibration import Calibration
-from trt_int8.engine.explicit import SerializedEngine, build_explicit, default_log
-from trt_int8.engine.implicit.build import build_implicit
-from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
+from trt_int8.engine.builder import SerializedEngine
+from trt_int8.engine.explicit import build_explicit
+from trt_int8.engine.implicit.build import ImplicitOptions, build_implicit
+from trt_int8.engine.implicit.callbacks import CalibrationSummary, CalibratorCallbacks
 from trt_int8.engine.implicit.fingerprint import Fingerprint
-from trt_int8.engine.implicit.options import ImplicitOptions
 from trt_int8.engine.implicit.store import CacheStore
-from trt_int8.engine.implicit.summary import CalibrationSummary
-from trt_int8.engine.log import BuildLog, require_regular
+from trt_int8.engine.log import BuildLog, default_log, require_regular
 from trt_int8.engine.route import Mode, Route, choose_route
 from trt_int8.errors import BuildError
 from trt_int8.model.graph import GraphIndex, label

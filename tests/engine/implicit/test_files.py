@@ -6,6 +6,7 @@ import fake_tensorrt
 import pytest
 
 from trt_int8 import QuantizationOptions, build_engine
+from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.streamer.host import HostDevice
 

@@ -19,7 +19,7 @@ def heavy_after(statement):
     "statement",
     [
         "from trt_int8.engine.implicit import *",
-        "import trt_int8.engine.implicit.build, trt_int8.engine.implicit.rule_files, trt_int8.engine.implicit.timing_cache",
+        "import trt_int8.engine.implicit.build, trt_int8.engine.implicit.timing_cache",
         "import trt_int8.engine.route, trt_int8.pipeline.build, trt_int8.streamer.host",
     ],
 )

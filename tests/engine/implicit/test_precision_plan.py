@@ -4,7 +4,7 @@ import fake_tensorrt
 import pytest
 from test_build_implicit import FLAG, build, calibrator, model
 
-from trt_int8.engine.implicit.options import ImplicitOptions
+from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import QuantizationError
 from trt_int8.pipeline.build import _with_plan
 from trt_int8.quantization import PrecisionPlan

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
+from trt_int8.engine.implicit.build import ImplicitOptions
+from trt_int8.engine.implicit.callbacks import CalibrationSummary, CalibratorCallbacks
 from trt_int8.engine.implicit.fingerprint import Fingerprint
-from trt_int8.engine.implicit.options import ImplicitOptions
-from trt_int8.engine.implicit.summary import CalibrationSummary
 
 if TYPE_CHECKING:
     from trt_int8.engine.implicit.calibrators import EntropyCalibrator as EntropyCalibrator

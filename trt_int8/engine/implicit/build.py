@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import onnx
 
-from trt_int8.engine.explicit import SerializedEngine, parse_model
+from trt_int8.engine.builder import SerializedEngine, add_profile, parse_model, start_builder
 from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
-from trt_int8.engine.implicit.network import float_tensors, has_qdq_layers
-from trt_int8.engine.implicit.options import ImplicitOptions
-from trt_int8.engine.implicit.overrides import Resolution, apply, resolve
-from trt_int8.engine.implicit.precision import keep_layers
-from trt_int8.engine.implicit.rule_files import read_rules
+from trt_int8.engine.implicit.dynamic_ranges import Resolution, Source, apply, read_rules, resolve
+from trt_int8.engine.implicit.network import Constraints, float_tensors, has_qdq_layers, keep_layers
 from trt_int8.engine.implicit.timing_cache import TimingCache
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
-from trt_int8.engine.profile import add_profile
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.model.inputs import InputSpec, input_specs
+from trt_int8.model.shape_range import GivenShapes
 from trt_int8.model.shapes import resolve_shapes
+from trt_int8.streamer.device import Device
 
 _logger = logging.getLogger("trt_int8")
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitOptions:
+    """What the builder may do.
+
+    Attributes:
+        fp16, bf16: other precisions it may choose; without them a layer is INT8 or FP32.
+        tf32: whether FP32 layers may use TF32.
+        keep_fp16, keep_fp32: names or globs of layers to keep out of INT8. fp16 needs ``fp16``.
+        constraints: ``obey`` these or fail; or ``prefer`` them and warn.
+        ranges: dynamic ranges set by hand, see `trt_int8.engine.implicit.dynamic_ranges`; they win
+            over calibration, later ones over earlier ones.
+        shapes: min, opt and max shape of each input that is dynamic.
+        batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
+        workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
+        timing_cache: file of kernel timings, shared by builds.
+        cache: file of TensorRT's calibration cache; it is used if it fits model and data, else written.
+        reuse_cache: use that cache whatever it was made from.
+        device: where the calibrator puts batches, see `trt_int8.streamer.device`; None: the CUDA device.
+    """
+
+    fp16: bool = False
+    bf16: bool = False
+    tf32: bool = True
+    keep_fp16: Sequence[str] = ()
+    keep_fp32: Sequence[str] = ()
+    constraints: Constraints = "obey"
+    ranges: Sequence[Source] = ()
+    shapes: GivenShapes | None = None
+    batch_size: int | None = None
+    workspace: int | None = None
+    timing_cache: str | os.PathLike[str] | None = None
+    cache: str | os.PathLike[str] | None = None
+    reuse_cache: bool = False
+    device: Device | None = None
+
+    def asked_for(self) -> list[str]:
+        """Names of the options that differ from the defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
 
 def build_implicit(
@@ -62,12 +102,8 @@ def build_implicit(
     if calibrator is None and not options.ranges:
         raise BuildError("an INT8 build needs calibration data or dynamic ranges (ranges=)")
     logger = tensorrt.logger(log)
-    try:
-        builder = tensorrt.module.Builder(logger)
-        network = builder.create_network(tensorrt.implicit_network_flags())
-        config = builder.create_builder_config()
-    except (TypeError, RuntimeError) as error:
-        raise BuildError(f"{tensorrt.name} does not start", lines=log.errors or [str(error)]) from error
+    flags = tensorrt.implicit_network_flags()
+    builder, network, config = start_builder(tensorrt, logger, flags, log=log)
     parse_model(model, tensorrt, network, logger, log)
     specs = input_specs(model)
     if has_qdq_layers(network, tensorrt):

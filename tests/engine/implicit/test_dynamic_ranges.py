@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trt_int8.engine.implicit.overrides import Rule, resolve
-from trt_int8.engine.implicit.rule_files import read_rules
+from trt_int8.engine.implicit.dynamic_ranges import Rule, read_rules, resolve
 from trt_int8.errors import RangeError
 from trt_int8.ranges import CalibrationCache
 
