@@ -129,3 +129,30 @@ def test_batches_in_gpu_memory_are_not_held_back():
     data = HoldOut([{"x": OnTheGpu()}] * 8, SPECS, for_calibrator=True)
     assert data.judging == ()
     assert len(list(data)) == 8
+
+
+def test_what_a_device_converts_is_judged_as_the_model_takes_it():
+    """Bytes in another layout, which cannot be held against the model as they are."""
+    pixels = [np.full((2, 4), number, np.uint8) for number in range(8)]
+
+    def convert(batch):
+        return {"x": batch["x"].T.astype(np.float32) / 2}
+
+    data = HoldOut([{"x": item} for item in pixels], SPECS, for_calibrator=True, convert=convert)
+    assert [batch["x"].dtype for batch in data] == [np.uint8] * 6
+    assert [batch["x"].shape for batch in data.judging] == [(4, 2), (4, 2)]
+    assert [batch["x"][0, 0] for batch in data.judging] == [0.5, 2.5]
+    converted, raw = DataDigest(), DataDigest()
+    for number in (1, 5):
+        converted.add(convert({"x": pixels[number]}))
+        raw.add({"x": pixels[number]})
+    assert data.digest() == converted.hexdigest()
+    everything = DataDigest()
+    data.add_held_to(everything)  # the calibrator hashes what it was given
+    assert everything.hexdigest() == raw.hexdigest()
+
+
+def test_a_calibrator_may_get_lists_of_numbers():
+    data = HoldOut([{"x": [[number, 0.5]]} for number in range(8)], SPECS, for_calibrator=True)
+    assert [batch["x"].tolist() for batch in data.held] == [[[1, 0.5]], [[5, 0.5]]]
+    assert len(list(data)) == 6

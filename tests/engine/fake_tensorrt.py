@@ -5,6 +5,7 @@ models; `Builder.build_serialized_network` calls the calibrator as libnvinfer do
 """
 
 import enum
+import re
 
 import onnx
 
@@ -12,6 +13,18 @@ __version__ = "10.16.1.11"
 
 #: What the last build was given, and how it shall go.
 built = []
+
+
+def messages(log):
+    """The messages of a verbose log, a path, as a builder hands them to its logger."""
+    found = []
+    for line in log.read_text().splitlines():
+        message = re.fullmatch(r"(?:\[[\d/:-]+\] )?\[[FEWIV]\] (?:\[TRT\] )?(.*)", line)
+        if message is None:  # one more line of the message before
+            found[-1] += f"\n{line}"
+        else:
+            found.append(message[1])
+    return found
 
 
 class ILogger:

@@ -246,6 +246,7 @@ def _build_implicit(
         simulated = simulate(
             prepared,
             log=lines.current or log,
+            source=str(log),
             scales=None if calibrator is None else calibrator.scales(),
             hand_set=built.hand_set,
             from_cache=calibrator is not None and calibrator.summary().source == "cache",

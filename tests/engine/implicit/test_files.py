@@ -8,6 +8,7 @@ import pytest
 from trt_int8 import QuantizationOptions, build_engine
 from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import BuildError, OutputError
+from trt_int8.quantization import Selection
 from trt_int8.streamer.host import HostDevice
 
 
@@ -64,9 +65,19 @@ def test_what_is_read_is_not_overwritten(build, tmp_path):
     assert engine.read_text() == '{"conv1": 1}'
 
 
-def test_there_are_no_biases_to_correct_without_qdq_nodes(build, tmp_path):
-    with pytest.raises(BuildError, match="bias_correction: only the explicit route has Q/DQ nodes"):
-        build(options=QuantizationOptions(bias_correction=True))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bias_correction", True),
+        ("recentred", ["conv1"]),
+        ("placement", "tensorrt"),
+        ("selection", Selection(exclude=("conv1",))),
+        ("high_precision", "fp16"),
+    ],
+)
+def test_what_needs_qdq_nodes_is_refused(build, tmp_path, name, value):
+    with pytest.raises(BuildError, match=f"{name}: only the explicit route has Q/DQ nodes"):
+        build(options=QuantizationOptions(**{name: value}))
     assert list(tmp_path.iterdir()) == []
 
 
