@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from trt_int8.choices import Constraints as Constraints
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError
 from trt_int8.patterns import matching, nearest
-
-#: ``obey``: the build fails where TensorRT has no such kernel; ``prefer``: it warns and takes another.
-
 
 _FLAGS = {"obey": "OBEY_PRECISION_CONSTRAINTS", "prefer": "PREFER_PRECISION_CONSTRAINTS"}
 _TYPES = {"fp16": "HALF", "fp32": "FLOAT"}
