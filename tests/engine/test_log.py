@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trt_int8.engine.log import BuildLog, default_log
+from trt_int8.engine.log import BuildLog, append_line, default_log
 from trt_int8.errors import BuildError, OutputError
 
 
@@ -21,6 +21,15 @@ def test_streams_to_the_file_and_keeps_errors(tmp_path):
     assert log.warnings == ["careful"]
     assert log.lines[:3] == ["[V] one", "two", "[W] careful"]
     assert [p.name for p in tmp_path.iterdir()] == ["b.log"]
+
+
+def test_a_line_is_added_to_a_log_that_is_over(tmp_path):
+    with BuildLog(tmp_path / "b.log") as log:
+        log.add("V", "one")
+    append_line(tmp_path / "b.log", "I", "µ\ud800")
+    assert (tmp_path / "b.log").read_text(encoding="utf-8") == "[V] one\n[I] µ\\ud800\n"
+    with pytest.raises(OutputError, match="cannot write the log .*no.b.log: No such file"):
+        append_line(tmp_path / "no" / "b.log", "I", "x")
 
 
 def test_a_failed_build_leaves_the_old_log_and_keeps_its_own(tmp_path):

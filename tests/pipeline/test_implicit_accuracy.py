@@ -174,7 +174,7 @@ def test_what_ran_in_fp16_is_simulated_in_fp32(build, batches):
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ((), "lenet.log holds no complete build"),
+        ((), "lenet.log is empty"),
         (("Engine Layer Information:\nLayer(CaskConvolution): other, Tactic: 0x1, a (Int8[1]) -> b (Int8[1])",),
          "names none of the nodes of the model"),
     ],
@@ -198,6 +198,18 @@ def test_a_log_that_names_no_layer_fails_no_build(
     assert not (tmp_path / "q.onnx").exists()
 
 
+def test_ctrl_c_while_it_is_measured_leaves_the_engine_with_its_log(build, batches, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    (tmp_path / "lenet.log").write_text("of the engine before")
+    monkeypatch.setattr("trt_int8.pipeline.build.simulate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(batches)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lenet.engine", "lenet.log"]
+    assert "Engine Layer Information" in (tmp_path / "lenet.log").read_text()
+
+
 def test_a_sample_that_cannot_be_judged_by_fails_no_build(build, batches):
     batches[5]["data"] = np.full_like(batches[5]["data"], np.nan)
     result = build(batches)
@@ -218,7 +230,7 @@ def test_samples_in_gpu_memory_are_not_measured_on(lenet_path):
     samples = [{"data": OnTheGpu()}] * 8
     prepared = prepare(lenet_path, batches=samples, target="tensorrt", for_engine=True, for_calibrator=True)
     cache = CalibrationCache.parse(CACHE.decode())
-    found = simulate(prepared, log=LOG, source="the log", scales=cache, hand_set={}, from_cache=False)
+    found = simulate(prepared, log=LOG, scales=cache, hand_set={}, from_cache=False)
     assert scales_of(found.model) == SCALES
     assert found.record.sqnr_db == {}
     assert found.record.text == (

@@ -117,6 +117,10 @@ def test_images_normalized_on_the_way_fit_the_float_model(standin, image_model):
     assert device.conversion == f"x: {Normalize()!r}"
     assert CudaDevice(normalize={"x": Normalize(scale=1.0)}).conversion != device.conversion
     assert CudaDevice().conversion == ""
+    pixels = np.full((2, 4, 5, 3), 51, np.uint8)
+    converted = device.on_host({"x": pixels, "other": pixels})
+    assert (converted["x"].shape, converted["x"][1, 2, 3, 4]) == ((2, 3, 4, 5), pytest.approx(0.2))
+    assert converted["other"] is pixels
     calibrator = Calibrator([{"x": np.full((2, 4, 5, 3), 255, np.uint8)}], device=device, model=image_model)
     assert calibrator.shapes == {"x": (2, 3, 4, 5)}
     assert calibrator.get_batch_size() == 2

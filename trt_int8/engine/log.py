@@ -32,6 +32,19 @@ def require_regular(path: Path) -> None:
         )
 
 
+def append_line(path: Path, severity: Severity, message: str) -> None:
+    """Add a message to the log of a build that is over.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"[{severity}] {message}\n")
+    except OSError as error:
+        raise OutputError(f"cannot write the log {path}: {error.strerror or error}") from error
+
+
 class BuildLog:
     """TensorRT's log of one build, streamed to a file, or kept in memory without one.
 
@@ -88,11 +101,6 @@ class BuildLog:
             if self.path is None:
                 return "\n".join(self._lines).split("\n")
             return self._current.read_text(encoding="utf-8").split("\n")
-
-    @property
-    def current(self) -> Path | None:
-        """The file that is written now."""
-        return None if self.path is None else self._current
 
     @property
     def path_if_failed(self) -> Path | None:

@@ -19,7 +19,7 @@ from trt_int8.engine.implicit.build import ImplicitOptions, build_implicit
 from trt_int8.engine.implicit.callbacks import CalibrationSummary, CalibratorCallbacks
 from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.engine.implicit.store import CacheStore
-from trt_int8.engine.log import BuildLog, default_log, require_regular
+from trt_int8.engine.log import BuildLog, append_line, default_log, require_regular
 from trt_int8.engine.route import Mode, Route, choose_route
 from trt_int8.errors import BuildError
 from trt_int8.model.graph import GraphIndex, label
@@ -243,16 +243,16 @@ def _build_implicit(
             tell=tell,
         )
         atomic.write_bytes(engine, built.data)
-        simulated = simulate(
-            prepared,
-            log=lines.current or log,
-            source=str(log),
-            scales=None if calibrator is None else calibrator.scales(),
-            hand_set=built.hand_set,
-            from_cache=calibrator is not None and calibrator.summary().source == "cache",
-            fp16=allowed.fp16,
-        )
-        lines.add("I", f"trt_int8: record {simulated.record.to_json()}")
+    # With engine and log in place: whoever stops this keeps both.
+    simulated = simulate(
+        prepared,
+        log=log,
+        scales=None if calibrator is None else calibrator.scales(),
+        hand_set=built.hand_set,
+        from_cache=calibrator is not None and calibrator.summary().source == "cache",
+        fp16=allowed.fp16,
+    )
+    append_line(log, "I", f"trt_int8: record {simulated.record.to_json()}")
     tell(simulated.record.text)
     return BuildResult(
         engine=engine,

@@ -31,7 +31,6 @@ def simulate(
     prepared: Prepared,
     *,
     log: Path,
-    source: str,
     scales: CalibrationCache | None,
     hand_set: Mapping[str, tuple[float, float]],
     from_cache: bool,
@@ -45,7 +44,6 @@ def simulate(
     Args:
         prepared: the float model and the samples.
         log: the log of the build.
-        source: what to call the log in messages.
         scales: what the calibrator found, or its cache held; None without one.
         hand_set: dynamic ranges set by hand, which win over calibration.
         from_cache: the scales are those of an earlier calibration, which may have seen any sample.
@@ -54,9 +52,12 @@ def simulate(
     model, notes = None, list[str]()
     figures: dict[str, float] = {}
     try:
-        with log.open("rb") as lines:
-            report = PrecisionReport.from_lines(lines, source=source)
-        made = migrate(prepared.model, _cache(scales, hand_set), log=report, target=prepared.target)
+        made = migrate(
+            prepared.model,
+            _cache(scales, hand_set),
+            log=PrecisionReport.from_log(log),
+            target=prepared.target,
+        )
         model = made.model
         if prepared.data is None:
             notes.append("nothing was measured, as that needs samples")
@@ -66,7 +67,7 @@ def simulate(
             figures = dict(AccuracyCheck(prepared.model, prepared.data.judging)(model).outputs)
             if fp16:
                 notes.append("FP16 layers are simulated in FP32")
-    except (TrtInt8Error, OSError) as error:
+    except TrtInt8Error as error:
         notes.append(f"the engine cannot be simulated: {' '.join(str(error).split())}")
     record = QuantizationRecord(
         target=prepared.target.name,
