@@ -46,7 +46,7 @@ def log(calibrate, monkeypatch):
         return {method: [calibrate.Measured(1.0, 1.0, 100.0 * count)] * rounds for method in methods}
 
     monkeypatch.setattr(calibrate, "measured", measured)
-    monkeypatch.setattr(calibrate, "load_loops", lambda: calls.append("loops"))
+    monkeypatch.setattr(calibrate, "load_all", lambda: calls.append("loops"))
     return calls
 
 

@@ -243,26 +243,32 @@ def test_a_cache_with_another_line_differs(compare, here, pair, subject, monkeyp
 
 @pytest.mark.parametrize(("recorded", "result"), [(True, "equal"), (False, "DIFFERS")])
 def test_the_old_commit_is_spared_what_the_new_one_holds_back(
-    compare, pair, subject, differences, tmp_path, recorded, result
+    compare, subject, differences, tmp_path, recorded, result
 ):
-    class HoldsBack(compare.Checkout):
+    class HoldsNothingBack(compare.Checkout):
         def command(self, *arguments, check=True):
-            """Quantize with the samples that are left, and record which were not used."""
-            given = dict(np.load(arguments[arguments.index("--data") + 1]))
-            np.savez(tmp_path / "left.npz", **differences.split_samples(given, ((4, 8), (20, 24)))[0])
-            told = [tmp_path / "left.npz" if str(a).endswith(".npz") else a for a in arguments]
-            done = super().command(*told, check=check)
-            model = onnx.load(arguments[-1])
-            record = {"held_back": [[4, 8], [20, 24]]} if recorded else {}
-            entry = model.metadata_props.add()
-            entry.key, entry.value = differences.RECORD, json.dumps(record)
-            onnx.save(model, arguments[-1])
+            """Quantize with ranges from all samples that are given."""
+            command, model, _, data, *options = arguments
+            algorithm, *shapes = options[3], *options[4:6]
+            cache = tmp_path / "all.cache"
+            super().command(
+                "calibrate", model, "--data", data, "--algorithm", algorithm, *shapes, "-o", cache
+            )
+            return super().command(command, model, "--cache", cache, *options[:2], *options[-2:], check=check)
+
+    class Recorded(compare.Checkout):
+        def command(self, *arguments, check=True):
+            done = super().command(*arguments, check=check)
+            if not recorded:
+                model = onnx.load(arguments[-1])
+                del model.metadata_props[:]
+                onnx.save(model, arguments[-1])
             return done
 
-    options = ("--placement", "rtx", "--algorithm", "mse")
-    found = compare.quantized(pair(HoldsBack("other", ROOT)), subject, options, False)
+    both = compare.Pair(HoldsNothingBack("old", ROOT), Recorded("new", ROOT), tmp_path)
+    found = compare.quantized(both, subject, ("--placement", "rtx", "--algorithm", "mse"), False)
     assert found[0] == result
-    assert found[1].endswith("; the new commit holds 8 samples back") == recorded
+    assert found[1].endswith("; the new commit holds 6 samples back") == recorded
 
 
 def test_a_command_that_fails_is_told(compare, pair, here, subject):

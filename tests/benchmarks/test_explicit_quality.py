@@ -54,7 +54,7 @@ def rows(benchmark_modules, lenet_path, tmp_path_factory):
 
 def test_ours_multiplies_all_of_lenet_in_int8(rows):
     ours = rows["ours"]
-    assert (ours["int8"], ours["multiplying"], ours["target"]) == (4, 4, "sm89")
+    assert (ours["int8"], ours["multiplying"], ours["target"]) == (4, 4, "rtx:sm89")
     assert ours["sqnr_db"] > 20
     assert ours["metric"] >= 94
     assert 20 < ours["peak_mib"] < 4000
