@@ -43,19 +43,19 @@ def test_options_of_the_implicit_route_are_not_ignored_on_the_explicit_one(build
     result = build("--fp16", "--keep-fp16", "head/*", "--target", "sm89")
     assert result.exit_code == 1
     assert "fp16, keep_fp16: only the implicit route has these options" in result.stderr
-    assert "target sm89 is built ahead of time, by TensorRT-RTX" in result.stderr
+    assert "target rtx:sm89 is built ahead of time, by TensorRT-RTX" in result.stderr
 
 
 def test_asking_for_the_implicit_route_and_a_target_contradict(build):
     result = build("--mode", "implicit", "--target", "sm89")
     assert result.exit_code == 1
-    assert "the implicit route is closed: target sm89" in result.stderr
+    assert "the implicit route is closed: target rtx:sm89" in result.stderr
 
 
 def test_the_choice_and_its_reason_are_printed(build):
     result = build("--target", "sm89")
     assert result.exit_code == 0, result.stderr
     assert (
-        "route: explicit (target sm89 is built ahead of time, by TensorRT-RTX, which has no calibrators)"
+        "route: explicit (target rtx:sm89 is built ahead of time, by TensorRT-RTX, which has no calibrators)"
         in (result.stdout)
     )

@@ -6,6 +6,7 @@ import pytest
 from onnx import helper
 
 from trt_int8.ranges import CalibrationCache
+from trt_int8.record import read_record
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def test_recentring_and_bias_correction_are_listed(run, lenet_path):
         "--algorithm",
         "entropy",
     )
-    assert "remedies are judged on 6 samples that nothing was fitted to; so few decide little" in out
     assert re.search(r"^recentred pool1 by \S+: ip2 [+-]\d+\.\d\d dB", out, re.M)
-    assert re.search(r"^bias correction: ip2 [+-]", out, re.M)
+    assert re.search(r"^biases corrected by 18 samples, judged on 6 others: ip2 [+-]", out, re.M)
+    assert re.search(r"^SQNR on 6 held-back samples: prob \S+ dB \(\S+ before \d corrections\)$", out, re.M)
     assert "not recentred: conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in out
     names = {node.name for node in onnx.load("q.onnx").graph.node}
     assert any(name.endswith("_centred_Q") for name in names)
@@ -78,10 +79,12 @@ def test_what_is_passed_over_is_listed(run, padded):
 
 
 def test_batches_are_cut_for_a_few_samples(run, padded):
-    """20 samples would be three batches, of which a single one is held out."""
+    """Recentring cuts 20 samples into batches of one; else the last quarter of each batch is held back."""
     command = ("quantize", padded, "--data", "around5.npz", "-o", "q.onnx")
-    assert "remedies are judged on 5 samples that nothing was fitted to" in run(*command, "--recentre", "*")
-    assert "biases corrected by 12 samples, judged on 8 others: y " in run(*command)
+    run(*command, "--recentre", "*")
+    assert read_record(onnx.load("q.onnx")).held_back == ((1, 2), (5, 6), (9, 10), (13, 14), (17, 18))
+    assert "biases corrected by 15 samples, judged on 5 others: y " in run(*command)
+    assert read_record(onnx.load("q.onnx")).held_back == ((6, 8), (14, 16), (19, 20))
     assert "biases" not in run(*command, "--no-bias-correction")
 
 
@@ -91,24 +94,38 @@ def test_auto_cuts_batches_too(run, padded):
     assert "2 tensors from 6 samples (auto)" in out
 
 
+def test_auto_cuts_batches_alike_for_every_command(run, padded):
+    """But to no fewer samples than the profile takes."""
+    common = ("--data", "around5.npz", "--algorithm", "auto", "--shapes", "x:2x3x8x8,4x3x8x8,8x3x8x8")
+    run("quantize", padded, *common, "-o", "q.onnx")
+    assert read_record(onnx.load("q.onnx")).held_back == ((4, 8),)
+    run("build", padded, *common, "-o", "e", "--qdq", "built.onnx")
+    assert read_record(onnx.load("built.onnx")).held_back == ((4, 8),)
+    run("sensitivity", padded, *common)
+    run("quantize", padded, *common, "-o", "q.onnx", "--limit", 6)
+    record = read_record(onnx.load("q.onnx"))
+    assert (record.held_back, record.unseen) == (((0, 2), (2, 4), (4, 6)), False)
+
+
 def test_a_generator_is_called_for_each_reading(run, padded, tmp_path):
     (tmp_path / "made.py").write_text(
         "import numpy as np\n\n\ndef batches():\n"
         "    for x in np.load('around5.npz')['x']:\n        yield x[None]\n"
     )
     out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx")
-    assert "biases corrected by 10 samples, judged on 10 others" in out
+    assert "biases corrected by 15 samples, judged on 5 others" in out
     out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--recentre", "*")
-    assert "remedies are judged on 5 samples" in out
+    assert "SQNR on 5 held-back samples: y " in out
     assert "all in INT8" in run("sensitivity", padded, "--data", "made.py:batches")
 
 
-def test_a_single_batch_is_judged_by_itself(run, padded, tmp_path):
+def test_a_single_batch_is_divided(run, padded, tmp_path):
     (tmp_path / "made.py").write_text(
         "import numpy as np\n\n\ndef batches():\n    return [np.load('around5.npz')['x']]\n"
     )
     out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--recentre", "*")
-    assert "on the 20 samples that all was fitted to, for want of a second batch" in out
+    assert "biases corrected by 15 samples, judged on 5 others" in out
+    assert read_record(onnx.load("q.onnx")).held_back == ((15, 20),)
 
 
 def test_auto_is_a_method(run, lenet_path):
@@ -121,8 +138,8 @@ def test_auto_is_a_method(run, lenet_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--cache", "c", "--bias-correction"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
-        (["--cache", "c", "--recentre", "*"], 2, "--recentre and --bias-correction measure what they gain: give --data"),
+        (["--cache", "c", "--bias-correction"], 2, "--bias-correction measures what it gains: give --data"),
+        (["--cache", "c", "--recentre", "*"], 2, "--recentre is for calibrating, and --cache holds ranges; leave one out"),
         (["--data", "d.npz", "--recentre", "nothing"], 1, "recentred='nothing' fits no tensor"),
         (["--data", "d.npz", "--recentre", "conv1"], 1, "'conv1' cannot be recentred: pool1: MaxPool reads it"),
         (["--data", "one.npz", "--algorithm", "auto"], 1, "the data is a single batch; make batches smaller"),

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ def run(run, tmp_path, monkeypatch, digits):
 
 
 def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
-    """A budget that only some nodes fit; the engine then has exactly the planned nodes in INT8."""
-    common = ("--placement", "rtx", "--algorithm", "entropy", "--state", "s.json")
+    """A budget that only some nodes fit; the engine then has exactly the planned nodes in INT8.
+
+    The search says what the plan reaches in a build, and a build says the same.
+    """
+    common = ("--target", "sm89", "--state", "s.json")
     command = ("sensitivity", lenet_path, "--data", "d.npz", *common)
     out = run(*command)
     assert "4 nodes: 9 models to run" in out
@@ -25,7 +29,17 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     plan = PrecisionPlan.read("plan.yaml")
     assert set(plan.nodes) == {"conv1", "conv2", "ip1", "ip2"}
     assert 0 < list(plan.nodes.values()).count("float") < 4
+    assert (plan.target, plan.placement, plan.budget) == ("rtx:sm89", "rtx", {"min_sqnr": whole + 0.5})
+    assert plan.reached["sqnr_db"] >= whole + 0.5
+    promised = re.findall("^as it will be built: (.*)$", out, re.MULTILINE)
+    figure = f"SQNR on 4 held-back samples: prob {plan.reached['held_back_sqnr_db']:.2f} dB"
+    assert any(line.startswith(figure) for line in promised)
     out = run("quantize", lenet_path, "--data", "d.npz", "--plan", "plan.yaml", "-o", "q.onnx")
+    assert f"\n{figure}" in out
+    refused = ("--plan", "plan.yaml", "--target", "tensorrt", "-o", "other.onnx")
+    assert "was searched for placement 'rtx' (target rtx:sm89), and this is placement 'tensorrt'" in run(
+        "quantize", lenet_path, "--data", "d.npz", *refused, code=1
+    )
     assert f"{list(plan.nodes.values()).count('int8')} nodes quantized" in out
     out = run(
         "build",
@@ -42,6 +56,7 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
         "e.engine",
     )
     assert "plan: " not in out
+    assert f"\n{figure}" in out
     report = json.loads(run("report", "e.log", "--format", "json"))
     nodes = {n["node"]: n["precision"] for n in report["builds"][0]["nodes"] if n["node"] in plan.nodes}
     assert {n: "int8" if p == "int8" else "float" for n, p in nodes.items()} == dict(plan.nodes)
@@ -85,9 +100,12 @@ def test_too_few_samples_for_the_budget(run, lenet_path):
         "s",
     )
     out = run(*command, "--max-drop", "0.1")
-    assert "16 samples cannot bear a drop of 0.1 out: top-1 may fall by up to 0.19 on other data" in out
-    assert "give 30 or more" in out
-    assert "cannot bear" not in run(*command, "--max-drop", "0.1875")
+    assert (
+        "16 samples cannot show that top-1 falls by 0.1 at most: it may fall by up to 0.19 on other data"
+        in out
+    )
+    assert "give 30\n" in out
+    assert "cannot show" not in run(*command, "--max-drop", "0.1875")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +133,7 @@ def test_a_plan_is_refused_for_a_quantized_model(run, lenet_path, tmp_path):
     run("quantize", lenet_path, "--data", "d.npz", "-o", "q.onnx")
     (tmp_path / "p.yaml").write_text("schema: 1\nnodes: {conv1: float}\n")
     out = run("build", "q.onnx", "--plan", "p.yaml", "-o", "e.engine", code=1)
-    assert "leave out the precision plan" in out
+    assert "leave --plan out" in out
     (tmp_path / "p.yaml").write_text("schema: 1\nnodes: {conv9: float}\n")
     out = run("build", lenet_path, "--data", "d.npz", "--plan", "p.yaml", "-o", "e.engine", code=1)
     assert "the model has no node 'conv9'; did you mean 'conv" in out

@@ -6,6 +6,7 @@ from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation import evaluate
 from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict, judged_tensors
 from trt_int8.evaluation.comparer import Comparer
+from trt_int8.model.model import Model
 
 
 def scaled(make_model, factor, outputs=("y",)):
@@ -29,7 +30,7 @@ def test_the_figure_is_that_of_evaluate_and_choices_count_each_batch_alike(make_
 
 def test_softmax_is_judged_by_what_it_reads(make_model):
     model, wrong = (scaled(make_model, [1, 1, 1, f], outputs=["p"]) for f in (1, 1.1))
-    assert judged_tensors(model, ["p"]) == ("y",)
+    assert judged_tensors(Model.of(model), ["p"]) == ("y",)
     # one-sided by 40: p is 1 and 0 with or without the error
     found = AccuracyCheck(model, [{"x": np.float32([[40, 0, 0, 1]])}])(wrong)
     assert found.outputs["p"] > 100
@@ -48,7 +49,7 @@ def test_through_a_reshape_and_not_within_the_network(make_model):
         outputs=["r", "flat"],
         weights={"shape": np.array([2, 2])},
     )
-    assert judged_tensors(model, ["r", "flat"]) == ("r",)
+    assert judged_tensors(Model.of(model), ["r", "flat"]) == ("r",)
 
 
 def test_mistakes(make_model):

@@ -100,14 +100,14 @@ def build(
     options.check_outputs(results, model=model, data=data.data, cache=cache, plan=plan_file)
     loaded = Model.of(model)
     if not loaded.has_qdq and not (implicit.ranges and not data.given):
-        options.require_source(data, cache)
+        options.require_source(data, cache, algorithm=algorithm)
     shape_ranges = shapes.parse()
     opened = data.open(loaded, shape_ranges) if data.given else None
     plan = None if plan_file is None else PrecisionPlan.read(plan_file)
     result = build_engine(
         loaded,
         output,
-        batches=opened,
+        batches=None if opened is None else opened.divided_for(algorithm),
         ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
         target=target,
         mode=mode,  # type: ignore[arg-type]  # click checked the choice

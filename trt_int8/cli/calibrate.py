@@ -41,7 +41,6 @@ def calibrate(
       trt-int8 calibrate model.onnx --data samples.npz -o model.cache --histograms model.npz
       trt-int8 calibrate model.onnx --data photos/ -o model.cache --checkpoint model.checkpoint
     """
-    from trt_int8.batches.holdout import EVERY
     from trt_int8.calibration import calibrate as run
     from trt_int8.calibration.histograms import save_histograms
     from trt_int8.model.model import Model
@@ -51,9 +50,7 @@ def calibrate(
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
     options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
     loaded = Model.of(model)
-    opened = calibration.telling(data.open(loaded, shapes.parse()))
-    if algorithm == "auto":
-        opened = opened.in_parts(EVERY)
+    opened = calibration.telling(data.open(loaded, shapes.parse())).divided_for(algorithm)
     result = run(
         loaded,
         opened.readable() if calibration.distributed else opened,

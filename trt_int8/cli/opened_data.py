@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trt_int8.model.inputs import InputSpec
     from trt_int8.model.shape_range import Shapes
 
+#: Batches to cut the samples into where tensors are recentred.
+_RECENTRING_PARTS = 32
+
 Opener: TypeAlias = "Callable[[], Samples | ReadyBatches]"
 
 
@@ -45,15 +48,25 @@ class Data:
         """The same data, whose progress is shown as ``doing``."""
         return replace(self, doing=doing)
 
-    def in_parts(self, parts: int) -> Data:
-        """The same samples in ``parts`` batches or more, where model and source leave the size open."""
+    def divided_for(self, algorithm: str | None, *, recentred: bool = False) -> Data:
+        """The same samples in smaller batches, where some batches are to judge what the others give.
+
+        The size stays as it is where model or source fix it, and never falls below the min shape.
+
+        Args:
+            algorithm: ``auto`` judges each method by every fourth batch.
+            recentred: whether each tensor that is recentred is judged.
+        """
+        from trt_int8.batches.holdout import EVERY
         from trt_int8.batches.opening import ReadyBatches
         from trt_int8.model.inputs import fixed_batch
 
-        if isinstance(self.source, ReadyBatches) or fixed_batch(self.specs) is not None:
+        parts = _RECENTRING_PARTS if recentred else EVERY if algorithm == "auto" else 1
+        if isinstance(self.source, ReadyBatches) or fixed_batch(self.specs) is not None or parts == 1:
             return self
         samples = min(len(self.source), self.options.limit or len(self.source))
-        return replace(self, batch_size=max(1, min(self.batch_size, samples // parts)))
+        lowest = max((shape.min[0] for shape in self.shapes.values() if shape.min), default=1)
+        return replace(self, batch_size=max(lowest, min(self.batch_size, samples // parts)))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The batches, checked; progress is shown, and which images were skipped is told at the end."""

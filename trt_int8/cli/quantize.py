@@ -56,7 +56,6 @@ def quantize(
       trt-int8 quantize model.onnx --cache model.cache --data samples.npz -o model.qdq.onnx
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --exclude 'head*' --recentre '*'
     """
-    from trt_int8.batches.holdout import EVERY
     from trt_int8.model.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions, quantize_from_data
     from trt_int8.quantization.save import save_like
@@ -86,8 +85,7 @@ def quantize(
     opened = None
     if data.given:
         opened = calibration.telling(data.open(loaded, profile))
-        if algorithm == "auto" or recentre:
-            opened = opened.in_parts(32 if recentre else EVERY)
+        opened = opened.divided_for(algorithm, recentred=bool(recentre))
     made = quantize_from_data(
         loaded,
         opened,

@@ -122,7 +122,9 @@ def sensitivity(
     from trt_int8.pipeline import Profile, QuantizationOptions, prepare
     from trt_int8.pipeline.sensitivity import check_plan, measure_sensitivity
     from trt_int8.ranges import CalibrationCache
+    from trt_int8.record import decibels
 
+    options.require_source(data, cache, algorithm=algorithm)
     searching = max_drop is not None or min_sqnr is not None
     if max_drop is not None and labels is None and metric is None:
         raise click.UsageError("--max-drop needs --labels (for top-1) or --metric; for SQNR give --min-sqnr")
@@ -142,7 +144,7 @@ def sensitivity(
         right = right[: data.limit]
     prepared = prepare(
         loaded,
-        batches=opened,
+        batches=opened.divided_for(algorithm),
         ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
         target=target,
         options=QuantizationOptions(algorithm=algorithm, placement=placement),
@@ -178,7 +180,7 @@ def sensitivity(
             drop = "" if found.score.drop != found.score.drop else f", drop {found.score.drop:.4g}"
             click.echo(
                 f"{output}: {count - len(found.floats)} of {count} nodes in INT8, SQNR "
-                f"{found.score.sqnr_db:.2f} dB{drop}; float: {', '.join(found.floats) or 'none'}"
+                f"{decibels(found.score.sqnr_db)}{drop}; float: {', '.join(found.floats) or 'none'}"
             )
         for line in lines:
             click.echo(f"as it will be built: {line}", err=form == "json")

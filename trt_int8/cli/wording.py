@@ -12,7 +12,7 @@ from trt_int8.cli.config import key
 #: Key of ``Context.meta``: the parameters of the command that runs.
 PARAMETERS = "trt_int8.parameters"
 #: Options that are called otherwise than the argument that they become.
-_RENAMED = {"data": "batches", "recentre": "recentred"}
+_RENAMED = {"data": "batches", "recentre": "recentred", "cache": "ranges"}
 
 
 def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -> str:
@@ -32,7 +32,7 @@ def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -
     if parameters is None:
         parameters = click.get_current_context().meta.get(PARAMETERS, ())
     named = [(key(each).replace("-", "_"), each) for each in parameters if isinstance(each, click.Option)]
-    options = {_RENAMED.get(name, name): each for name, each in named}
+    options = dict(named) | {_RENAMED[name]: each for name, each in named if name in _RENAMED}
     if not options:
         return text
     names = "|".join(sorted(options, key=len, reverse=True))
