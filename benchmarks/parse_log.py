@@ -19,9 +19,9 @@ from pathlib import Path
 
 from results import save
 
-from trt_int8.report.judge import judge
-from trt_int8.report.parser import observe
-from trt_int8.report.reading import split_lines
+from trt_int8.report.explain.answer import judge
+from trt_int8.report.read.log_file import split_lines
+from trt_int8.report.read.verbose_log import observe
 
 HERE = Path(__file__).parent
 CORPUS = HERE.parents[1] / "shared/corpus/logs"

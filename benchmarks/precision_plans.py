@@ -12,12 +12,12 @@ from quality import data
 from quality.environment import Environment
 from quality.models import CASES, DIGITS, fetch_wheels, prepare
 
-from trt_int8.analysis.sensitivity import Budget, Judge, Measurements, rank, search
 from trt_int8.calibration import calibrate
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.evaluation import evaluate
+from trt_int8.evaluation.sensitivity import Budget, Evaluator, Measurements, rank, search
 from trt_int8.report import PrecisionReport
-from trt_int8.report.planned import deviations
+from trt_int8.report.gate import deviations
 
 BUDGET = 0.01
 CALIBRATION, SEEN, UNSEEN = 64, 300, 300
@@ -45,7 +45,7 @@ def plan(case, wheels, work):
     seen, unseen = batches(judged.images[:SEEN]), batches(judged.images[SEEN:])
     labels, others = judged.truth[:SEEN], judged.truth[SEEN:]
     ranges = calibrate(model, batches(fit.images), algorithm="mse").ranges
-    measurements = Measurements(model, ranges, Judge(model, seen, labels=labels), placement="rtx")
+    measurements = Measurements(model, ranges, Evaluator(model, seen, labels=labels), placement="rtx")
     found = search(measurements, rank(measurements), Budget(max_drop=BUDGET))
     quantized = measurements.quantized(found.floats).model
     drops = [

@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from places import SAMPLE
 
+from trt_int8.engine import load
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_reaches_python() -> Iterator[None]:
@@ -38,6 +40,7 @@ def digits() -> dict[str, np.ndarray]:
 
 
 Nodes = list[onnx.NodeProto]
+
 MakeModel = Callable[..., onnx.ModelProto]
 
 
@@ -74,3 +77,8 @@ def make_model() -> MakeModel:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def tensorrt():
+    return load("tensorrt_rtx")

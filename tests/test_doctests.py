@@ -25,7 +25,7 @@ WITH_EXAMPLES = [
     "trt_int8.pipeline.build",
     "trt_int8.calibration.calibration",
     "trt_int8.evaluation.evaluation",
-    "trt_int8.model.shape_texts",
+    "trt_int8.graph.shapes",
     "trt_int8.quantization.check.check",
     "trt_int8.quantization.migration.from_qdq",
     "trt_int8.quantization.migration.migrate",

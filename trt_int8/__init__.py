@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trt_int8.calibration import Calibration, Histograms, calibrate
     from trt_int8.errors import TrtInt8Error
     from trt_int8.evaluation import Evaluation, evaluate
-    from trt_int8.model import ShapeRange, parse_shapes
+    from trt_int8.graph import ShapeRange, parse_shapes
     from trt_int8.pipeline import (
         CalibrationOptions,
         Profile,
@@ -53,7 +53,7 @@ _PUBLIC = {
     "Quantized": "trt_int8.quantization",
     "QuantizedModel": "trt_int8.pipeline",
     "Ranges": "trt_int8.ranges",
-    "ShapeRange": "trt_int8.model",
+    "ShapeRange": "trt_int8.graph",
     "TensorRange": "trt_int8.ranges",
     "TrtInt8Error": "trt_int8.errors",
     "build_engine": "trt_int8.pipeline.build",
@@ -63,7 +63,7 @@ _PUBLIC = {
     "evaluate": "trt_int8.evaluation",
     "fix_qdq": "trt_int8.quantization.check",
     "migrate": "trt_int8.quantization.migration",
-    "parse_shapes": "trt_int8.model",
+    "parse_shapes": "trt_int8.graph",
     "quantize": "trt_int8.quantization",
     "quantize_from_data": "trt_int8.pipeline",
 }

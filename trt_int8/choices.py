@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 #: Rules for Q/DQ pairs: `trt_int8.quantization.placement.PLACEMENTS` holds them.
-Placement = Literal["tensorrt", "rtx"]
-PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+PlacementName = Literal["tensorrt", "rtx"]
+PLACEMENTS: tuple[PlacementName, ...] = get_args(PlacementName)
 
 #: Type of what is not INT8, and of the scales of a model in FP16.
 FloatType = Literal["fp32", "fp16"]
@@ -31,7 +31,7 @@ LAST: tuple[Last, ...] = get_args(Last)
 Preset = Literal["imagenet", "yolo"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-#: How an image gets the size that the network takes, see `trt_int8.batches.resize.resized`.
+#: How an image gets the size that the network takes, see `trt_int8.batches.preprocess.resized`.
 Resize = Literal["stretch", "letterbox", "crop", "none"]
 RESIZE: tuple[Resize, ...] = get_args(Resize)
 

@@ -11,9 +11,9 @@ import sys
 
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.errors import TrtInt8Error
-from trt_int8.model.load import load_model
+from trt_int8.graph.load import load_model
 from trt_int8.report import PrecisionReport
-from trt_int8.report.flow import size_in_bytes
+from trt_int8.report.explain.findings import size_in_bytes
 
 #: The nodes that are counted; ConvTranspose has no INT8 kernel in TensorRT-RTX.
 MULTIPLYING = ("Conv", "Gemm", "MatMul")

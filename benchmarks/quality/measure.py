@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 
 from trt_int8.evaluation.metrics import Difference
-from trt_int8.runtime import Session
+from trt_int8.graph.runtime import Session
 
 #: Of the detector's probability map, as in PP-OCR's own post-processing.
 TEXT = 0.3

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from quality import data
-from trt_int8.model.passes.opset_conversion import with_minimum_opset
+from trt_int8.graph.passes.opset_conversion import with_minimum_opset
 
 DIGITS = Path(__file__).parents[2] / "samples/mnist/digits.npz"
 RAPIDOCR = "rapidocr_onnxruntime/models"

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 import trt_int8
-from trt_int8.atomic import write_text
 from trt_int8.batches import ArraySamples, batched
 from trt_int8.calibration import ALGORITHMS
-from trt_int8.ranges.table import range_table
+from trt_int8.files.atomic import write_text
+from trt_int8.ranges.compare import range_table
 
 HERE = Path(__file__).parent
 #: The tensors of TensorRT's own LeNet calibration table, in its order. The cache also holds pool2_flat,

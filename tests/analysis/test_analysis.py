@@ -6,11 +6,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.analysis import analyze
-from trt_int8.analysis.affine import best_affine
-from trt_int8.analysis.tensor import used_codes
+from trt_int8.analysis.tensor import best_affine, used_codes
 from trt_int8.calibration import ALGORITHMS, Histogram, Histograms, calibrate
 from trt_int8.calibration.density import density, noise, sqnr_db
-from trt_int8.runtime import Session
+from trt_int8.graph.runtime import Session
 
 N = 40_000
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from trt_int8.analysis import analyze
-from trt_int8.analysis.views.drawing import HEIGHT, WIDTH, draw
+from trt_int8.analysis.views.html import HEIGHT, WIDTH, draw
 from trt_int8.calibration import Histogram, Histograms
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from trt_int8.batches import checked
 from trt_int8.errors import DataError
-from trt_int8.model import InputSpec
+from trt_int8.graph import InputSpec
 
 SPECS = {
     "image": InputSpec("image", np.dtype(np.float32), (2, 3, 8, "w")),

@@ -8,7 +8,7 @@ import pytest
 from trt_int8.batches import ArraySamples, batches_from, open_data
 from trt_int8.batches.entry import call_entry, is_entry
 from trt_int8.errors import DataError
-from trt_int8.model import InputSpec
+from trt_int8.graph import InputSpec
 
 SPECS = {
     "x": InputSpec("x", np.dtype(np.float32), ("n", 2)),

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from trt_int8.batches.check import checked
-from trt_int8.batches.digest import DataDigest
 from trt_int8.batches.holdout import HoldOut
+from trt_int8.batches.items import DataDigest
 from trt_int8.errors import DataError
-from trt_int8.model.inputs import InputSpec
+from trt_int8.graph.inputs import InputSpec
 
 SPECS = {"x": InputSpec("x", np.dtype(np.float32), ("n", 2))}
 FIXED = {"x": InputSpec("x", np.dtype(np.float32), (4, 2))}

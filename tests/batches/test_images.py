@@ -8,11 +8,10 @@ import pytest
 from PIL import Image
 
 from trt_int8.batches import Preprocessing, batched, open_images, preprocessing_for
-from trt_int8.batches.decode import decode_image
-from trt_int8.batches.files import find_images, means_images
-from trt_int8.batches.resize import resized
+from trt_int8.batches.images import decode_image, find_images, means_images
+from trt_int8.batches.preprocess import resized
 from trt_int8.errors import DataError
-from trt_int8.model import InputSpec
+from trt_int8.graph import InputSpec
 
 FLOAT = np.dtype(np.float32)
 

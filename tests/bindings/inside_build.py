@@ -22,7 +22,7 @@ from trt_int8 import QuantizationOptions
 from trt_int8.engine.implicit import EntropyCalibrator, ImplicitOptions, MinMaxCalibrator
 from trt_int8.errors import BuildError
 from trt_int8.ranges import Ranges, TensorRange
-from trt_int8.streamer.host import HostDevice
+from trt_int8.streamer.device import HostDevice
 
 ROOT = Path(__file__).parents[2]
 LENET = ROOT / "samples" / "mnist" / "lenet.onnx"

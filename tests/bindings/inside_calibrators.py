@@ -11,7 +11,7 @@ from libnvinfer import Calibration, floats
 
 from trt_int8.engine.implicit import EntropyCalibrator, MinMaxCalibrator
 from trt_int8.errors import CacheError, CalibrationError, DataError
-from trt_int8.streamer.host import HostDevice
+from trt_int8.streamer.device import HostDevice
 
 CLASSES = {
     EntropyCalibrator: (trt.IInt8EntropyCalibrator2, trt.CalibrationAlgoType.ENTROPY_CALIBRATION_2),

@@ -11,7 +11,7 @@ from libnvinfer import Calibration, floats
 from polygraphy.backend.trt import CreateConfig, Profile
 
 from trt_int8.engine.implicit import EntropyCalibrator, MinMaxCalibrator
-from trt_int8.streamer.host import HostDevice
+from trt_int8.streamer.device import HostDevice
 
 
 class Network(fake_tensorrt.INetworkDefinition):

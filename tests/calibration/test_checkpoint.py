@@ -18,7 +18,7 @@ from trt_int8.errors import CalibrationError
 CHILD = """
 import os, signal, sys
 import numpy as np
-from trt_int8 import atomic
+from trt_int8.files import atomic
 from trt_int8.calibration import calibrate
 from trt_int8.calibration.histograms import save_histograms
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trt_int8.calibration.histogram import BINS, Histogram
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.kernels import BINS
 from trt_int8.errors import CalibrationError
 
 

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from trt_int8 import progress
 from trt_int8.calibration import kernels
-from trt_int8.calibration.histogram import BINS, add_by_numpy, add_compiled, new_slots
-from trt_int8.calibration.kernels import COUNT, Loop, count, divergences, new_scratch
+from trt_int8.calibration.histogram import add_by_numpy, add_compiled, new_slots
+from trt_int8.calibration.kernels import BINS, COUNT, Loop, count, divergences, new_scratch
 
 ROOT = Path(__file__).parents[2]
 SCRATCH = new_scratch()

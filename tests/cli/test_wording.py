@@ -89,7 +89,7 @@ def test_arguments_become_options(text, parameters, expected):
 
 def test_one_message_in_both_words(run, lenet_path, tmp_path):
     from trt_int8.batches import preprocessing_for
-    from trt_int8.model.inputs import InputSpec
+    from trt_int8.graph.inputs import InputSpec
 
     with pytest.raises(
         trt_int8.errors.DataError, match=r"add preset='imagenet', preset='yolo', or scale=1/255 \(and mean="

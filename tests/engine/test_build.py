@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.errors import BuildError, MissingDependencyError, QuantizationError
-from trt_int8.model import parse_shapes
+from trt_int8.graph import parse_shapes
 from trt_int8.pipeline import Profile, QuantizationOptions
 from trt_int8.pipeline.build import build_engine
 from trt_int8.quantization import quantize

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from trt_int8.engine import BuildLog, build_explicit
 from trt_int8.errors import BuildError, DataError, ShapeError
-from trt_int8.model import parse_shapes
-from trt_int8.model.shapes import profile_text
+from trt_int8.graph import parse_shapes
+from trt_int8.graph.shapes import profile_text
 from trt_int8.pipeline import Profile
 from trt_int8.pipeline.build import build_engine
 from trt_int8.ranges import Ranges, TensorRange

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from trt_int8.engine.explicit import build_explicit, holds_float16
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
-from trt_int8.model.load import load_model
+from trt_int8.graph.load import load_model
 from trt_int8.quantization import quantize
 from trt_int8.quantization.half import to_half
 from trt_int8.ranges import Ranges, TensorRange

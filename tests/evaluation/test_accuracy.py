@@ -6,7 +6,7 @@ from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation import evaluate
 from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict, judged_tensors
 from trt_int8.evaluation.comparer import Comparer
-from trt_int8.model.model import Model
+from trt_int8.graph.model import Model
 
 
 def scaled(make_model, factor, outputs=("y",)):

@@ -7,9 +7,9 @@ from onnx import helper
 
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation import evaluate
-from trt_int8.evaluation.custom import load_metric
 from trt_int8.evaluation.engine import EngineSession, is_engine
 from trt_int8.evaluation.layers import compare_layers
+from trt_int8.evaluation.metrics import load_metric
 
 
 def chain(make_model, factor):

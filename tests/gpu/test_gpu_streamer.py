@@ -11,7 +11,7 @@ from trt_int8.streamer.context import cuda_library
 from trt_int8.streamer.cuda import CudaDevice
 from trt_int8.streamer.layout import InputLayout
 from trt_int8.streamer.normalize import Normalize
-from trt_int8.streamer.ring import Buffers, CopyQueue, Route
+from trt_int8.streamer.ring import Buffers, CopyQueue, InputRoute
 
 pytestmark = pytest.mark.gpu
 
@@ -87,7 +87,7 @@ def test_the_bandwidth_is_that_of_pinned_memory(gpu, record_property):
     nbytes = 256 << 20
     driver = gpu.driver
     with gpu.context.current():
-        buffers = Buffers(driver, Route(InputLayout((nbytes,), "uint8", on_device=False)))
+        buffers = Buffers(driver, InputRoute(InputLayout((nbytes,), "uint8", on_device=False)))
         buffers.allocate()
         queue = CopyQueue(driver)
         plain = driver.pagelocked_empty(nbytes, np.uint8)

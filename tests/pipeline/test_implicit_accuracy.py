@@ -10,19 +10,19 @@ import pytest
 
 from trt_int8 import build_engine
 from trt_int8.batches.check import checked
-from trt_int8.batches.digest import DataDigest
+from trt_int8.batches.items import DataDigest
 from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import BuildError
 from trt_int8.evaluation import evaluate
-from trt_int8.model.inputs import input_specs
+from trt_int8.graph.inputs import input_specs
 from trt_int8.pipeline.implicit_accuracy import simulate
 from trt_int8.pipeline.prepare import prepare
 from trt_int8.quantization.check.qdq import QdqGraph
-from trt_int8.quantization.migration.pairs import pair_scales
+from trt_int8.quantization.migration.from_qdq import pair_scales
 from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
 from trt_int8.record import read_record
 from trt_int8.report import PrecisionReport
-from trt_int8.streamer.host import HostDevice
+from trt_int8.streamer.device import HostDevice
 
 TESTS = Path(__file__).parents[1]
 #: Of a build in which conv1, conv2 and ip1 ran in INT8, and ip2 in FP16.

@@ -8,8 +8,7 @@ import pytest
 
 from trt_int8 import progress
 from trt_int8.progress import Display, Lines, Phase
-from trt_int8.progress.bars import Bars
-from trt_int8.progress.choose import choose
+from trt_int8.progress.terminal import Bars, choose
 
 
 class Terminal(io.StringIO):

@@ -10,9 +10,9 @@ from trt_int8.calibration import calibrate
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.errors import QuantizationError
 from trt_int8.evaluation import evaluate
+from trt_int8.graph.runtime import Session
 from trt_int8.quantization import quantize, to_half
 from trt_int8.report import PrecisionReport
-from trt_int8.runtime import Session
 
 C = 32
 

@@ -8,8 +8,8 @@ from rules import norm_model
 
 from trt_int8.calibration import calibrate
 from trt_int8.evaluation import evaluate
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.passes.batch_norm_folding import foldable_norm
+from trt_int8.graph.index import GraphIndex
+from trt_int8.graph.passes.batch_norm_folding import foldable_norm
 from trt_int8.quantization import PLACEMENTS, quantize
 
 C = 4

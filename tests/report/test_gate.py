@@ -4,7 +4,8 @@ import pytest
 from places import corpus_files
 
 from trt_int8.report import PrecisionReport
-from trt_int8.report.gate import int8_share, offences
+from trt_int8.report.gate import deviations, int8_share, offences
+from trt_int8.report.records import Build, Layer, Node
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -67,3 +68,32 @@ def test_every_node_and_layer_can_be_required_by_its_own_name(path):
             assert all(
                 f" {name} is {precision}" in offence for offence, precision in zip(found, wrong, strict=True)
             )
+
+
+def layer(name, *nodes):
+    return Layer(name, "kgen", onnx_nodes=nodes)
+
+
+def test_each_deviation_has_its_reason():
+    build = Build(
+        layers=(
+            layer("first_kernel", "a", "x_Q", "relu"),
+            layer("big", "b", "n1", "n2", "n3", "n4", "n5", "w_DQ"),
+            layer("alone", "c"),
+        ),
+        nodes=(
+            Node("good", "Conv", "int8", ("first_kernel",)),
+            Node("a", "Conv", "fp32", ("first_kernel",)),
+            Node("b", "MatMul", "int8_io", ("big",)),
+            Node("c", "Conv", "int8", ("alone",)),
+            Node("d", "Conv", "fp16", ("gone",)),
+            *(Node(name, "Add", "fp32", ("big",)) for name in ("n1", "n2", "n3", "n4", "n5", "relu")),
+        ),
+    )
+    planned = {"good": "int8", "a": "int8", "b": "int8", "c": "float", "d": "float", "e": "int8"}
+    assert deviations(planned, build) == [
+        "a is planned as int8 and runs in fp32: TensorRT fused it with relu into first_kernel",
+        "b is planned as int8 and runs in int8_io: TensorRT fused it with n1, n2, n3, n4 and 1 more into big",
+        "c is planned as float and runs in int8: TensorRT took the kernel alone",
+        "e is planned as int8, and the report does not name it",
+    ]

@@ -1,8 +1,8 @@
 import numpy as np
 from onnx import helper, numpy_helper
 
-from trt_int8.report.fusion import fused_nodes, guess_op
-from trt_int8.report.network import Network, NetworkNode, names
+from trt_int8.report.explain.fusion import fused_nodes, guess_op
+from trt_int8.report.read.network import Network, NetworkNode, names
 from trt_int8.report.records import Layer
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from trt_int8.report import Layer, PrecisionReport, Tensor
-from trt_int8.report.kernels import kind
-from trt_int8.report.precision import precision
+from trt_int8.report.explain.kernels import kind
+from trt_int8.report.explain.precision import precision
 
 LOGS = Path(__file__).parent / "logs"
 

@@ -10,8 +10,8 @@ from places import CORPUS, requires_corpus
 
 from trt_int8.errors import ReportError
 from trt_int8.report import Layer, PrecisionReport, Tensor
-from trt_int8.report.explicit import explicit_reason
-from trt_int8.report.network import Network, NetworkNode
+from trt_int8.report.explain.reasons import explicit_reason
+from trt_int8.report.read.network import Network, NetworkNode
 
 LOGS = Path(__file__).parent / "logs"
 

@@ -4,7 +4,7 @@ import pytest
 from sample_builds import BUILD_85, candidates, read
 
 from trt_int8.report import PrecisionReport
-from trt_int8.report.kernel_names import kernel_type
+from trt_int8.report.read.datatypes import kernel_type
 
 
 def test_time_is_the_least_of_the_tactics_where_no_line_says_the_fastest():

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from trt_int8.errors import DataError
-from trt_int8.streamer import dlpack
+from trt_int8.streamer import passthrough
 from trt_int8.streamer.cuda import CudaDevice
-from trt_int8.streamer.dlpack import _DLTensor
-from trt_int8.streamer.passthrough import device_array
+from trt_int8.streamer.passthrough import _DLTensor, device_array
 
 CODES = {"float32": (2, 32), "float16": (2, 16), "bfloat16": (4, 16), "uint8": (1, 8), "int64": (0, 64)}
 
@@ -55,7 +54,7 @@ def accept(value, *, ordinal=0):
 
 def test_reads_what_numpy_exports():
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)[:, 1:, ::2]
-    tensor = dlpack.read(array.__dlpack__())
+    tensor = passthrough.read(array.__dlpack__())
     assert tensor.pointer == array.ctypes.data
     assert (tensor.shape, tensor.dtype, tensor.strides) == ((2, 2, 2), "int16", (12, 4, 2))
 

@@ -66,7 +66,7 @@ def analyze(
     Args:
         histograms: of a model.
         method: one of `ALGORITHMS`.
-        recentrable: from `trt_int8.remedies.recentre.recentrable`, for the remedies.
+        recentrable: from `trt_int8.correction.recentre.recentrable`, for the remedies.
 
     Raises:
         ValueError: no such method.

@@ -78,7 +78,7 @@ def remedy(flag: str, tensor: str, *, recentrable: bool = True) -> str:
     Args:
         flag: of `FLAGS`.
         tensor: its name.
-        recentrable: whether `trt_int8.remedies.recentre` takes it.
+        recentrable: whether `trt_int8.correction.recentre` takes it.
     """
     name = shlex.quote(tensor)
     if flag in ("offset", "one_sided") and not recentrable:

@@ -1,4 +1,8 @@
-"""One tensor: its distribution, its range, and what each choice of range costs."""
+"""One tensor: its distribution, its range, and what each choice of range costs.
+
+Symmetric INT8 is measured against the best that INT8 with a zero point could do (`best_affine`). A
+predicted SQNR may be off, since a histogram does not say where in a bin its values lie (`uncertainty_db`).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,89 @@ from typing import Any
 
 import numpy as np
 
-from trt_int8.analysis.affine import best_affine
 from trt_int8.analysis.flags import flags
-from trt_int8.analysis.resolution import CERTAIN_DB, uncertainty_db
-from trt_int8.calibration.density import HIGHEST, LOWEST, density, sqnr_db
+from trt_int8.calibration.density import HIGHEST, LOWEST, Density, Floats, density, known_bins, noise, sqnr_db
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.ranges.ranges import TensorRange
+
+#: Clipping tried on each side, as shares of its extreme value.
+_SHARES = np.concatenate([np.geomspace(1 / 32, 0.9, 24), np.linspace(0.91, 1.01, 11)])
+
+_ROUNDS = 3
+
+
+def best_affine(density: Density, *, minimum: float, maximum: float, symmetric: float) -> tuple[float, int]:
+    """Scale and zero point with the least squared error, as ONNX's QuantizeLinear has them.
+
+    An int8 zero point is itself a code, so the range holds 0. Each side is clipped in turn where the error
+    falls; the symmetric scale is a candidate, so the result is never worse.
+
+    Args:
+        density: of the tensor.
+        minimum, maximum: its extreme values.
+        symmetric: the best scale with zero point 0.
+    """
+    low, high = min(minimum, 0.0), max(maximum, 0.0)
+    ends = [low, high]
+    best = (noise(density, symmetric), symmetric, 0)
+    for _ in range(_ROUNDS):
+        before = best
+        for side, extreme in ((0, low), (1, high)):
+            for share in _SHARES if extreme else ():
+                tried = list(ends)
+                tried[side] = extreme * share
+                scale, zero_point = parameters(*tried)
+                error = noise(density, scale, zero_point)
+                if error < best[0]:
+                    best = (error, scale, zero_point)
+                    ends = tried
+        if best == before:
+            break
+    return best[1], best[2]
+
+
+def parameters(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point that put codes -128 to 127 on [low, high], low ≤ 0 ≤ high."""
+    scale = float(np.float32((high - low) / 255))
+    zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127)) if scale > 0 else 0
+    return scale, zero_point
+
+
+#: What predicted SQNR promises, in dB.
+CERTAIN_DB = 0.5
+
+
+def uncertainty_db(histogram: Histogram, scale: float, zero_point: int = 0) -> float:
+    """About how far `trt_int8.calibration.density.sqnr_db` may be from the truth, in dB.
+
+    Within a bin, x² and the squared error of INT8 may be anything between their least and their largest
+    value there. Bins are taken to be off independently of each other, each by half of that. Where values
+    fill many bins this is little; where one outlier has stretched the bins until a few of them hold nearly
+    all values, the prediction is a guess.
+    """
+    power, error = density(histogram).power, noise(density(histogram), scale, zero_point)
+    bins = known_bins(histogram)
+    of_power = float(np.linalg.norm(bins.weight * np.abs(bins.high**2 - bins.low**2) / 2))
+    of_error = float(np.linalg.norm(bins.weight * _spread(bins, scale, zero_point) / 2))
+    if not of_power and not of_error:
+        return 0.0
+    if not power > 0 or not error > 0:
+        return math.inf
+    return 10 * (math.log10(1 + of_power / power) + math.log10(1 + of_error / error))
+
+
+def _spread(bins: Density, scale: float, zero_point: int) -> Floats:
+    """Largest squared error within each bin less the least."""
+    lowest, highest = LOWEST - zero_point, HIGHEST - zero_point
+    codes = [np.clip(np.rint(edge / scale), lowest, highest) for edge in (bins.low, bins.high)]
+    ends = [np.abs(edge - scale * code) for edge, code in zip((bins.low, bins.high), codes, strict=True)]
+    largest = np.maximum(*ends)
+    # Between two codes it is half a step; on a code it is 0.
+    largest = np.where(codes[0] != codes[1], np.maximum(largest, scale / 2), largest)
+    inner = scale * np.clip(np.ceil(bins.low / scale), lowest, highest)
+    exact = (inner >= bins.low) & (inner <= bins.high)
+    least = np.where(exact, 0.0, np.minimum(*ends))
+    return np.asarray(largest**2 - least**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +113,7 @@ class TensorAnalysis:
         sqnr_db: SQNR of each method's symmetric INT8, and of ``affine``, the best one with an int8 zero
             point; NaN for a tensor of zeros.
         uncertain: keys of ``sqnr_db`` whose figure may be off by more than 0.5 dB
-            (`trt_int8.analysis.resolution.uncertainty_db`).
+            (`trt_int8.analysis.tensor.uncertainty_db`).
         flags: of `trt_int8.analysis.flags.FLAGS`.
     """
 

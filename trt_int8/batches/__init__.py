@@ -6,7 +6,7 @@ from trt_int8.batches.check import Batch, checked
 from trt_int8.batches.images import ImageSamples, open_images
 from trt_int8.batches.opening import batches_from, open_data
 from trt_int8.batches.preprocess import PRESETS, Preprocessing, preprocessing_for
-from trt_int8.batches.source import ArraySamples, Samples
+from trt_int8.batches.samples import ArraySamples, Samples
 from trt_int8.choices import LAST
 
 __all__ = [

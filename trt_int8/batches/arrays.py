@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.source import ArraySamples
+from trt_int8.batches.samples import ArraySamples
 from trt_int8.errors import DataError
 
 #: What numpy and zipfile raise for damaged, encrypted and unknown files.

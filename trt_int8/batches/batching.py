@@ -1,15 +1,43 @@
-"""Cut samples into batches: order, limit, and what happens to a short last batch."""
+"""Cut samples into batches: order, limit, and what happens to a short last batch.
+
+`prefetched` prepares the next batches in a thread while the current one is in use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.source import Samples
+from trt_int8.batches.samples import Samples
 from trt_int8.choices import LAST, Last
 from trt_int8.errors import DataError
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def prefetched(batches: Iterable[T], *, ahead: int = 2) -> Iterator[T]:
+    """Pass ``batches`` on in order, up to ``ahead`` of them made beforehand by a thread.
+
+    An exception comes where the batch would have come. Closing this iterator waits for the batch that
+    is being made and drops the rest.
+    """
+    iterator = iter(batches)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+    try:
+        pending = deque(pool.submit(next, iterator, _END) for _ in range(ahead))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(pool.submit(next, iterator, _END))
+            yield item  # type: ignore[misc]  # _END is out of the way
+    finally:
+        pool.shutdown(cancel_futures=True)
+
 
 Batch = dict[str, npt.NDArray[np.generic]]
 

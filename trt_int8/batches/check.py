@@ -1,4 +1,4 @@
-"""Hold batches against the model's inputs before anything runs on them."""
+"""Hold batches against the model's inputs, and their shapes against those an engine is built for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.items import as_batch, to_numpy
-from trt_int8.batches.shapes import require_within
+from trt_int8.batches.items import as_batch, shape_of, to_numpy
 from trt_int8.errors import DataError
-from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shape_range import Shapes
+from trt_int8.graph.inputs import InputSpec
+from trt_int8.graph.shapes import Shape, Shapes
 
 Batch = Mapping[str, npt.NDArray[np.generic]]
 
@@ -127,3 +126,35 @@ def _shape_hint(array: npt.NDArray[np.generic], spec: InputSpec) -> str:
     if len(array.shape) == 4 and len(spec.shape) == 4 and array.shape[3] == spec.shape[1]:
         return "; it looks channels-last: transpose to NCHW"
     return ""
+
+
+def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> dict[str, Shape]:
+    """Shape of each input in the first batch, which is used up; empty if there is no batch."""
+    for item in batches:
+        batch = as_batch(item, specs, place="the data, batch 0")
+        return {name: shape_of(value) for name, value in batch.items()}
+    return {}
+
+
+def require_within(
+    shapes: Shapes, batch: Mapping[str, Any], specs: Mapping[str, InputSpec], place: str
+) -> None:
+    """Hold one batch against the shapes that the engine will take. The first axis may be shorter.
+
+    Raises:
+        DataError: an axis is outside the range of shapes.
+    """
+    for name, wanted in shapes.items():
+        sizes = shape_of(batch.get(name, ()))
+        shape = specs[name].shape
+        fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
+        if len(sizes) != len(shape) or any(sizes[axis] != shape[axis] for axis in fixed):
+            continue  # reported with more detail when the batch is checked
+        for axis, size in enumerate(sizes):
+            low = 1 if axis == 0 else wanted.min[axis]
+            if not low <= size <= wanted.max[axis]:
+                raise DataError(
+                    f"{place}, input {name!r}: shape is {list(sizes)} and the engine is to take "
+                    f"{wanted.min[axis]} to {wanted.max[axis]} on axis {axis}; calibrate at shapes "
+                    f"that will be used, or widen shapes='{name}:{wanted}'"
+                )

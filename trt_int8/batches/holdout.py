@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.check import Batch, checked, count_samples
-from trt_int8.batches.digest import DataDigest
-from trt_int8.batches.items import Batches, as_batch, on_device, to_numpy
-from trt_int8.batches.shapes import require_within
+from trt_int8.batches.check import Batch, checked, count_samples, require_within
+from trt_int8.batches.items import Batches, DataDigest, as_batch, on_device, to_numpy
 from trt_int8.errors import DataError
-from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shape_range import Shapes
+from trt_int8.graph.inputs import InputSpec
+from trt_int8.graph.shapes import Shapes
 
 #: The second of every four batches is held back, until there are enough samples.
 EVERY = 4

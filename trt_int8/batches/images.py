@@ -1,20 +1,132 @@
-"""Image files as samples."""
+"""Image files as samples: find them, decode them to 8-bit RGB, prepare them for the network."""
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.decode import decode_image
-from trt_int8.batches.files import find_images
 from trt_int8.batches.preprocess import Preprocessing
+from trt_int8.dependencies import require
 from trt_int8.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: What is taken for an image in a folder; a pattern or a file name may mean any file.
+SUFFIXES = frozenset(
+    [".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
+
+
+def means_images(source: str) -> bool:
+    """Whether ``source`` is a folder, a pattern, or a file with an image's suffix."""
+    return os.path.isdir(source) or _is_pattern(source) or Path(source).suffix.lower() in SUFFIXES
+
+
+def find_images(source: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Image files in name order: all in a folder and below it, or those a pattern matches (``**`` too).
+
+    Links that lead nowhere are among them.
+
+    Raises:
+        DataError: there is no such file, or no image among them.
+    """
+    text = os.fspath(source)
+    if os.path.isdir(text):
+        files = sorted(path for path in Path(text).rglob("*") if _is_file(path) and path.name[0] != ".")
+        images = tuple(path for path in files if path.suffix.lower() in SUFFIXES)
+        if not images:
+            seen = f"only {len(files)} other files, such as {files[0].name}" if files else "it is empty"
+            raise DataError(
+                f"{text}: no image in this folder ({seen}); images end in {', '.join(sorted(SUFFIXES))}"
+            )
+        return images
+    if os.path.exists(text) or _is_broken_link(text):
+        return (Path(text),)
+    if not _is_pattern(text):
+        raise DataError(f"{text}: no such file; check the path of the data")
+    matched = tuple(path for path in map(Path, sorted(glob.glob(text, recursive=True))) if _is_file(path))
+    if not matched:
+        raise DataError(f"{text}: no file matches this pattern; quote it ('…'), and check the folder")
+    return matched
+
+
+def _is_file(path: Path) -> bool:
+    """A broken link counts: whoever reads it finds out, instead of missing a sample without a word."""
+    return path.is_file() or _is_broken_link(path)
+
+
+def _is_broken_link(path: str | Path) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)
+
+
+def _is_pattern(source: str) -> bool:
+    return not os.path.exists(source) and glob.has_magic(source)
+
+
+def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> Image.Image:
+    """The image at ``path`` as RGB, 8 bits a channel.
+
+    Grey images become RGB of three equal channels, transparency is dropped (as torchvision and OpenCV
+    do), 16-bit grey is scaled to 8 bits by 1/257, of an animation the first frame is taken.
+
+    Args:
+        path: the file.
+        orientation: turn the image upright as its EXIF tag says (as OpenCV does; torchvision does not).
+
+    Raises:
+        DataError: the file is missing, cut short, no image, or one of floats or 32-bit integers.
+    """
+    pillow: Any = require("PIL.Image", purpose="reading images")
+    operations: Any = require("PIL.ImageOps", purpose="reading images")
+    try:
+        with pillow.open(path) as opened:
+            opened.load()
+            image = operations.exif_transpose(opened) if orientation else opened
+            rgb: Image.Image = _rgb(image, opened.format, pillow)
+            return rgb
+    except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise DataError(
+                f"{os.fspath(path)}: a link to {os.readlink(path)}, which does not exist; mend or remove the "
+                "link, or leave such files out with skip_bad=True"
+            ) from error
+        raise DataError(f"{os.fspath(path)}: no such file; check the path of the data") from error
+    except pillow.UnidentifiedImageError as error:
+        raise DataError(
+            f"{os.fspath(path)}: not an image that Pillow can read; remove it, or leave such files out "
+            "with skip_bad=True"
+        ) from error
+    except DataError as error:
+        raise DataError(f"{os.fspath(path)}: {error}") from error
+    except Exception as error:  # damaged files raise all kinds: OSError, SyntaxError, struct.error, …
+        raise DataError(
+            f"{os.fspath(path)}: damaged image ({error or type(error).__name__}); copy it again, remove it, "
+            "or leave such files out with skip_bad=True"
+        ) from error
+
+
+def _rgb(image: Any, form: str | None, pillow: Any) -> Any:
+    if image.mode.startswith("I;16") or (image.mode == "I" and form == "PNG"):
+        wide = np.asarray(image).astype(np.uint32)
+        return pillow.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"pixels are 32-bit {'integers' if image.mode == 'I' else 'floats'}, whose scale is unknown; "
+            "save the samples as .npz"
+        )
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns if a palette goes to RGB directly
+    return image.convert("RGB")
+
 
 #: Pillow releases the interpreter lock while it decodes and resizes.
 _THREADS = min(8, os.cpu_count() or 1)

@@ -1,7 +1,11 @@
-"""What an iterable of batches may hold: dicts, tuples, arrays; numpy's or torch's."""
+"""What an iterable of batches may hold: dicts, tuples, arrays; numpy's or torch's.
+
+`DataDigest` hashes the samples in them, whatever their order and the size of the batches.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -10,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.errors import DataError
-from trt_int8.model.inputs import InputSpec
+from trt_int8.graph.inputs import InputSpec
 
 #: One batch each: a mapping by input name, a tuple or list in the order of the inputs, or an array.
 Batches: TypeAlias = Iterable[Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]]
-
 
 _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 
@@ -128,3 +131,25 @@ def cuda_interface(value: object) -> Mapping[str, Any] | None:
     except (RuntimeError, TypeError, KeyError):
         return None
     return found
+
+
+class DataDigest:
+    """The sum, modulo 2**256, of the SHA-256 of every sample added so far."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, batch: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Add each sample of ``{input name: array}``; their first axis counts them."""
+        arrays = {name: np.ascontiguousarray(batch[name]) for name in sorted(batch)}
+        counted = {name: array if np.ndim(batch[name]) else array[None] for name, array in arrays.items()}
+        for index in range(max(map(len, counted.values()))):
+            sample = hashlib.sha256()
+            for name, array in counted.items():
+                if index < len(array):
+                    sample.update(f"{name} {array.dtype.str} {array.shape[1:]} ".encode())
+                    sample.update(np.ascontiguousarray(array[index]).reshape(-1).view(np.uint8).data)
+            self._sum = (self._sum + int.from_bytes(sample.digest(), "big")) % 2**256
+
+    def hexdigest(self) -> str:
+        return f"{self._sum:064x}"

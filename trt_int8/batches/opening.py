@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from trt_int8.batches.arrays import open_arrays
-from trt_int8.batches.batching import batched
+from trt_int8.batches.batching import batched, prefetched
 from trt_int8.batches.entry import call_entry, guarded, is_entry, top_level_functions
-from trt_int8.batches.files import find_images, means_images
-from trt_int8.batches.images import ImageSamples, open_images
+from trt_int8.batches.images import ImageSamples, find_images, means_images, open_images
 from trt_int8.batches.items import as_batch, require_batches, shape_of
-from trt_int8.batches.prefetch import prefetched
 from trt_int8.batches.preprocess import preprocessing_for
-from trt_int8.batches.source import Samples
+from trt_int8.batches.samples import Samples
 from trt_int8.choices import Last
 from trt_int8.errors import DataError
-from trt_int8.model.inputs import InputSpec
-from trt_int8.model.shape_range import GivenShapes, ShapeRange, Shapes
-from trt_int8.model.shape_texts import as_shapes
+from trt_int8.graph.inputs import InputSpec
+from trt_int8.graph.shapes import GivenShapes, ShapeRange, Shapes, as_shapes
 
 Batch = dict[str, Any]
 

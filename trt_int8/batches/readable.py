@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.batching import batched
+from trt_int8.batches.batching import batched, prefetched
 from trt_int8.batches.images import ImageSamples
 from trt_int8.batches.opening import ReadyBatches, batches_from
-from trt_int8.batches.prefetch import prefetched
-from trt_int8.batches.source import Samples
+from trt_int8.batches.samples import Samples
 from trt_int8.choices import Last
 
 

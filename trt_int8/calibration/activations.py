@@ -9,10 +9,10 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.errors import CalibrationError
-from trt_int8.model.model import Model
-from trt_int8.model.outputs import part_of, with_outputs
-from trt_int8.model.shared_ranges import tied_outputs, view_outputs
-from trt_int8.runtime import Session, rewritten
+from trt_int8.graph.model import Model
+from trt_int8.graph.passes.subgraph import part_of, with_outputs
+from trt_int8.graph.runtime import Session, rewritten
+from trt_int8.graph.tensors import tied_outputs, view_outputs
 
 
 class Activations:

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import onnx
 
+from trt_int8.arguments import require_count
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.calibration.checkpoint import EVERY, Checkpoint
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.run import collect, collect_held_out
 from trt_int8.calibration.thresholds import require_algorithm
-from trt_int8.counts import require_count
 from trt_int8.errors import CalibrationError
-from trt_int8.model.identity import model_id
-from trt_int8.model.model import Model, ModelLike
+from trt_int8.graph.identity import model_id
+from trt_int8.graph.model import Model, ModelLike
+from trt_int8.graph.runtime import onnxruntime_version
 from trt_int8.ranges.ranges import Ranges
-from trt_int8.runtime import onnxruntime_version
 
 #: The method that chooses among the others, tensor by tensor.
 AUTO = "auto"
@@ -164,6 +164,6 @@ def _identity(model: onnx.ModelProto, algorithm: str, tensors: Collection[str] |
 
 
 def _judged(fitted: Histograms, held_out: Histograms) -> Calibration:
-    from trt_int8.remedies.auto import auto_ranges
+    from trt_int8.calibration.thresholds.auto import auto_ranges
 
     return Calibration(auto_ranges(fitted, held_out), fitted.merge(held_out), AUTO, held_out, fitted)

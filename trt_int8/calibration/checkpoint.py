@@ -23,7 +23,7 @@ class Position:
         done: histograms of tensors whose passes are over.
         current: histograms of the pass that goes on.
         batches: batches counted in the pass that goes on.
-        digest: `trt_int8.batches.digest.DataDigest` of those.
+        digest: `trt_int8.batches.items.DataDigest` of those.
         samples: how many samples they hold, or the last pass held.
         data: digest of all the data, once a pass is over.
     """

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.calibration.histogram import BINS, Histogram
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.kernels import BINS
 
 Floats = npt.NDArray[np.float64]
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8 import atomic
-from trt_int8.calibration.histogram import BINS, Histogram
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.kernels import BINS
 from trt_int8.calibration.thresholds import require_algorithm, thresholds
 from trt_int8.errors import CalibrationError
+from trt_int8.files import atomic
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
 _FORMAT = "trt_int8 histograms"
@@ -39,7 +40,7 @@ class Histograms:
 
     Attributes:
         tensors: tensor name → histogram, in the graph's order.
-        ties: tensor → the tensor whose range it takes (see `trt_int8.model.shared_ranges`).
+        ties: tensor → the tensor whose range it takes (see `trt_int8.graph.tensors`).
         samples: how many samples were run.
     """
 

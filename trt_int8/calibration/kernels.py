@@ -8,6 +8,7 @@ else in the ``__pycache__`` of this package, else in the user's cache folder.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import warnings
@@ -21,23 +22,32 @@ from trt_int8 import progress
 
 #: Bins of a histogram on each side of zero.
 BINS = 2048
+
 _SLOTS = 2 * BINS + 1
+
 #: Values whose bins are computed (vectorized) before they are counted (which cannot be vectorized).
 _BLOCK = 4096
+
 _SCRATCH = 4 * _SLOTS + _BLOCK
 
 _ZERO = np.int32(BINS)
+
 _SIGN = np.int32(31)
+
 _HIGHEST = np.int32(0x7FFFFFFF)
+
 _LOWEST = np.int32(-0x80000000)
+
 _NOTHING, _SOMETHING = np.float32(0), np.float32(1)
 
 #: log2 of the levels of the quantized distribution, and the levels.
 _SHIFT = 7
+
 _LEVELS = 1 << _SHIFT
 
 #: Seconds of numpy's work that importing numba and loading stored machine code are worth.
 _IMPORTING = 0.5
+
 #: The same where numba is imported already.
 _LOADING = 0.05
 
@@ -252,6 +262,7 @@ def _compiled(function: Callable[..., Any], signature: str) -> Callable[..., Any
 
 #: `count`, compiled.
 COUNT = Loop(count, "UniTuple(float32, 2)(float32[::1], float32, float32, int64[::1], int32[::1])")
+
 #: `divergences`, compiled.
 SEARCH = Loop(
     divergences, "float64[::1](float64[::1], int64[::1], int64[::1], float64[::1], int64[::1], float64)"
@@ -262,3 +273,8 @@ def load_all() -> None:
     """Load both loops now, if numba is installed."""
     COUNT.now()
     SEARCH.now()
+
+
+def cores() -> int:
+    """Cores this process may run on, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

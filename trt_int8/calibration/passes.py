@@ -20,10 +20,9 @@ from trt_int8 import progress
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.activations import Activations
-from trt_int8.calibration.histogram import BINS
-from trt_int8.calibration.kernels import load_all
+from trt_int8.calibration.kernels import BINS, load_all
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.runtime import Session
+from trt_int8.graph.runtime import Session
 
 #: What a thread keeps for a tensor beside its values: counts in place, a histogram, and their sum.
 _COUNTS = 3 * 8 * (2 * BINS + 1)

@@ -13,17 +13,16 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.batches.check import checked
-from trt_int8.batches.digest import DataDigest
-from trt_int8.batches.items import Batches
+from trt_int8.batches.items import Batches, DataDigest
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.checkpoint import Checkpoint, Position
 from trt_int8.calibration.counting import HistogramCounts
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.calibration.kernels import cores
 from trt_int8.calibration.passes import plan_passes
-from trt_int8.cores import cores
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.model.model import Model
+from trt_int8.graph.model import Model
 
 Batch = dict[str, npt.NDArray[np.generic]]
 Counted = dict[str, Histogram]

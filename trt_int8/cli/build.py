@@ -88,12 +88,12 @@ def build(
     from pathlib import Path
 
     from trt_int8.engine.log import default_log
-    from trt_int8.model.model import Model
+    from trt_int8.graph.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions
     from trt_int8.pipeline.build import build_engine
     from trt_int8.quantization import PrecisionPlan
     from trt_int8.ranges import CalibrationCache
-    from trt_int8.report.planned import deviations
+    from trt_int8.report.gate import deviations
 
     log = log or str(default_log(Path(output)))
     results = {"engine": output, "log": log} | ({} if qdq is None else {"Q/DQ model": qdq})

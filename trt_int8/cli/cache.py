@@ -49,8 +49,8 @@ def show(file: str, form: str) -> None:
     import json
     import math
 
+    from trt_int8.ranges.compare import range_table
     from trt_int8.ranges.files import RangeFile
-    from trt_int8.ranges.table import range_table
 
     read = RangeFile.read(file)
     header = read.header or read.form

@@ -30,7 +30,7 @@ def calibrate(
     histograms: str | None,
     algorithm: str,
     shapes: options.ShapeOptions,
-    calibration: calibration_options.CalibrationOptions,
+    calibration: calibration_options.CalibrationArguments,
     data: options.DataOptions,
 ) -> None:
     """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
@@ -43,9 +43,9 @@ def calibrate(
     """
     from trt_int8.calibration import calibrate as run
     from trt_int8.calibration.histograms import save_histograms
-    from trt_int8.model.model import Model
+    from trt_int8.correction.recentre import recentrable
+    from trt_int8.graph.model import Model
     from trt_int8.ranges import CalibrationCache
-    from trt_int8.remedies.recentre import recentrable
 
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
     options.check_outputs(results | calibration.outputs(), model=model, data=data.data)

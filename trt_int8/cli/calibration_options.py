@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.cli.data_options import Data
 from trt_int8.cli.help import Panel
-from trt_int8.cli.opened_data import Data
 from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
-class CalibrationOptions:
+class CalibrationArguments:
     """What the options say."""
 
     max_memory: int | None
@@ -85,7 +85,7 @@ def _memory(_: click.Context, __: click.Parameter, text: str | None) -> int | No
 
 calibration = grouped(
     "calibration",
-    CalibrationOptions,
+    CalibrationArguments,
     [
         option(
             "--max-memory",

@@ -27,9 +27,9 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
     import json
     from dataclasses import asdict
 
+    from trt_int8.graph.save import save_like
     from trt_int8.quantization.check import check_qdq as run
     from trt_int8.quantization.check import fix_qdq
-    from trt_int8.quantization.save import save_like
 
     if fix != (output is not None):
         raise click.UsageError("--fix and -o FILE go together: the model given is never changed")

@@ -27,7 +27,7 @@ class Command(HelpMixin, click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and show its progress on stderr; or only print its configuration."""
         from trt_int8 import progress
-        from trt_int8.progress.choose import choose
+        from trt_int8.progress.terminal import choose
 
         ctx.meta[PARAMETERS] = self.params
         if ctx.params.pop("print_config"):

@@ -92,10 +92,10 @@ def evaluate(
 
     from trt_int8.batches.arrays import read_labels
     from trt_int8.evaluation import evaluate as run
-    from trt_int8.evaluation.custom import load_metric
     from trt_int8.evaluation.engine import is_engine
     from trt_int8.evaluation.layers import compare_layers
-    from trt_int8.model import load_model
+    from trt_int8.evaluation.metrics import load_metric
+    from trt_int8.graph import load_model
 
     if labels is not None and (data.shuffle is not None or data.last == "pad" or data.skip_bad):
         raise click.UsageError(

@@ -45,9 +45,9 @@ def migrate(
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --log implicit-build.log
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --high-precision fp16
     """
-    from trt_int8.model.model import Model
+    from trt_int8.graph.model import Model
+    from trt_int8.graph.save import save_like
     from trt_int8.quantization.migration import migrate as run
-    from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
     from trt_int8.report import PrecisionReport
     from trt_int8.target import resolve_target

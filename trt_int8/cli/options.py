@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trt_int8.cli.data_options import DataOptions, data
+from trt_int8.cli.data_options import Data, DataOptions, data
 from trt_int8.cli.help import Panel
-from trt_int8.cli.opened_data import Data
 from trt_int8.cli.parameters import Decorated, argument, option
 from trt_int8.cli.shape_options import ShapeOptions, shapes
 from trt_int8.cli.wording import in_options
@@ -96,7 +95,7 @@ def require_source(data: DataOptions, cache: str | None, **to_calibrate: object)
 
 def check_outputs(outputs: dict[str, str], **inputs: str | None) -> None:
     """Before the work: results have somewhere to go and overwrite nothing that is read."""
-    from trt_int8.outputs import check_outputs as check
+    from trt_int8.files.outputs import check_outputs as check
 
     check(outputs, inputs={what: path for what, path in inputs.items() if path is not None})
 

@@ -42,7 +42,7 @@ def quantize(
     bias_correction: bool | None,
     algorithm: str | None,
     shapes: options.ShapeOptions,
-    calibration: calibration_options.CalibrationOptions,
+    calibration: calibration_options.CalibrationArguments,
     data: options.DataOptions,
 ) -> None:
     """Insert Q/DQ pairs into MODEL, correct biases, and measure what INT8 loses.
@@ -56,9 +56,9 @@ def quantize(
       trt-int8 quantize model.onnx --cache model.cache --data samples.npz -o model.qdq.onnx
       trt-int8 quantize model.onnx --data samples.npz -o model.qdq.onnx --exclude 'head*' --recentre '*'
     """
-    from trt_int8.model.model import Model
+    from trt_int8.graph.model import Model
+    from trt_int8.graph.save import save_like
     from trt_int8.pipeline import Profile, QuantizationOptions, quantize_from_data
-    from trt_int8.quantization.save import save_like
     from trt_int8.ranges import CalibrationCache
     from trt_int8.target import resolve_target
 

@@ -35,11 +35,11 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
       trt-int8 ranges analyze model.npz
       trt-int8 ranges analyze model.npz --format html -o ranges.html
     """
-    from trt_int8 import atomic
     from trt_int8.analysis import analyze as run
     from trt_int8.calibration.histograms import load_histograms_and_extra
     from trt_int8.calibration.thresholds import ALGORITHMS
     from trt_int8.cli.options import check_outputs
+    from trt_int8.files import atomic
 
     if output is not None:
         check_outputs({"analysis": output}, histograms=histograms)

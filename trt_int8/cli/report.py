@@ -136,7 +136,7 @@ def report(
 
 
 def _write(text: str, output: Path | None) -> None:
-    from trt_int8 import atomic
+    from trt_int8.files import atomic
 
     if output is None:
         click.echo(text, nl=False)

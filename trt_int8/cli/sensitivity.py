@@ -13,7 +13,7 @@ from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Bound, option
 
 if TYPE_CHECKING:
-    from trt_int8.analysis.sensitivity import Measurements, NodeSensitivity
+    from trt_int8.evaluation.sensitivity import Measurements, NodeSensitivity
 
 
 @command()
@@ -114,11 +114,11 @@ def sensitivity(
     """
     import json
 
-    from trt_int8.analysis.sensitivity import Budget, rank, samples_needed, search
-    from trt_int8.analysis.sensitivity.ranking import evaluations_of_ranking
     from trt_int8.batches.arrays import read_labels
-    from trt_int8.evaluation.custom import load_metric
-    from trt_int8.model.model import Model
+    from trt_int8.evaluation.metrics import load_metric
+    from trt_int8.evaluation.sensitivity import Budget, rank, samples_needed, search
+    from trt_int8.evaluation.sensitivity.search import evaluations_of_ranking
+    from trt_int8.graph.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions, prepare
     from trt_int8.pipeline.sensitivity import check_plan, measure_sensitivity
     from trt_int8.ranges import CalibrationCache

@@ -11,7 +11,7 @@ from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import grouped, option
 
 if TYPE_CHECKING:
-    from trt_int8.model.shape_range import ShapeRange
+    from trt_int8.graph.shapes import ShapeRange
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ShapeOptions:
     def parse(self) -> dict[str, ShapeRange]:
         """Ranges of shapes by input; empty if the options were left out."""
         from trt_int8.errors import ShapeError
-        from trt_int8.model.shape_texts import combine_shapes, parse_shapes
+        from trt_int8.graph.shapes import combine_shapes, parse_shapes
 
         trtexec = (self.min_shapes, self.opt_shapes, self.max_shapes)
         if self.shapes and any(trtexec):

@@ -11,15 +11,14 @@ from trt_int8 import progress
 from trt_int8.batches.check import Batch, count_samples
 from trt_int8.batches.holdout import FEWEST
 from trt_int8.calibration.histograms import Histograms
+from trt_int8.correction.bias import correct_bias
+from trt_int8.correction.recentre import candidates, centred_name, recentre
 from trt_int8.errors import ModelError
 from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict
-from trt_int8.model.model import Model, ModelLike
+from trt_int8.graph.model import Model, ModelLike
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges, TensorRange
 from trt_int8.record import Correction
-from trt_int8.remedies.bias_correction import correct_bias
-from trt_int8.remedies.candidates import candidates
-from trt_int8.remedies.recentre import centred_name, recentre
 
 #: Inserts Q/DQ pairs into a float model with ranges, as the pipeline's options say.
 Place = Callable[[ModelLike, Ranges], Quantized]

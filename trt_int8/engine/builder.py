@@ -11,8 +11,8 @@ import onnx
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError, ShapeError
-from trt_int8.model.load import serialize
-from trt_int8.model.shape_range import Shapes
+from trt_int8.graph.load import serialize
+from trt_int8.graph.shapes import Shapes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class SerializedEngine:
         tensorrt: name and version of what built it.
         hand_set: tensor → bounds of the dynamic ranges set by hand, on the implicit route.
         profile: the optimization profile, by input; empty if the model's shapes are fixed. See
-            `trt_int8.model.shapes.profile_text`.
+            `trt_int8.graph.shapes.profile_text`.
     """
 
     data: bytes

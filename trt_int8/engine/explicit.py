@@ -10,11 +10,10 @@ from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError
-from trt_int8.model.dims import require_equal_dims
-from trt_int8.model.inputs import input_specs
-from trt_int8.model.qdq import has_qdq
-from trt_int8.model.shape_range import GivenShapes
-from trt_int8.model.shapes import resolve_shapes
+from trt_int8.graph.dims import require_equal_dims
+from trt_int8.graph.index import has_qdq
+from trt_int8.graph.inputs import input_specs
+from trt_int8.graph.shapes import GivenShapes, resolve_shapes
 from trt_int8.target import Target
 
 #: Attributes that give the element type of a node's output.

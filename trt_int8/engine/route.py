@@ -16,7 +16,7 @@ ALGORITHMS = ("entropy", "minmax")
 
 
 @dataclass(frozen=True)
-class Route:
+class ChosenRoute:
     """Attributes:
     name: ``implicit`` or ``explicit``.
     reason: why, for people.
@@ -32,7 +32,7 @@ class Route:
 
 def choose_route(
     mode: Mode, *, has_qdq: bool, algorithm: str = "entropy", target: str | Target | None = None
-) -> Route:
+) -> ChosenRoute:
     """The route that ``mode`` asks for, or for ``auto`` the one that fits model and machine.
 
     Args:
@@ -55,16 +55,16 @@ def choose_route(
     if mode == "implicit":
         if obstacle is not None:
             raise BuildError(f"the implicit route is closed: {obstacle}; use mode='explicit'")
-        return Route("implicit", "asked for", load_implicit(), wanted)
+        return ChosenRoute("implicit", "asked for", load_implicit(), wanted)
     tensorrt = load(target=wanted)
     if mode == "explicit":
-        return Route("explicit", "asked for", tensorrt, wanted)
+        return ChosenRoute("explicit", "asked for", tensorrt, wanted)
     if obstacle is not None:
-        return Route("explicit", obstacle, tensorrt, wanted)
+        return ChosenRoute("explicit", obstacle, tensorrt, wanted)
     if tensorrt.has_implicit_int8:
-        return Route("implicit", f"{tensorrt.name} has calibrators of its own", tensorrt, wanted)
+        return ChosenRoute("implicit", f"{tensorrt.name} has calibrators of its own", tensorrt, wanted)
     reason = f"{tensorrt.name} has no calibrators, so the ranges come from the CPU and go into Q/DQ nodes"
-    return Route("explicit", reason, tensorrt, wanted)
+    return ChosenRoute("explicit", reason, tensorrt, wanted)
 
 
 def _obstacle(has_qdq: bool, algorithm: str, target: Target) -> str | None:

@@ -9,9 +9,9 @@ import onnx
 
 from trt_int8.batches.check import Batch, CheckedBatches
 from trt_int8.evaluation.comparer import Comparer, float_outputs
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.model import Model
-from trt_int8.model.operators import SATURATING, VIEWS
+from trt_int8.graph.index import GraphIndex
+from trt_int8.graph.model import Model
+from trt_int8.graph.operators import SATURATING, VIEWS
 
 #: By how much SQNR must change to have changed, in dB: less is the noise of the measurement.
 NOISE_DB = 0.1

@@ -14,9 +14,9 @@ from trt_int8.batches.check import Batch, checked
 from trt_int8.batches.items import Batches
 from trt_int8.errors import ModelError
 from trt_int8.evaluation.metrics import Difference
-from trt_int8.model.inputs import input_specs
-from trt_int8.model.outputs import with_outputs
-from trt_int8.runtime import Session
+from trt_int8.graph.inputs import input_specs
+from trt_int8.graph.passes.subgraph import with_outputs
+from trt_int8.graph.runtime import Session
 
 Array = npt.NDArray[np.generic]
 

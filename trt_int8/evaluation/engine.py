@@ -13,7 +13,7 @@ import numpy.typing as npt
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT, load
 from trt_int8.errors import ModelError
-from trt_int8.model.inputs import InputSpec
+from trt_int8.graph.inputs import InputSpec
 from trt_int8.streamer.context import PrimaryContext, cuda_errors, load_driver
 
 #: How engine files are called.
@@ -26,7 +26,7 @@ def is_engine(model: object) -> bool:
 
 
 class EngineSession:
-    """An engine with the interface of `trt_int8.runtime.Session`.
+    """An engine with the interface of `trt_int8.graph.runtime.Session`.
 
     Raises:
         ModelError: the file cannot be read, or TensorRT refuses it.

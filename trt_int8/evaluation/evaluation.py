@@ -12,17 +12,15 @@ import numpy.typing as npt
 import onnx
 
 from trt_int8.batches.check import Batch, checked, count_samples
-from trt_int8.batches.digest import DataDigest
-from trt_int8.batches.items import Batches, require_batches
+from trt_int8.batches.items import Batches, DataDigest, require_batches
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation.comparer import compared, run_side_by_side
-from trt_int8.evaluation.custom import Metric
 from trt_int8.evaluation.engine import EngineSession, is_engine
-from trt_int8.evaluation.metrics import Difference, topk
-from trt_int8.model.inputs import InputSpec, input_specs
-from trt_int8.model.load import load_model
+from trt_int8.evaluation.metrics import Difference, Metric, topk
+from trt_int8.graph.inputs import InputSpec, input_specs
+from trt_int8.graph.load import load_model
+from trt_int8.graph.runtime import Session
 from trt_int8.record import QuantizationRecord, read_record
-from trt_int8.runtime import Session
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from trt_int8.batches.items import Batches
 from trt_int8.errors import ModelError
 from trt_int8.evaluation.comparer import run_side_by_side
 from trt_int8.evaluation.metrics import Difference
-from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.inputs import input_specs
-from trt_int8.model.outputs import with_outputs
-from trt_int8.runtime import Session
+from trt_int8.graph.index import GraphIndex, label
+from trt_int8.graph.inputs import input_specs
+from trt_int8.graph.passes.subgraph import with_outputs
+from trt_int8.graph.runtime import Session
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import onnx
 
-from trt_int8 import atomic
+from trt_int8.arguments import require_path
 from trt_int8.batches.items import Batches
 from trt_int8.calibration.calibration import Calibration
+from trt_int8.choices import Mode
 from trt_int8.engine.builder import SerializedEngine
 from trt_int8.engine.explicit import build_explicit
 from trt_int8.engine.implicit.build import ImplicitOptions, build_implicit
@@ -20,21 +21,21 @@ from trt_int8.engine.implicit.callbacks import CalibrationSummary, CalibratorCal
 from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.engine.implicit.store import CacheStore
 from trt_int8.engine.log import BuildLog, append_line, default_log, require_regular
-from trt_int8.engine.route import Mode, Route, choose_route
+from trt_int8.engine.route import ChosenRoute, choose_route
 from trt_int8.errors import BuildError
-from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.load import require_model
-from trt_int8.model.model import Model, ModelLike
-from trt_int8.model.shapes import profile_text
-from trt_int8.outputs import FilePath, check_outputs
-from trt_int8.paths import require_path
+from trt_int8.files import atomic
+from trt_int8.files.outputs import FilePath, check_outputs
+from trt_int8.graph.index import GraphIndex, label
+from trt_int8.graph.load import require_model
+from trt_int8.graph.model import Model, ModelLike
+from trt_int8.graph.save import save_like
+from trt_int8.graph.shapes import profile_text
 from trt_int8.pipeline.implicit_accuracy import simulate
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
 from trt_int8.pipeline.prepare import Prepared, prepare
 from trt_int8.pipeline.quantize import quantize_prepared
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized
-from trt_int8.quantization.save import save_like
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.record import QuantizationRecord, read_record
 from trt_int8.report import PrecisionReport
@@ -180,7 +181,7 @@ def build_engine(
 
 def _build_explicit(
     prepared: Prepared,
-    route: Route,
+    route: ChosenRoute,
     engine: Path,
     log: Path,
     calibration: CalibrationOptions | None,
@@ -217,7 +218,7 @@ def _build_explicit(
 
 def _build_implicit(
     prepared: Prepared,
-    route: Route,
+    route: ChosenRoute,
     engine: Path,
     log: Path,
     implicit: ImplicitOptions,
@@ -382,7 +383,7 @@ def _check_sources(
         )
 
 
-def _refuse_implicit_only(route: Route, implicit: ImplicitOptions) -> None:
+def _refuse_implicit_only(route: ChosenRoute, implicit: ImplicitOptions) -> None:
     """Options without effect would be taken for obeyed."""
     asked = implicit.asked_for()
     if asked:

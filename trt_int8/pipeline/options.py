@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
-from trt_int8.counts import require_count
-from trt_int8.model.shape_range import GivenShapes
+from trt_int8.arguments import require_count
+from trt_int8.graph.shapes import GivenShapes
 from trt_int8.quantization.placement import Placement
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.selection import Selection

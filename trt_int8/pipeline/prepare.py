@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from trt_int8.batches.check import Batch
+from trt_int8.batches.check import Batch, first_shapes
 from trt_int8.batches.holdout import SAMPLES, HoldOut
 from trt_int8.batches.items import Batches, require_batches
-from trt_int8.batches.shapes import first_shapes
 from trt_int8.errors import QuantizationError
-from trt_int8.model.dims import rename_unequal_dims, require_equal_dims
-from trt_int8.model.model import Model, ModelLike
-from trt_int8.model.shape_range import Shapes
-from trt_int8.model.shape_texts import as_shapes
-from trt_int8.model.shapes import require_shapes_fit, resolve_shapes
+from trt_int8.graph.dims import rename_unequal_dims, require_equal_dims
+from trt_int8.graph.model import Model, ModelLike
+from trt_int8.graph.shapes import Shapes, as_shapes, require_shapes_fit, resolve_shapes
 from trt_int8.pipeline.options import Profile, QuantizationOptions
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan

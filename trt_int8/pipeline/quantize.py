@@ -17,12 +17,11 @@ from trt_int8.calibration.thresholds import EXPLICIT
 from trt_int8.correction.correct import Corrected, correct, figures
 from trt_int8.errors import ModelError, QuantizationError
 from trt_int8.evaluation.accuracy import AccuracyCheck
-from trt_int8.model.model import ModelLike
+from trt_int8.graph.model import ModelLike
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
 from trt_int8.pipeline.prepare import Prepared, prepare
 from trt_int8.quantization.half import to_half
-from trt_int8.quantization.quantized import Quantized, quantize
-from trt_int8.quantization.required import required_tensors
+from trt_int8.quantization.quantized import Quantized, quantize, required_tensors
 from trt_int8.ranges.ranges import Ranges
 from trt_int8.record import QuantizationRecord, store_record
 from trt_int8.target import Target

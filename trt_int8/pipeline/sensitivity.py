@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.analysis.sensitivity import Budget, Found, Judge, Measurements
 from trt_int8.batches.items import Batches
-from trt_int8.evaluation.custom import Metric
+from trt_int8.evaluation.metrics import Metric
+from trt_int8.evaluation.sensitivity import Budget, Evaluator, Found, Measurements
 from trt_int8.pipeline.prepare import Prepared
 from trt_int8.pipeline.quantize import calibrate_prepared, quantize_prepared
 from trt_int8.quantization.plan import PrecisionPlan
@@ -31,14 +31,14 @@ def measure_sensitivity(
     Args:
         prepared: the float model and the samples to calibrate with; or ranges.
         batches: all the samples, to judge by; kept in memory.
-        labels, metric, output: see `Judge`.
+        labels, metric, output: see `Evaluator`.
         state: see `Measurements`.
 
     Raises:
-        TrtInt8Error: what calibration, `Judge` and `Measurements` raise.
+        TrtInt8Error: what calibration, `Evaluator` and `Measurements` raise.
     """
     ranges = prepared.ranges if prepared.ranges is not None else calibrate_prepared(prepared).ranges
-    judge = Judge(prepared.model.proto, batches, labels=labels, metric=metric, output=output)
+    judge = Evaluator(prepared.model.proto, batches, labels=labels, metric=metric, output=output)
     return Measurements(prepared.model.proto, ranges, judge, placement=prepared.placement, state=state)
 
 

@@ -1,7 +1,6 @@
 """How far long work has come: the library says it, an application chooses whether and how it is shown."""
 
-from trt_int8.progress.display import Display, note, phase, show, track
+from trt_int8.progress.display import Display, Phase, note, phase, show, track
 from trt_int8.progress.lines import Lines
-from trt_int8.progress.phases import Phase
 
 __all__ = ["Display", "Lines", "Phase", "note", "phase", "show", "track"]

@@ -6,8 +6,7 @@ import threading
 import time
 from typing import TextIO
 
-from trt_int8.progress.display import Display
-from trt_int8.progress.phases import Phase
+from trt_int8.progress.display import Display, Phase
 
 
 class Lines(Display):

@@ -1,12 +1,6 @@
 """Make everything in a Q/DQ model that is not INT8 float16.
 
-Strongly typed engines run each layer in the type the model gives it, so a model for INT8 and FP16 says FP16
-itself. Scales can stay float32 or become float16:
-
-- ``fp32``: DequantizeLinear takes a float32 scale and has ``output_dtype`` float16. Scales are bit for bit
-  those of the float32 model. Needs opset 23.
-- ``fp16``: scales are rounded to float16, a relative error of up to 2⁻¹¹. Needs opset 19. On TensorRT-RTX
-  what a quantize step of its own reads is Half only so; residual tensors are Half in both forms.
+Outputs that no node makes are taken out before the conversion and given back after it.
 """
 
 from __future__ import annotations
@@ -20,11 +14,62 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_int8.choices import FLOAT_TYPES
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import GraphIndex, all_nodes, reads
-from trt_int8.model.passes.opset_conversion import HALF, OUTPUT_DTYPE, with_minimum_opset
-from trt_int8.quantization.half_outputs import give_outputs, take_outputs
+from trt_int8.graph.index import GraphIndex, Names, all_nodes, reads
+from trt_int8.graph.passes.opset_conversion import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.scales import SMALLEST_FLOAT16
-from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
+from trt_int8.quantization.validation import refuse_what_tensorrt_refuses
+
+
+def take_outputs(model: onnx.ModelProto) -> list[tuple[int, onnx.ValueInfoProto]]:
+    """Take float32 outputs that no node makes out of ``model``, in place.
+
+    Nodes then read a copy of an initializer among them, so that it keeps its float32 values.
+
+    Returns:
+        what `give_outputs` takes: the place of each among the outputs, and the output.
+    """
+    _move_constants(model)
+    index, graph = GraphIndex(model), model.graph
+    taken = []
+    for place, output in enumerate(graph.output):
+        if output.type.tensor_type.elem_type == TensorProto.FLOAT and output.name not in index.producers:
+            kept = onnx.ValueInfoProto()
+            kept.CopyFrom(output)
+            taken.append((place, kept))
+    for place, _ in reversed(taken):
+        del graph.output[place]
+    _copy_initializers(graph, {output.name for _, output in taken}, Names(index))
+    return taken
+
+
+def give_outputs(model: onnx.ModelProto, taken: list[tuple[int, onnx.ValueInfoProto]]) -> None:
+    """Put back what `take_outputs` took, in place."""
+    for place, output in taken:
+        model.graph.output.insert(place, output)
+
+
+def _move_constants(model: onnx.ModelProto) -> None:
+    index, graph = GraphIndex(model), model.graph
+    for position, node in reversed(list(enumerate(graph.node))):
+        if node.op_type == "Constant" and node.output[0] in index.outputs:
+            value = index.constant(node.output[0])
+            if value is not None:
+                graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+                del graph.node[position]
+
+
+def _copy_initializers(graph: onnx.GraphProto, wanted: set[str], names: Names) -> None:
+    read = {name for node in all_nodes(graph) for name in node.input}
+    copies = {}
+    for tensor in [t for t in graph.initializer if t.name in wanted & read]:
+        copies[tensor.name] = names.fresh(f"{tensor.name}_half")
+        copy = graph.initializer.add()
+        copy.CopyFrom(tensor)
+        copy.name = copies[tensor.name]
+    for node in all_nodes(graph):
+        for slot, name in enumerate(node.input):
+            node.input[slot] = copies.get(name, name)
+
 
 _LARGEST = float(np.finfo(np.float16).max)
 

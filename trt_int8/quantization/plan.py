@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trt_int8 import atomic
+from trt_int8.arguments import require_path
 from trt_int8.dependencies import require
 from trt_int8.errors import QuantizationError
-from trt_int8.paths import require_path
+from trt_int8.files import atomic
 
 SCHEMA = 1
 _PRECISIONS = ("int8", "float")
@@ -41,7 +41,7 @@ class PrecisionPlan:
     """Node name → ``int8`` (must be quantized) or ``float`` (must not). What is not named is up to the rules.
 
     Attributes:
-        nodes: the names, as `trt_int8.model.graph.label` gives them.
+        nodes: the names, as `trt_int8.graph.index.label` gives them.
         source: what to call the plan in messages.
         target, placement: what the plan was searched for; None: it fits any.
         budget: ``min_sqnr`` (dB), ``max_drop``: what it was searched for.

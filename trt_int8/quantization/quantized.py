@@ -1,4 +1,7 @@
-"""Float model and ranges in, Q/DQ model out."""
+"""Float model and ranges in, Q/DQ model out.
+
+`required_tensors` says beforehand which tensors need a range.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,20 @@ import numpy as np
 import onnx
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.constants import ConstantOperands
-from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.load import PROTOBUF_LIMIT, serialized_size
-from trt_int8.model.model import Model, ModelLike
-from trt_int8.model.passes.batch_norm_folding import fold_batch_norms
-from trt_int8.model.passes.constant_folding import fold_constants
-from trt_int8.model.passes.opset_conversion import HALF, MINIMUM, with_minimum_opset
-from trt_int8.model.passes.split_before_transpose import split_before_transpose
-from trt_int8.quantization.nothing import refuse_without_sites
+from trt_int8.graph.index import GraphIndex, label
+from trt_int8.graph.load import PROTOBUF_LIMIT, serialized_size
+from trt_int8.graph.model import Model, ModelLike
+from trt_int8.graph.passes.batch_norm_folding import fold_batch_norms
+from trt_int8.graph.passes.constant_folding import fold_constants
+from trt_int8.graph.passes.opset_conversion import HALF, MINIMUM, with_minimum_opset
+from trt_int8.graph.passes.split_before_transpose import split_before_transpose
+from trt_int8.graph.tensors import ConstantOperands, tied_outputs
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.placement.draft import Draft, Skipped
-from trt_int8.quantization.rewrite import QdqWriter
 from trt_int8.quantization.selection import Selection
-from trt_int8.quantization.validate import refuse_what_tensorrt_refuses
-from trt_int8.ranges.ranges import Ranges, require_ranges
+from trt_int8.quantization.validation import refuse_what_tensorrt_refuses, refuse_without_sites
+from trt_int8.quantization.writer import QdqWriter
+from trt_int8.ranges.ranges import Ranges, TensorRange, require_ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,3 +169,33 @@ def _hold_to_the_plan(draft: Draft, placement: Placement) -> None:
                 f"{draft.selection.plan.source}: node {name!r} cannot be int8: {reason}; make it float or "
                 "remove the line"
             )
+
+
+def required_tensors(
+    model: ModelLike,
+    *,
+    placement: str | Placement | None = None,
+    selection: Selection | None = None,
+) -> tuple[str, ...]:
+    """The activations whose ranges `quantize` reads, in graph order: calibrating these alone gives the same
+    scales as calibrating all.
+
+    They are the inputs that get Q/DQ pairs when every tensor has a range, all that share a scale with them,
+    and those whose range they take (`trt_int8.graph.tensors`).
+
+    Args:
+        model: the trained float model.
+        placement, selection: as they will be given to `quantize`.
+
+    Raises:
+        ModelError: the model cannot be read.
+        QuantizationError: nothing can be quantized, or the selection does not fit the model.
+    """
+    given = Model.of(model)
+    order = given.index.order
+    everything = Ranges({name: TensorRange(1.0, source="any") for name in order})
+    _, draft = drafted(given, everything, resolve(placement), selection or Selection(), copy=False)
+    wanted = {name for tensor in draft.quantized_tensors for name in draft.group(tensor)}
+    ties = tied_outputs(given.index, set(order))
+    wanted |= {ties[name] for name in wanted if name in ties}
+    return tuple(name for name in order if name in wanted)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from trt_int8.model.passes.opset_conversion import OUTPUT_DTYPE
+from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE
 
 #: float32, or what converts to it.
 Array = npt.NDArray[np.generic]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import label
-from trt_int8.model.operators import AVERAGE_POOLS, MULTIPLYING
+from trt_int8.graph.index import label
+from trt_int8.graph.operators import AVERAGE_POOLS, MULTIPLYING
 from trt_int8.patterns import matching, nearest
 from trt_int8.quantization.plan import PrecisionPlan
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trt_int8 import atomic
+from trt_int8.arguments import require_path
 from trt_int8.errors import CacheError
-from trt_int8.paths import require_path
+from trt_int8.files import atomic
 from trt_int8.ranges.ranges import Ranges, TensorRange, require_ranges
 
 _HEADER = re.compile(r"TRT-\w+-(?P<algorithm>\w+)|1|0 [0-9a-fA-F]{1,16} [0-9a-fA-F]{1,16}")

@@ -1,19 +1,40 @@
-"""Compare and combine ranges: what changed between two calibrations."""
+"""Show, compare and combine ranges: a table, the changes between two calibrations, merges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trt_int8.errors import RangeError
 from trt_int8.patterns import matching, nearest
+from trt_int8.ranges.cache import scale_to_hex
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
+def range_table(ranges: Ranges, *, tensors: Iterable[str] | None = None, source: bool = False) -> str:
+    """Aligned columns: tensor, scale as in the cache, scale, amax, and the source if asked for.
+
+    Args:
+        ranges: what to show.
+        tensors: which, in this order; None: all.
+        source: add where each range came from.
+    """
+    rows = [["tensor", "scale (hex)", "scale", "amax"] + (["from"] if source else [])]
+    for name in ranges if tensors is None else tensors:
+        entry = ranges[name]
+        row = [name, scale_to_hex(entry.scale), f"{entry.scale:.6g}", f"{entry.amax:.6g}"]
+        rows.append(row + ([entry.source] if source else []))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in rows
+    )
+
+
 @dataclass(frozen=True)
-class Change:
+class RangeChange:
     """One tensor in two sets of ranges.
 
     Attributes:
@@ -42,11 +63,11 @@ class RangeDiff:
         only_left, only_right: names that the other one lacks.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[RangeChange, ...]
     only_left: tuple[str, ...]
     only_right: tuple[str, ...]
 
-    def above(self, ratio: float) -> tuple[Change, ...]:
+    def above(self, ratio: float) -> tuple[RangeChange, ...]:
         """Tensors whose ranges differ by more than ``ratio``."""
         return tuple(change for change in self.changes if not change.ratio <= ratio)
 
@@ -69,7 +90,7 @@ class RangeDiff:
 
 def diff(left: Ranges, right: Ranges) -> RangeDiff:
     """Compare two sets of ranges tensor by tensor."""
-    changes = [Change(name, left[name].amax, right[name].amax) for name in left if name in right]
+    changes = [RangeChange(name, left[name].amax, right[name].amax) for name in left if name in right]
     return RangeDiff(
         tuple(sorted(changes, key=lambda change: -change.ratio)),
         tuple(name for name in left if name not in right),

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trt_int8 import atomic
+from trt_int8.arguments import require_path
 from trt_int8.dependencies import require
 from trt_int8.errors import CacheError
-from trt_int8.paths import require_path
+from trt_int8.files import atomic
 from trt_int8.ranges import onnxruntime as ort
 from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header
 from trt_int8.ranges.ranges import Ranges, TensorRange

@@ -2,10 +2,10 @@
 
 from trt_int8.report.records import (
     Build,
-    Calibration,
     Candidate,
     Evidence,
     Layer,
+    LoggedCalibration,
     Node,
     Reason,
     Tensor,
@@ -15,10 +15,10 @@ from trt_int8.report.report import PrecisionReport
 
 __all__ = [
     "Build",
-    "Calibration",
     "Candidate",
     "Evidence",
     "Layer",
+    "LoggedCalibration",
     "Node",
     "PrecisionReport",
     "Reason",

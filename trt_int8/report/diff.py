@@ -6,13 +6,13 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trt_int8.report.kernels import is_qdq
+from trt_int8.report.explain.kernels import is_qdq
 from trt_int8.report.records import Build, Layer, Node
 from trt_int8.report.views.words import headline, printable
 
 
 @dataclass(frozen=True)
-class Change:
+class NodeChange:
     """A node (or, without ONNX nodes, a layer) in both builds. Times are ms of its kernels, where known."""
 
     name: str
@@ -32,10 +32,10 @@ class Diff:
 
     old: Build
     new: Build
-    gained: tuple[Change, ...] = ()
-    lost: tuple[Change, ...] = ()
-    changed: tuple[Change, ...] = ()
-    timed: tuple[Change, ...] = ()
+    gained: tuple[NodeChange, ...] = ()
+    lost: tuple[NodeChange, ...] = ()
+    changed: tuple[NodeChange, ...] = ()
+    timed: tuple[NodeChange, ...] = ()
     fused: tuple[tuple[str, tuple[str, ...]], ...] = ()
     split: tuple[tuple[str, tuple[str, ...]], ...] = ()
     only_old: tuple[str, ...] = ()
@@ -155,11 +155,11 @@ def _sum(times: Sequence[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _change(name: str, old: _Entry, new: _Entry) -> Change:
-    return Change(name, old.precision, new.precision, old.time, new.time, new.why)
+def _change(name: str, old: _Entry, new: _Entry) -> NodeChange:
+    return NodeChange(name, old.precision, new.precision, old.time, new.time, new.why)
 
 
-def _moved(change: Change, slower_by: float) -> bool:
+def _moved(change: NodeChange, slower_by: float) -> bool:
     if change.old_ms is None or change.new_ms is None:
         return False
     return abs(change.new_ms - change.old_ms) > slower_by * max(change.old_ms, change.new_ms)

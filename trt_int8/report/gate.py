@@ -1,11 +1,11 @@
-"""A check for CI: what must be in INT8, and how many copies are allowed."""
+"""Hold a report against what was asked for: limits for CI, and a precision plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trt_int8.patterns import matching, nearest
-from trt_int8.report.records import Build
+from trt_int8.report.records import Build, Node
 from trt_int8.report.views.words import multiplying_nodes
 
 _FINE = ("int8", "int8_io")
@@ -75,3 +75,37 @@ def _require(build: Build, pattern: str) -> list[str]:
         for name, precision, reason in entries
         if precision not in _FINE
     ]
+
+
+#: Nodes of a kernel that are named.
+_NAMED = 4
+
+
+def deviations(planned: Mapping[str, str], build: Build) -> list[str]:
+    """Where an engine is not what the plan says; a line each with the reason, for people.
+
+    Args:
+        planned: node → ``int8`` or ``float``.
+        build: the engine.
+    """
+    nodes = {node.node: node for node in build.nodes}
+    lines = []
+    for name, wanted in planned.items():
+        node = nodes.get(name)
+        if node is None:
+            lines.append(f"{name} is planned as {wanted}, and the report does not name it")
+        elif (wanted == "int8") != (node.precision == "int8"):
+            lines.append(f"{name} is planned as {wanted} and runs in {node.precision}: {_why(node, build)}")
+    return lines
+
+
+def _why(node: Node, build: Build) -> str:
+    """The kernels that run ``node``, with what else they run."""
+    kernels = [layer for layer in build.layers if layer.name in node.layers]
+    names = ", ".join(layer.name for layer in kernels)
+    known = {other.node for other in build.nodes} - {node.node}  # Q and DQ are not among them
+    others = [name for layer in kernels for name in layer.onnx_nodes if name in known]
+    if not others:
+        return f"TensorRT took the kernel {names}"
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return f"TensorRT fused it with {', '.join(others[:_NAMED])}{more} into {names}"

@@ -104,7 +104,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class LoggedCalibration:
     """What the log says about calibration. ``cache``: ``read``, ``written`` or None."""
 
     batches: int | None = None
@@ -155,7 +155,7 @@ class Build:
     first_line: int = 1
     last_line: int = 1
     warnings: Warnings = field(default_factory=Warnings)
-    calibration: Calibration | None = None
+    calibration: LoggedCalibration | None = None
     unrecognized_lines: int = 0
     record: QuantizationRecord | None = None
 

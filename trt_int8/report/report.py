@@ -10,17 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
-from trt_int8.paths import require_path
-from trt_int8.report.judge import judge
-from trt_int8.report.layer_information import read_layer_information, read_profile, with_times
-from trt_int8.report.network import Network
-from trt_int8.report.observed import Observed
-from trt_int8.report.parser import observe
-from trt_int8.report.reading import read_lines, split_lines
+from trt_int8.report.explain.answer import judge
+from trt_int8.report.read.layer_information import read_layer_information, read_profile, with_times
+from trt_int8.report.read.log_file import no_log, read_lines, split_lines
+from trt_int8.report.read.network import Network
+from trt_int8.report.read.observed import Observed
+from trt_int8.report.read.verbose_log import observe
 from trt_int8.report.records import Build
 from trt_int8.report.schema import builds_to_dict
-from trt_int8.report.strangers import no_log
 
 
 class PrecisionReport:
@@ -227,7 +226,7 @@ def _is_json(path: str | os.PathLike[str]) -> bool:
 def _network(model: str | os.PathLike[str] | None) -> Network | None:
     if model is None:
         return None
-    from trt_int8.model import load_model
+    from trt_int8.graph import load_model
 
     return Network.from_model(load_model(model))
 

@@ -18,7 +18,7 @@ from trt_int8.streamer.layout import InputLayout, check_batch, layout_of
 from trt_int8.streamer.normalize import Normalize, NormalizeKernel
 from trt_int8.streamer.passthrough import DeviceArray, device_array
 from trt_int8.streamer.reader import ReadAhead
-from trt_int8.streamer.ring import CopyQueue, Route, Slot, StreamMemory, required_memory
+from trt_int8.streamer.ring import CopyQueue, InputRoute, Slot, StreamMemory, required_memory
 
 _LOG = logging.getLogger(__name__)
 _POINTER_DEVICE_ORDINAL = 9  # CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
@@ -235,11 +235,11 @@ class CudaStream:
         self._context.release()
 
 
-def _route(name: str, layout: InputLayout, normalize: Normalize | None) -> Route:
+def _route(name: str, layout: InputLayout, normalize: Normalize | None) -> InputRoute:
     if normalize is None:
-        return Route(layout)
+        return InputRoute(layout)
     shape = normalize.output_shape(layout.shape, layout.dtype, f"batch 0, input {name}")
-    return Route(layout, normalize, shape)
+    return InputRoute(layout, normalize, shape)
 
 
 def _device_of(pointer: int) -> int | None:

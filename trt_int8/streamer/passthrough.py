@@ -1,11 +1,12 @@
 """Arrays that are on the GPU already (torch, cupy, DALI, numba): found, checked, and used uncopied.
 
-DLPack is preferred, since its producer is told our stream and orders its own work before ours; the CUDA
-array interface (https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html) comes second.
+They are found by the CUDA array interface or by DLPack: https://dmlc.github.io/dlpack/latest/c_api.html,
+the unversioned struct.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,64 @@ from typing import Any
 import numpy as np
 
 from trt_int8.errors import DataError
-from trt_int8.streamer import dlpack
+
+#: kDLCPU, kDLCUDAHost (pinned)
+HOST_KINDS = (1, 3)
+
+#: kDLCUDA, kDLCUDAManaged
+CUDA_KINDS = (2, 13)
+
+_CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
+
+
+@dataclass(frozen=True)
+class DlpackTensor:
+    """Where a tensor lies: address, shape, numpy's name of its dtype, strides in elements (None: C order)."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    dtype: str
+    strides: tuple[int, ...] | None
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def read(capsule: Any) -> DlpackTensor:
+    """The tensor in a capsule named "dltensor", which stays unconsumed: keep it while the memory is in use.
+
+    Raises:
+        TypeError: not such a capsule, or its elements are vectors or of an unknown type.
+    """
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    try:
+        # A DLManagedTensor begins with its DLTensor.
+        tensor = _DLTensor.from_address(get_pointer(capsule, b"dltensor"))
+    except ValueError as error:
+        raise TypeError(f"not an unconsumed DLPack capsule ({error})") from error
+    if tensor.lanes != 1 or tensor.code not in _CODES:
+        raise TypeError(f"DLPack type code {tensor.code} with {tensor.lanes} lanes")
+    kind = _CODES[tensor.code]
+    axes = range(tensor.ndim)
+    return DlpackTensor(
+        pointer=(tensor.data or 0) + tensor.byte_offset,
+        shape=tuple(tensor.shape[axis] for axis in axes),
+        dtype=kind if kind == "bool" else f"{kind}{tensor.bits}",
+        strides=tuple(tensor.strides[axis] for axis in axes) if tensor.strides else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,16 +111,16 @@ def device_array(
     try:
         if hasattr(value, "__dlpack_device__"):
             kind, device = (int(part) for part in value.__dlpack_device__())
-            if kind in dlpack.HOST_KINDS:
+            if kind in HOST_KINDS:
                 return None
-            if kind not in dlpack.CUDA_KINDS:
+            if kind not in CUDA_KINDS:
                 raise DataError(
                     f"{place}: DLPack device type {kind} is not CUDA; move it to the host or to CUDA"
                 )
             _check_device(place, device, ordinal)
             # Owned from here on: the capsule gives the tensor back when it is collected.
             capsule = value.__dlpack__(stream=stream)
-            return _checked(place, dlpack.read(capsule), owner=(capsule, value), ordered=True)
+            return _checked(place, read(capsule), owner=(capsule, value), ordered=True)
         interface = getattr(value, "__cuda_array_interface__", None)
     except (BufferError, RuntimeError, TypeError) as error:
         raise DataError(f"{place}: {type(value).__name__} cannot be shared: {error}") from error
@@ -77,12 +135,12 @@ def device_array(
     return _checked(place, tensor, owner=value, ordered=interface.get("stream", 0) is None)
 
 
-def _from_interface(place: str, interface: dict[str, Any]) -> dlpack.Tensor:
+def _from_interface(place: str, interface: dict[str, Any]) -> DlpackTensor:
     if interface.get("mask") is not None:
         raise DataError(f"{place}: masked arrays cannot be calibrated with; fill the masked elements")
     dtype = np.dtype(interface["typestr"])
     strides = interface.get("strides")
-    return dlpack.Tensor(
+    return DlpackTensor(
         pointer=int(interface["data"][0]),
         shape=tuple(int(size) for size in interface["shape"]),
         dtype=dtype.name,
@@ -90,7 +148,7 @@ def _from_interface(place: str, interface: dict[str, Any]) -> dlpack.Tensor:
     )
 
 
-def _checked(place: str, tensor: dlpack.Tensor, *, owner: Any, ordered: bool) -> DeviceArray:
+def _checked(place: str, tensor: DlpackTensor, *, owner: Any, ordered: bool) -> DeviceArray:
     if not _contiguous(tensor):
         raise DataError(
             f"{place}: shape {list(tensor.shape)} with strides {list(tensor.strides or ())} is not "
@@ -99,7 +157,7 @@ def _checked(place: str, tensor: dlpack.Tensor, *, owner: Any, ordered: bool) ->
     return DeviceArray(tensor.pointer, tensor.shape, tensor.dtype, ordered, owner)
 
 
-def _contiguous(tensor: dlpack.Tensor) -> bool:
+def _contiguous(tensor: DlpackTensor) -> bool:
     """Whether the elements lie in C order without gaps; the stride of an axis of length 1 means nothing."""
     if tensor.strides is None:
         return True

@@ -18,7 +18,7 @@ _NON_BLOCKING = 1
 
 
 @dataclass(frozen=True)
-class Route:
+class InputRoute:
     """How one input gets to the GPU: its layout, and its normalization where there is one."""
 
     layout: InputLayout
@@ -55,7 +55,7 @@ class StreamMemory:
         )
 
 
-def required_memory(routes: Mapping[str, Route], slots: int) -> StreamMemory:
+def required_memory(routes: Mapping[str, InputRoute], slots: int) -> StreamMemory:
     """What ``slots`` batches on their way need."""
     copied = sum(route.copied_bytes for route in routes.values())
     normalized = sum(route.normalized_bytes for route in routes.values())
@@ -80,7 +80,7 @@ class CopyQueue:
 class Buffers:
     """The buffers of one input of one batch."""
 
-    def __init__(self, driver: Any, route: Route) -> None:
+    def __init__(self, driver: Any, route: InputRoute) -> None:
         self.route = route
         self._host: NDArray[Any] | None = None
         self._device: Any = None
@@ -128,7 +128,7 @@ class Buffers:
 class Slot:
     """One batch on its way: its buffers, the event behind its last copy, and the arrays it borrows."""
 
-    def __init__(self, driver: Any, routes: Mapping[str, Route]) -> None:
+    def __init__(self, driver: Any, routes: Mapping[str, InputRoute]) -> None:
         self.pointers: dict[str, int] = {}
         self._driver = driver
         self._buffers = {name: Buffers(driver, route) for name, route in routes.items()}

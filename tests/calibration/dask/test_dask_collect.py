@@ -17,7 +17,7 @@ from trt_int8.calibration.dask import cluster, collect_on
 from trt_int8.calibration.dask.collect import _Merge
 from trt_int8.calibration.histograms import to_bytes
 from trt_int8.errors import DataError
-from trt_int8.model.inputs import input_specs
+from trt_int8.graph.inputs import input_specs
 
 # A source for the workers, which notes what it reads, and kills the first worker to read sample 23.
 SOURCE = """

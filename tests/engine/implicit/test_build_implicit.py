@@ -11,9 +11,9 @@ from trt_int8.engine.implicit.build import ImplicitOptions, build_implicit
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.errors import BuildError, CacheError, MissingDependencyError, RangeError, ShapeError
-from trt_int8.model import parse_shapes
-from trt_int8.model.shapes import profile_text
-from trt_int8.streamer.host import HostDevice
+from trt_int8.graph import parse_shapes
+from trt_int8.graph.shapes import profile_text
+from trt_int8.streamer.device import HostDevice
 
 TENSORRT = TensorRT(fake_tensorrt, "tensorrt")
 FLAG = fake_tensorrt.BuilderFlag

@@ -7,8 +7,8 @@ from onnx import helper, numpy_helper
 from stand_ins import CACHE, Calibrator, batch, calibrate
 
 from trt_int8.errors import CacheError, CalibrationError, DataError
-from trt_int8.model.identity import external_files, model_id
-from trt_int8.streamer.host import HostDevice
+from trt_int8.graph.identity import external_files, model_id
+from trt_int8.streamer.device import HostDevice
 
 
 def make(batches, **options):

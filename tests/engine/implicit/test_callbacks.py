@@ -7,7 +7,7 @@ import pytest
 from stand_ins import CACHE, Calibrator, batch, calibrate
 
 from trt_int8.errors import CalibrationError, DataError, OutputError
-from trt_int8.streamer.host import HostDevice
+from trt_int8.streamer.device import HostDevice
 
 
 def make(batches, **options):

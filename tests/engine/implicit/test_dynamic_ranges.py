@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trt_int8.engine.implicit.dynamic_ranges import Rule, read_rules, resolve
+from trt_int8.engine.implicit.dynamic_ranges import RangeRule, read_rules, resolve
 from trt_int8.errors import RangeError
 from trt_int8.ranges import CalibrationCache
 
@@ -41,14 +41,14 @@ def test_unset_takes_an_earlier_range_away():
     ],
 )
 def test_wasted_codes(low, high, wasted):
-    assert Rule("x", (low, high), "here").wasted_codes == wasted
+    assert RangeRule("x", (low, high), "here").wasted_codes == wasted
 
 
 def test_every_code_in_use_is_counted_by_brute_force():
     low, high, scale = -1.0, 6.0, 6.0 / 127
     steps = 100_000
     codes = {round((low + (high - low) * i / steps) / scale) for i in range(steps + 1)}
-    assert Rule("x", (low, high), "here").wasted_codes == 256 - len(codes)
+    assert RangeRule("x", (low, high), "here").wasted_codes == 256 - len(codes)
 
 
 def test_a_rule_that_fits_nothing_names_the_nearest():

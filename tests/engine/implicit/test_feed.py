@@ -3,7 +3,7 @@ import pytest
 
 from trt_int8.engine.implicit.feed import Feed
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.model import InputSpec
+from trt_int8.graph import InputSpec
 
 
 class OnDevice:

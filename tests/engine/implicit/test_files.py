@@ -9,7 +9,7 @@ from trt_int8 import QuantizationOptions, build_engine
 from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.quantization import Selection
-from trt_int8.streamer.host import HostDevice
+from trt_int8.streamer.device import HostDevice
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from trt_int8.errors import CacheError
 # Dies at one line of the code that writes, each line in turn: the parent says which.
 AT_A_LINE = """
 import os, signal, sys
-from trt_int8 import atomic
+from trt_int8.files import atomic
 from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.engine.implicit.store import CacheStore
 
@@ -63,7 +63,7 @@ print(line, *sorted(set(seen)), sep="|")
 # Writes an engine over and over, until it is killed.
 OVER_AND_OVER = """
 import sys
-from trt_int8 import atomic
+from trt_int8.files import atomic
 
 contents = [bytes([n]) * (4 << 20) for n in (1, 2)]
 print("started", flush=True)

@@ -20,7 +20,7 @@ def heavy_after(statement):
     [
         "from trt_int8.engine.implicit import *",
         "import trt_int8.engine.implicit.build, trt_int8.engine.implicit.timing_cache",
-        "import trt_int8.engine.route, trt_int8.pipeline.build, trt_int8.streamer.host",
+        "import trt_int8.engine.route, trt_int8.pipeline.build, trt_int8.streamer.device",
     ],
 )
 def test_nothing_heavy(statement):

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from trt_int8.cores import cores
+from trt_int8.calibration.kernels import cores
 from trt_int8.dependencies import require
 from trt_int8.errors import CalibrationError
 

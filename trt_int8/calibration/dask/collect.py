@@ -19,7 +19,7 @@ from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.run import collect
 from trt_int8.dependencies import require
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.model.load import serialize
+from trt_int8.graph.load import serialize
 
 #: Shards for each thread of the workers: the price of a lost one against that of dealing it out.
 _SHARDS_PER_THREAD = 4

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.kernels import cores
 from trt_int8.calibration.thresholds.entropy import entropy_amax
 from trt_int8.calibration.thresholds.minmax import minmax_amax
 from trt_int8.calibration.thresholds.mse import mse_amax
 from trt_int8.calibration.thresholds.percentile import percentile_amax
-from trt_int8.cores import cores
 
 #: Name on the command line and in the API → function.
 ALGORITHMS: dict[str, Callable[[Histogram], float]] = {

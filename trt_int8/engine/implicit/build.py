@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import onnx
 
+from trt_int8.choices import Constraints
 from trt_int8.engine.builder import SerializedEngine, add_profile, parse_model, start_builder
 from trt_int8.engine.implicit.callbacks import CalibratorCallbacks
 from trt_int8.engine.implicit.dynamic_ranges import Resolution, Source, apply, read_rules, resolve
-from trt_int8.engine.implicit.network import Constraints, float_tensors, has_qdq_layers, keep_layers
+from trt_int8.engine.implicit.network import float_tensors, has_qdq_layers, keep_layers
 from trt_int8.engine.implicit.timing_cache import TimingCache
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT
 from trt_int8.engine.watch import building
 from trt_int8.errors import BuildError, OutputError
-from trt_int8.model.inputs import InputSpec, input_specs
-from trt_int8.model.shape_range import GivenShapes
-from trt_int8.model.shapes import resolve_shapes
+from trt_int8.graph.inputs import InputSpec, input_specs
+from trt_int8.graph.shapes import GivenShapes, resolve_shapes
 from trt_int8.streamer.device import Device
 
 _logger = logging.getLogger("trt_int8")

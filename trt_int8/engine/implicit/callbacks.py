@@ -18,8 +18,8 @@ from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.engine.implicit.store import CacheStore
 from trt_int8.engine.interrupts import Interrupts
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.model import input_specs, load_model
-from trt_int8.model.identity import model_id
+from trt_int8.graph import input_specs, load_model
+from trt_int8.graph.identity import model_id
 from trt_int8.ranges import CalibrationCache
 from trt_int8.streamer.device import BatchStream, ConvertingDevice, Device
 

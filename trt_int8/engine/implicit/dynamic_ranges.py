@@ -30,7 +30,7 @@ _FLOAT32_MAX = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
-class Rule:
+class RangeRule:
     """One line of overrides.
 
     Attributes:
@@ -82,8 +82,8 @@ class Resolution:
         hits: how many tensors each rule fits, in the order of the rules.
     """
 
-    rules: Mapping[str, Rule]
-    hits: Sequence[tuple[Rule, int]] = field(default_factory=list)
+    rules: Mapping[str, RangeRule]
+    hits: Sequence[tuple[RangeRule, int]] = field(default_factory=list)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -122,14 +122,14 @@ class Resolution:
         return lines
 
 
-def resolve(rules: Iterable[Rule], tensors: Iterable[str]) -> Resolution:
+def resolve(rules: Iterable[RangeRule], tensors: Iterable[str]) -> Resolution:
     """Match ``rules`` with the names of tensors; a later rule wins over an earlier one.
 
     Raises:
         RangeError: a rule fits no tensor (gives the nearest names), or no line of a cache does.
     """
     names = list(tensors)
-    chosen: dict[str, Rule] = {}
+    chosen: dict[str, RangeRule] = {}
     hits = []
     for rule in rules:
         found = matching(rule.pattern, names, exact=rule.from_cache)
@@ -162,7 +162,7 @@ def apply(resolution: Resolution, tensors: Mapping[str, Any]) -> None:
             raise RangeError(f"{rule.place}: TensorRT refuses the range {rule.bounds} for tensor {name!r}")
 
 
-def read_rules(source: Source) -> list[Rule]:
+def read_rules(source: Source) -> list[RangeRule]:
     """The rules of ``source``, in its order.
 
     Args:
@@ -187,12 +187,12 @@ def read_rules(source: Source) -> list[Rule]:
     return _from_ranges(CalibrationCache.read(path).ranges(), str(path))
 
 
-def _from_ranges(ranges: Ranges, place: str) -> list[Rule]:
+def _from_ranges(ranges: Ranges, place: str) -> list[RangeRule]:
     """A scale of 0 or inf is no range that TensorRT takes: such a tensor is left without."""
     rules = []
     for name, value in ranges.items():
         amax = float(np.float32(value.amax))
-        rules.append(Rule(name, (-amax, amax) if value.usable else None, place, from_cache=True))
+        rules.append(RangeRule(name, (-amax, amax) if value.usable else None, place, from_cache=True))
     return rules
 
 
@@ -235,7 +235,7 @@ def _yaml_entries(path: Path) -> Iterator[tuple[str, Any, int]]:
         loader.dispose()
 
 
-def rule(pattern: str, value: Any, *, place: str) -> Rule:
+def rule(pattern: str, value: Any, *, place: str) -> RangeRule:
     """A rule from what a file or dict says: amax, [min, max] or ``unset``.
 
     Raises:
@@ -246,16 +246,16 @@ def rule(pattern: str, value: Any, *, place: str) -> Rule:
             f"{place}: {pattern!r} is not the name of a tensor; quote names that look like numbers"
         )
     if isinstance(value, str) and value.strip().lower() == "unset":
-        return Rule(pattern, None, place)
+        return RangeRule(pattern, None, place)
     if _is_number(value):
         if value <= 0:
             raise RangeError(f"{place}: amax of {pattern!r} is {value}; it must be more than 0 (or 'unset')")
-        return Rule(pattern, (-float(value), float(value)), place)
+        return RangeRule(pattern, (-float(value), float(value)), place)
     if isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value)):
         low, high = float(value[0]), float(value[1])
         if low >= high:
             raise RangeError(f"{place}: range of {pattern!r} is [{low:g}, {high:g}]; min must be below max")
-        return Rule(pattern, (low, high), place)
+        return RangeRule(pattern, (low, high), place)
     raise RangeError(
         f"{place}: {pattern!r} has the value {value!r}; give amax (6.0), [min, max] ([-1.5, 6]) or unset"
     )

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from trt_int8.batches import checked
-from trt_int8.batches.digest import DataDigest
-from trt_int8.batches.items import Batches, as_batch, cuda_interface, on_device, require_batches
+from trt_int8.batches.items import Batches, DataDigest, as_batch, cuda_interface, on_device, require_batches
 from trt_int8.errors import CalibrationError, DataError
-from trt_int8.model import InputSpec
+from trt_int8.graph import InputSpec
 
 Batch = Mapping[str, Any]
 Kind = tuple[tuple[int, ...], str]  # shape and dtype

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from trt_int8 import atomic
 from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.errors import CacheError
-from trt_int8.outputs import check_outputs
+from trt_int8.files import atomic
+from trt_int8.files.outputs import check_outputs
 from trt_int8.ranges import CalibrationCache
 
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trt_int8 import atomic
 from trt_int8.dependencies import require
 from trt_int8.errors import CacheError, OutputError
+from trt_int8.files import atomic
 
 
 class TimingCache:

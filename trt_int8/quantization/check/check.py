@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.model import Model, ModelLike
+from trt_int8.graph.model import Model, ModelLike
 from trt_int8.quantization.check.qdq import QdqGraph
 
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from trt_int8.model.constants import ConstantOperands
-from trt_int8.model.graph import label, opset_version
-from trt_int8.model.operators import MULTIPLYING, PASSING
-from trt_int8.quantization.check.fault import Fault
-from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, QdqGraph, axis_of, dequantized
-from trt_int8.quantization.placement.weights import output_channels
+from trt_int8.graph.index import label, opset_version
+from trt_int8.graph.operators import MULTIPLYING, PASSING
+from trt_int8.graph.tensors import ConstantOperands
+from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, Fault, QdqGraph, axis_of, dequantized
+from trt_int8.quantization.placement.multiply import output_channels
 from trt_int8.quantization.scales import quantize_int8, weight_scales
 
 

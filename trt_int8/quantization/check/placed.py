@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
-from trt_int8.model.graph import label
-from trt_int8.model.operators import ACTIVATIONS, CONVOLUTIONS, MULTIPLYING
-from trt_int8.quantization.check.fault import Fault
-from trt_int8.quantization.check.qdq import QdqGraph
+from trt_int8.graph.index import label
+from trt_int8.graph.operators import ACTIVATIONS, CONVOLUTIONS, MULTIPLYING
+from trt_int8.quantization.check.qdq import Fault, QdqGraph
 
 
 def unread_pair(graph: QdqGraph) -> Iterator[Fault]:

@@ -1,17 +1,41 @@
-"""A Q/DQ graph, read and changed: parameters of pairs, who reads through them."""
+"""A Q/DQ graph, read and changed: parameters of pairs, who reads through them, weights.
+
+A check reads a `QdqGraph` and yields a `Fault` for each place where it fails.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from trt_int8.model.graph import GraphIndex, Names, Use, attribute
+from trt_int8.graph.index import GraphIndex, Names, Use, attribute
+from trt_int8.quantization.scales import quantize_int8, weight_scales
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One place where a check fails.
+
+    Attributes:
+        node: its name.
+        message: what is wrong there.
+        mend: what to do there, if it differs from the check's.
+        fixable: False where the check's fix needs what the model does not hold.
+    """
+
+    node: str
+    message: str
+    mend: str | None = None
+    fixable: bool = True
+
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
 Array = npt.NDArray[np.generic]
 
 
@@ -161,3 +185,26 @@ def _is_float(attribute_: onnx.AttributeProto) -> bool:
     """``output_dtype`` of DequantizeLinear names a float type and stays."""
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     return attribute_.name == "output_dtype" and attribute_.i in floats
+
+
+def to_float(graph: QdqGraph, node: onnx.NodeProto, uses: Iterable[Use] | None = None) -> None:
+    """Let what reads a DequantizeLinear of constants, or ``uses`` of it, read their float values."""
+    values, scales = graph.weight(node), graph.index.constant(node.input[1])
+    assert values is not None
+    if scales is None:
+        return
+    exact = dequantized(values, scales, graph.zero_point(node), axis_of(node) % max(values.ndim, 1))
+    element = attribute(node, "output_dtype", 0)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(element) if element else scales.dtype
+    name = graph.add(f"{node.output[0]}_float", exact.astype(dtype))
+    for use in graph.readers(node.output[0]) if uses is None else uses:
+        use.node.input[use.slot] = name
+
+
+def requantize(graph: QdqGraph, node: onnx.NodeProto, exact: np.ndarray) -> None:
+    """Give a DequantizeLinear the float values ``exact``, with the scales that hold them."""
+    values = graph.scale(node)
+    axis = axis_of(node) % exact.ndim if values is not None and values.ndim else None
+    scales = weight_scales(exact, axis)
+    node.input[0] = graph.add(node.input[0], quantize_int8(exact, scales, axis))
+    graph.set_parameters([node], scales, axis)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from trt_int8.quantization.check import accepted, multiplied, placed, scale
-from trt_int8.quantization.check.fault import Fault
-from trt_int8.quantization.check.qdq import QdqGraph
+from trt_int8.quantization.check import accepted, multiplied, placed
+from trt_int8.quantization.check.qdq import Fault, QdqGraph
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ CHECKS = (
           "keep the bias in float", accepted.fix_int32_bias),
     Check("scalar-constant", "refused", accepted.scalar_constant,
           "keep the constant in float", accepted.fix_scalar_constant),
-    Check("scale", "refused", scale.scale,
-          "scales must be positive and finite", scale.fix_scale),
+    Check("scale", "refused", accepted.scale,
+          "scales must be positive and finite", accepted.fix_scale),
     Check("symmetric-int8", "refused", accepted.symmetric_int8,
           "use INT8 with zero point 0 and a scale that covers the same range", accepted.fix_symmetric_int8),
     Check("scale-rank", "float", multiplied.scale_rank,

@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 
 from trt_int8.errors import QuantizationError
-from trt_int8.model.graph import GraphIndex, label
-from trt_int8.model.model import Model, ModelLike
-from trt_int8.model.operators import PASSING
-from trt_int8.model.passes.opset_conversion import OUTPUT_DTYPE, with_minimum_opset
+from trt_int8.graph.index import GraphIndex, label
+from trt_int8.graph.model import Model, ModelLike
+from trt_int8.graph.operators import PASSING
+from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
+from trt_int8.quantization.migration.from_qdq import CACHE_KEY, NAMES_KEY, rounding
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
-from trt_int8.quantization.migration.pairs import rounding
 from trt_int8.quantization.migration.parity import NOT_NAMED, ParityRow, parity, parity_table, ran_int8
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
@@ -29,8 +29,6 @@ from trt_int8.record import QuantizationRecord, store_record
 from trt_int8.report.report import PrecisionReport
 from trt_int8.target import Target, resolve_target
 
-#: Where a migrated model keeps the cache it was made from, and which entry each other tensor took.
-CACHE_KEY, NAMES_KEY = "trt_int8.calibration_cache", "trt_int8.calibration_cache.names"
 #: Rules that would change a scale: of the cache, or of weights, which implicit quantization has per channel.
 _CHANGING = ("concat-scales", "max-pool-scales", "softmax-range", "one-scale-convolution")
 

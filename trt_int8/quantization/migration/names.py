@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from trt_int8.model.graph import GraphIndex
-from trt_int8.model.operators import PASSING
+from trt_int8.graph.index import GraphIndex
+from trt_int8.graph.operators import PASSING
 
 _UNNAMED = re.compile(r"\(Unnamed Layer\* (?P<number>\d+)\) \[(?P<type>[^\]]+)\]_output")
 #: TensorRT's layer types → ONNX operators whose output theirs can be.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trt_int8.model.graph import GraphIndex, is_standard, label
+from trt_int8.graph.index import GraphIndex, is_standard, label
 from trt_int8.quantization.placement.draft import Skipped
 from trt_int8.quantization.selection import OP_TYPES
 from trt_int8.ranges.cache import scale_to_hex

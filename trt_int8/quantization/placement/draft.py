@@ -10,10 +10,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from trt_int8.model.constants import ConstantOperands
-from trt_int8.model.graph import GraphIndex, is_standard, label
-from trt_int8.model.passes.opset_conversion import OUTPUT_DTYPE
-from trt_int8.model.passes.split_before_transpose import SplitTranspose
+from trt_int8.graph.index import GraphIndex, is_standard, label
+from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE
+from trt_int8.graph.passes.split_before_transpose import SplitTranspose
+from trt_int8.graph.tensors import ConstantOperands
 from trt_int8.quantization.scales import SMALLEST_FLOAT16, scale_type, weight_scales
 from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, TensorRange

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from trt_int8.model.graph import Use, attribute, is_standard
-from trt_int8.model.passes.batch_norm_folding import normalized_weight
+from trt_int8.graph.index import Use, attribute, is_standard
+from trt_int8.graph.passes.batch_norm_folding import normalized_weight
 from trt_int8.quantization.placement.draft import Draft, Site, Weight
 from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trt_int8.choices import PLACEMENTS as _BOTH
-from trt_int8.choices import Placement as Name
+from trt_int8.choices import PlacementName as Name
 from trt_int8.errors import QuantizationError
-from trt_int8.quantization.placement import beside, epilogue, exact, guards, multiply, scales, weights
+from trt_int8.quantization.placement import epilogue, exact_rewrites, multiply, shared
 from trt_int8.quantization.placement.draft import Draft
 from trt_int8.target import default_target
 
@@ -44,25 +44,25 @@ _RTX: tuple[Name, ...] = ("rtx",)
 RULES = (
     # What stays as it is.
     Rule("bodies", "Bodies of If, Loop and Scan stay float, and are named.",
-         "A body has no calibrated ranges.", _BOTH, guards.bodies),
+         "A body has no calibrated ranges.", _BOTH, multiply.bodies),
     Rule("constant-operands", "A node whose operands are all constant stays float.",
-         "TensorRT folds it at build time.", _BOTH, guards.constant_operands),
+         "TensorRT folds it at build time.", _BOTH, multiply.constant_operands),
     Rule("constant-addends", "An Add with a constant operand stays float.",
-         "measured: quantized scalars are refused.", _BOTH, guards.constant_addends),
+         "measured: quantized scalars are refused.", _BOTH, multiply.constant_addends),
     Rule("fused-activations", "No pair inside Relu, Clip, SiLU, HardSwish, LeakyRelu or GELU, nor before it.",
-         "guide: leave activation functions for the builder to fuse.", _BOTH, guards.fused_activations),
+         "guide: leave activation functions for the builder to fuse.", _BOTH, multiply.fused_activations),
     # Which scales.
     Rule("concat-scales", "Inputs and output of Concat have one scale, transitively.",
-         "guide; measured: a float copy less.", _BOTH, scales.concat),
+         "guide; measured: a float copy less.", _BOTH, shared.concat),
     Rule("max-pool-scales", "Max-pool, and what only moves values, has one scale at input and output.",
-         "guide: Q moves backward and DQ forward over them; measured.", _BOTH, scales.passing),
+         "guide: Q moves backward and DQ forward over them; measured.", _BOTH, shared.passing),
     Rule("softmax-range", "Softmax before a MatMul has the range [0, 1], unless its values are all small.",
          "Its values by definition; entropy calibration clips the few large ones (measured).",
-         _BOTH, scales.softmax),
+         _BOTH, shared.softmax),
     Rule("per-channel-weights", "Weights have a scale for each output channel.",
-         "guide.", _BOTH, weights.per_channel),
+         "guide.", _BOTH, multiply.per_channel),
     Rule("per-channel-batches", "So have the matrices of a batched constant operand of MatMul.",
-         "measured: INT8 there; the guide grants it to matrices only.", _RTX, weights.per_channel_batches),
+         "measured: INT8 there; the guide grants it to matrices only.", _RTX, multiply.per_channel_batches),
     # What multiplies in INT8.
     Rule("convolution", "Quantize input and weight of Conv: plain, grouped, depthwise.",
          "guide: quantize the inputs of weighted operations.", _BOTH, multiply.convolution),
@@ -77,24 +77,24 @@ RULES = (
          _BOTH, multiply.matmul_activations),
     # What reads INT8 beside them.
     Rule("residual-add", "Quantize the residual input of an Add behind a convolution.",
-         "guide: the sum then fuses into the convolution.", _TRT, beside.residual_add),
+         "guide: the sum then fuses into the convolution.", _TRT, shared.residual_add),
     Rule("weightless", "Quantize all inputs of AveragePool and Add whose output is quantized.",
          "guide: layers without weights run in INT8 only with pairs on inputs and output.",
-         _TRT, beside.weightless),
+         _TRT, shared.weightless),
     Rule("reuse", "An Add reads the pair of a tensor that is quantized for another reader.",
-         "measured: a float copy less; any other pair before an Add changes nothing.", _RTX, beside.reuse),
+         "measured: a float copy less; any other pair before an Add changes nothing.", _RTX, shared.reuse),
     # How the graph changes.
     Rule("fold-batch-norm", "Fold BatchNormalization into the quantized Conv before it.",
          "Exact; the weights that are rounded are those that are multiplied.",
-         _BOTH, weights.fold_batch_norm),
+         _BOTH, exact_rewrites.fold_batch_norm),
     Rule("one-scale-convolution",
          "A Conv that ends behind its activation has one weight scale, if its weight bears it.",
          "measured: the convolution then does bias and activation itself.", _RTX, epilogue.one_scale),
     Rule("parts-before-transpose", "Query, key and value of one product are transposed each by itself.",
          "Exact; measured: INT8, where the weights would be dequantized, and fewer kernels.",
-         _RTX, exact.parts_before_transpose),
+         _RTX, exact_rewrites.parts_before_transpose),
     Rule("fold-small-constants", "Scalars and shapes that depend on no input are computed beforehand.",
-         "Exact; measured: a kernel less.", _RTX, exact.fold_small_constants),
+         "Exact; measured: a kernel less.", _RTX, exact_rewrites.fold_small_constants),
 )
 # fmt: on
 

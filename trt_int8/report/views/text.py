@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from trt_int8.model.operators import DATA, MULTIPLYING_INSIDE
+from trt_int8.graph.operators import DATA, MULTIPLYING_INSIDE
 from trt_int8.report.records import Build, Node
 from trt_int8.report.views.words import complaints, headline, printable, remarks, why
 

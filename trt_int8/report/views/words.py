@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trt_int8.model.operators import MULTIPLYING_INSIDE
+from trt_int8.graph.operators import MULTIPLYING_INSIDE
 from trt_int8.report.records import Build, Layer, Node
 from trt_int8.report.schema import int8_time_share, summary, times
 

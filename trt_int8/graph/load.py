@@ -1,0 +1,125 @@
+"""Read and write ONNX files, with errors that say what is wrong with the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+
+from trt_int8.errors import ModelError
+from trt_int8.files import atomic
+
+#: Protobuf cannot serialize more than this in one message.
+PROTOBUF_LIMIT = 2**31 - 1
+
+
+def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelProto:
+    """Read and check an ONNX model, external data included.
+
+    Args:
+        model: a file, or a model in memory, which is checked and returned as it is.
+
+    Raises:
+        ModelError: no such file, not ONNX, or refused by ``onnx.checker``.
+    """
+    if isinstance(model, onnx.ModelProto):
+        _check(model, "the model in memory")
+        return model
+    require_model(model)
+    path = Path(model)
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, not an ONNX file; give the .onnx file in it")
+    try:
+        # The format is ONNX's binary one whatever the file is called.
+        loaded = onnx.load(path, format="protobuf", load_external_data=False)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file; check the path of the ONNX model") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: not an ONNX file, or a damaged one (protobuf: {error}); export or copy it again"
+        ) from error
+    _require_graph(loaded, str(path))
+    try:
+        onnx.load_external_data_for_model(loaded, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"{path}: its external weights cannot be read: {_first_line(error)}; "
+            "keep the data files beside the .onnx file"
+        ) from error
+    _check(loaded, str(path))
+    return loaded
+
+
+def require_model(model: object) -> None:
+    """Refuse what is neither a path nor an ONNX model.
+
+    Raises:
+        ModelError: saying what to give.
+    """
+    if isinstance(model, str | os.PathLike | onnx.ModelProto):
+        return
+    kind = type(model).__name__
+    if isinstance(getattr(model, "model", None), onnx.ModelProto):
+        raise ModelError(f"the model is a {kind}; give its .model")
+    if isinstance(model, bytes | bytearray):
+        raise ModelError("the model is given as bytes; give onnx.load_model_from_string(bytes), or a path")
+    raise ModelError(f"the model is {model!r:.80} ({kind}); give the path of an ONNX file or a ModelProto")
+
+
+def save_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` to ``path`` in one step (see `trt_int8.files.atomic`).
+
+    Raises:
+        ModelError: over 2 GiB, the limit of a single protobuf file.
+        OutputError: the file cannot be written.
+    """
+    atomic.write_bytes(path, serialize(model))
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """``model`` as bytes.
+
+    Raises:
+        ModelError: over 2 GiB, the limit of a single protobuf message.
+    """
+    if serialized_size(model) > PROTOBUF_LIMIT:
+        raise ModelError(
+            "the model takes more than protobuf's 2 GiB with its weights; split it, or quantize its parts "
+            "one by one"
+        )
+    return bytes(model.SerializeToString())
+
+
+def serialized_size(model: onnx.ModelProto) -> float:
+    """Serialized size in bytes; inf where protobuf cannot even say it."""
+    try:
+        return float(model.ByteSize())
+    except EncodeError:
+        return float("inf")
+
+
+def _require_graph(model: onnx.ModelProto, place: str) -> None:
+    # Almost any short byte string decodes as an empty protobuf message.
+    if not model.graph.node:
+        raise ModelError(
+            f"{place}: holds no ONNX graph (0 nodes): not an ONNX file, or a damaged or empty one; "
+            "export or copy it again"
+        )
+
+
+def _check(model: onnx.ModelProto, place: str) -> None:
+    _require_graph(model, place)
+    if serialized_size(model) > PROTOBUF_LIMIT:
+        return  # the checker takes a serialized model
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # a damaged file can raise anything, UnicodeDecodeError for one
+        raise ModelError(f"{place}: refused by onnx.checker: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,93 @@
+"""Refuse models in which nothing can be quantized, and Q/DQ models that TensorRT would refuse."""
+
+from __future__ import annotations
+
+import onnx
+
+from trt_int8.errors import QuantizationError
+from trt_int8.graph.index import all_nodes, label
+from trt_int8.graph.operators import MULTIPLYING
+from trt_int8.quantization.check.check import findings
+from trt_int8.quantization.check.qdq import QdqGraph
+from trt_int8.quantization.check.table import CHECKS
+from trt_int8.quantization.placement.draft import Draft
+from trt_int8.quantization.placement.table import RULES, Placement, Rule
+
+
+def refuse_without_sites(draft: Draft, placement: Placement) -> None:
+    """Let a draft pass in which something is quantized.
+
+    Raises:
+        QuantizationError: nothing is.
+    """
+    if draft.sites:
+        return
+    if draft.skipped:
+        raise QuantizationError(_all_skipped(draft))
+    raise QuantizationError(f"{_nothing_wanted(draft, placement)}: nothing runs in INT8")
+
+
+def _nothing_wanted(draft: Draft, placement: Placement) -> str:
+    operators = f"{', '.join(MULTIPLYING[:-1])} or {MULTIPLYING[-1]}"
+    everywhere = [node for node in all_nodes(draft.index.graph) if node.op_type in MULTIPLYING]
+    if not everywhere:
+        return f"the model has no {operators}"
+    if not any(node.op_type in MULTIPLYING for node in draft.nodes):
+        return f"the model has {operators} only in bodies of If, Loop and Scan, which stay float"
+    for rule in RULES:
+        if rule not in placement.rules and (wanted := _wanted_by(rule, draft, placement)):
+            if placement.name in rule.placements:
+                return f"without the rule {rule.name!r} {wanted} stays float; switch the rule on again"
+            other = rule.placements[0]
+            return (
+                f"the model has only {wanted} to quantize, which placement {placement.name!r} leaves in "
+                f"float ({rule.source.rstrip('.')}); use placement={other!r} if {_BUILDERS[other]} builds "
+                "the engine"
+            )
+    return f"all operands of the {operators} nodes of the model are constant"
+
+
+_BUILDERS = {"tensorrt": "TensorRT itself", "rtx": "TensorRT-RTX"}
+
+
+def _wanted_by(rule: Rule, draft: Draft, placement: Placement) -> str:
+    """The operators that would be quantized with ``rule`` as well."""
+    trial = Draft(draft.index, draft.opset, draft.ranges, draft.selection, draft.types)
+    for each in RULES:
+        if each is rule or each in placement.rules:
+            each.apply(trial)
+    named = {entry.node for entry in trial.skipped} | {label(site.node) for site in trial.sites.values()}
+    return ", ".join(sorted({node.op_type for node in draft.nodes if label(node) in named}))
+
+
+def _all_skipped(draft: Draft) -> str:
+    tensors = {entry.tensor for entry in draft.skipped if entry.tensor}
+    wanted = sorted(tensor for tensor in tensors if draft.constant(tensor) is None)
+    if draft.ranges and wanted and not any(tensor in draft.ranges for tensor in wanted):
+        return (
+            f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "
+            f"(wanted: {', '.join(wanted[:5])}; given: {', '.join(list(draft.ranges)[:5])})"
+        )
+    listed = "\n".join(f"  {entry}" for entry in draft.skipped[:10])
+    return f"nothing can be quantized:\n{listed}"
+
+
+def refuse_what_tensorrt_refuses(model: onnx.ModelProto) -> None:
+    """Pass a model that TensorRT's parser takes.
+
+    Raises:
+        QuantizationError: a non-zero zero point, uint8, DQ on INT32, scales per channel below opset 13, a
+            scale of zero, an unread pair, …: a mistake in this package, to be reported.
+    """
+    graph = QdqGraph(model)
+    strict = [
+        check
+        for check in CHECKS
+        if check.severity == "refused" or check.name in ("weight-axis", "unread-pair")
+    ]
+    found = [finding for check in strict for finding in findings(check, graph)]
+    if found:
+        raise QuantizationError(
+            "the quantized model is not one TensorRT takes, which should not happen; please report it: "
+            + "; ".join(f"{finding.node}: {finding.message}" for finding in found[:3])
+        )

@@ -1,0 +1,138 @@
+"""Insert Q/DQ pairs into a graph: the mechanics, without a word about where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from trt_int8.graph.index import GraphIndex, Names, opset_version
+from trt_int8.quantization.scales import quantize_int8, scale_type, weight_scales
+
+
+class QdqWriter:
+    """Rewires inputs of nodes of ``model``, which is changed in place by `finish`.
+
+    A tensor gets one Q/DQ pair however many inputs read it; other readers keep the float tensor. A
+    weight becomes an int8 initializer with a DequantizeLinear per axis it is read along; the float
+    original goes when nothing reads it any more.
+
+    Args:
+        model: the float model.
+        types: tensor → ONNX element type; float32 where it is not said.
+        index: of ``model`` as it is, where there is one.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        types: Mapping[str, int] | None = None,
+        *,
+        index: GraphIndex | None = None,
+    ) -> None:
+        self._model = model
+        self._types = types or {}
+        self._opset = opset_version(model)
+        self._names = Names(index or GraphIndex(model))
+        self._initializers: list[onnx.TensorProto] = []
+        self._before: dict[str, list[onnx.NodeProto]] = {}  # first output of a node → what goes before it
+        self._activations: dict[str, str] = {}
+        self._weights: dict[tuple[str, int | None], str] = {}
+
+    def activation(self, node: onnx.NodeProto, slot: int, scale: np.float32) -> None:
+        """Make input ``slot`` of ``node`` read its tensor through Q/DQ with ``scale``."""
+        tensor = node.input[slot]
+        if tensor not in self._activations:
+            element = self._types.get(tensor, TensorProto.FLOAT)
+            parameters = self._parameters(tensor, np.asarray(scale, np.float32), element)
+            quantized = self._names.fresh(f"{tensor}_quantized")
+            self._insert(
+                node,
+                helper.make_node(
+                    "QuantizeLinear", [tensor, *parameters], [quantized], self._names.fresh(f"{tensor}_Q")
+                ),
+            )
+            self._activations[tensor] = self._dequantize(node, tensor, quantized, parameters, element, None)
+        node.input[slot] = self._activations[tensor]
+
+    def weight(
+        self, node: onnx.NodeProto, slot: int, axis: int | None, values: npt.NDArray[np.generic]
+    ) -> None:
+        """Make input ``slot`` of ``node`` read ``values`` as INT8, per channel along ``axis``."""
+        tensor = node.input[slot]
+        if (tensor, axis) not in self._weights:
+            scales = weight_scales(values, axis)
+            element = helper.np_dtype_to_tensor_dtype(values.dtype)
+            parameters = self._parameters(tensor, scales, element)
+            quantized = self._names.fresh(f"{tensor}_quantized")
+            self._add_initializer(quantize_int8(values, scales, axis), quantized)
+            self._weights[(tensor, axis)] = self._dequantize(
+                node, tensor, quantized, parameters, element, axis
+            )
+        node.input[slot] = self._weights[(tensor, axis)]
+
+    def finish(self) -> None:
+        """Write everything into the model; nodes stay in topological order."""
+        graph = self._model.graph
+        nodes = [
+            new
+            for node in graph.node
+            for new in [*self._before.get(node.output[0] if node.output else "", []), node]
+        ]
+        rewritten = [onnx.NodeProto() for _ in nodes]
+        for target, node in zip(rewritten, nodes, strict=True):
+            target.CopyFrom(node)
+        del graph.node[:]
+        graph.node.extend(rewritten)
+        graph.initializer.extend(self._initializers)
+        self._drop_unread({tensor for tensor, _ in self._weights})
+
+    def _dequantize(
+        self,
+        node: onnx.NodeProto,
+        tensor: str,
+        quantized: str,
+        parameters: tuple[str, str],
+        element: int,
+        axis: int | None,
+    ) -> str:
+        dequantized = self._names.fresh(f"{tensor}_dequantized")
+        new = helper.make_node(
+            "DequantizeLinear", [quantized, *parameters], [dequantized], self._names.fresh(f"{tensor}_DQ")
+        )
+        if axis is not None:
+            new.attribute.append(helper.make_attribute("axis", axis))
+        if scale_type(element, self._opset) != element:
+            new.attribute.append(helper.make_attribute("output_dtype", element))
+        self._insert(node, new)
+        return dequantized
+
+    def _insert(self, before: onnx.NodeProto, node: onnx.NodeProto) -> None:
+        self._before.setdefault(before.output[0], []).append(node)
+
+    def _drop_unread(self, candidates: set[str]) -> None:
+        """Remove those of the constants that nothing reads any more, and what they were made of."""
+        graph = self._model.graph
+        while candidates:
+            index = GraphIndex(self._model)
+            unread = candidates - {*index.consumers, *index.outputs, *index.used_in_bodies}
+            for entries in (graph.initializer, graph.input):
+                for entry in [entry for entry in entries if entry.name in unread]:
+                    entries.remove(entry)
+            made = [node for node in graph.node if len(node.output) == 1 and node.output[0] in unread]
+            candidates = {name for node in made for name in node.input if name}
+            for node in made:
+                graph.node.remove(node)
+
+    def _parameters(self, tensor: str, scale: npt.NDArray[np.float32], element: int) -> tuple[str, str]:
+        names = self._names.fresh(f"{tensor}_scale"), self._names.fresh(f"{tensor}_zero_point")
+        dtype = helper.tensor_dtype_to_np_dtype(scale_type(element, self._opset))
+        self._add_initializer(scale.astype(dtype), names[0])
+        self._add_initializer(np.zeros(scale.shape, np.int8), names[1])
+        return names
+
+    def _add_initializer(self, values: npt.NDArray[np.generic], name: str) -> None:
+        self._initializers.append(numpy_helper.from_array(values, name))

@@ -1,0 +1,305 @@
+"""Why a computing layer is not in INT8: one reason of docs/report-schema.md with its evidence.
+
+In networks with Q/DQ a layer gets INT8 only where the operands of its node are dequantized values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from trt_int8.graph.operators import DATA, MULTIPLYING_INSIDE
+from trt_int8.report.explain.kernels import is_qdq, multiplies
+from trt_int8.report.explain.precision import operands
+from trt_int8.report.read.network import Network, NetworkNode, names
+from trt_int8.report.read.observed import Observed
+from trt_int8.report.read.tuning import reformat_costs
+from trt_int8.report.records import Candidate, Evidence, Layer, Reason
+
+
+def of_layer(layer: Layer) -> tuple[Evidence, ...]:
+    """Where the layer was read, summed up: its type, its name, what it reads."""
+    read = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in (*layer.inputs, *layer.constants)[:4])
+    return (Evidence(layer.line, f"{layer.type} {layer.name}: reads {read or 'nothing'}"),)
+
+
+def of_node(node: NetworkNode) -> tuple[Evidence, ...]:
+    """Where the log names the inputs of an ONNX node; nothing for a node of the model."""
+    if node.line is None:
+        return ()
+    return (Evidence(node.line, f"{node.name} [{node.op}] inputs: {', '.join(node.inputs)}"),)
+
+
+def of_candidate(candidate: Candidate) -> Evidence:
+    """The line that says how the candidate fared."""
+    return Evidence(candidate.line, candidate.source.decode("utf-8", errors="replace").strip())
+
+
+def explicit_reason(layer: Layer, network: Network) -> Reason | None:
+    """A network with Q/DQ: a layer gets INT8 only where its nodes' operands are dequantized values."""
+    deciding = _deciding_node(layer, network)
+    if deciding is None:
+        return None
+    lines = (*of_layer(layer), *of_node(deciding))
+    weighs = deciding.op in MULTIPLYING_INSIDE
+    if weighs and not multiplies(layer, network.ops):
+        return Reason(
+            "not_offered",
+            f"does not multiply: it scales, adds or activates for {deciding.op} {deciding.name}, which "
+            "multiplies in another kernel",
+            lines,
+        )
+    # Of a node without weights, what is computed counts, not its parameters.
+    computed = tuple(tensor for tensor in deciding.inputs if tensor in network.producers)
+    read = deciding.inputs[:2] if weighs else computed or deciding.inputs[:1]
+    bare = [tensor for tensor in read if not network.is_dequantized(tensor)]
+    if bare:
+        what = "operands" if weighs else "inputs"
+        return Reason(
+            "not_offered",
+            f"{deciding.op} {deciding.name} is not quantized: of its {what}, {names(bare)} "
+            f"{'comes' if len(bare) == 1 else 'come'} from no DequantizeLinear",
+            lines,
+        )
+    if not weighs and deciding.outputs and not all(map(network.is_quantized_next, deciding.outputs)):
+        return Reason(
+            "not_offered",
+            f"{deciding.op} {deciding.name} has Q/DQ on its inputs only: {names(deciding.outputs)} is "
+            "read unquantized, and layers without weights need a QuantizeLinear behind them too",
+            lines,
+        )
+    read_dtype = layer.inputs[0].dtype if layer.inputs else layer.precision
+    return Reason(
+        "no_int8_kernel",
+        f"{deciding.op} {deciding.name} has Q/DQ where INT8 needs it, yet its kernel reads {read_dtype}: "
+        "this builder has no INT8 kernel for it",
+        lines,
+    )
+
+
+def _deciding_node(layer: Layer, network: Network) -> NetworkNode | None:
+    """Of a layer's ONNX nodes, the one that multiplies in it, or the first that computes."""
+    held = [node for name in layer.onnx_nodes if (node := network.nodes.get(name)) is not None]
+    held = [node for node in held if not is_qdq(node.name, node.op)]
+    if multiplies(layer, network.ops):
+        weighs = [node for node in held if node.op in MULTIPLYING_INSIDE]
+        if weighs:
+            return weighs[0]
+    elementwise = [node for node in held if node.op not in MULTIPLYING_INSIDE and node.op not in DATA]
+    return next(iter(elementwise), held[0] if held else None)
+
+
+_REFORMATTED = ("Reformatted Input Tensor ", "Reformatted Output Tensor ")
+
+
+@dataclass
+class Reasoner:
+    """Decides for one build.
+
+    ``cached`` is the set of tensors with a scale in the calibration cache, where one was given.
+    """
+
+    seen: Observed
+    network: Network
+    layers: Sequence[Layer]
+    cached: Collection[str] | None = None
+    producers: dict[str, Layer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.producers = {tensor.name: layer for layer in self.layers for tensor in layer.outputs}
+
+    def reason(self, layer: Layer) -> Reason | None:
+        """The reason of a computing layer; None for INT8 layers and for those that only read Int8."""
+        if layer.kind != "compute" or layer.precision in ("int8", "int8_io"):
+            return None
+        if layer.precision == "weight_dequantized":
+            return self._mixed(layer)
+        if not layer.inputs and layer.candidates:
+            chosen = self._chosen(layer)
+            if chosen is not None and "int8" in chosen.inputs:
+                return None  # tuned only, and INT8 was the fastest
+        int8 = [candidate for candidate in layer.candidates if "int8" in candidate.inputs]
+        return (
+            self._fused(layer)
+            or self._slower(layer, int8)
+            or self._no_scale(layer)
+            or self._no_kernel(int8)
+            or self._not_offered(layer)
+            or self._unknown(layer)
+        )
+
+    def _mixed(self, layer: Layer) -> Reason:
+        read = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in operands(layer))
+        weights = f", weights {layer.weights}" if layer.weights else ""
+        return Reason(
+            "mixed",
+            f"reads Int8 but multiplies in float: its operands are {read}{weights}. A weight Q/DQ on the "
+            "wrong axis, or on one operand only, has this effect",
+            of_layer(layer),
+        )
+
+    def _fused(self, layer: Layer) -> Reason | None:
+        if layer.type != "Myelin":
+            return None
+        tried: dict[str, Candidate] = {}
+        for candidate in layer.candidates:
+            if candidate.runner.startswith("Myelin ") and candidate.inputs:
+                best = tried.get(candidate.inputs[0])
+                if best is None or (candidate.best_time_ms or 0) < (best.best_time_ms or 0):
+                    tried[candidate.inputs[0]] = candidate
+        if tried:
+            said = ", ".join(
+                f"{dtype} {c.best_time_ms:g} ms" for dtype, c in sorted(tried.items()) if c.best_time_ms
+            )
+            text = f"fused by Myelin, whose tables time kernels in: {said}"
+            if "int8" not in tried:
+                text += "; none multiplies in INT8"
+        else:
+            text = (
+                "fused by Myelin, and no table of its kernels is in the log; build with "
+                "profiling_verbosity DETAILED to see them in the layer information"
+            )
+        return Reason("fused", text, tuple(of_candidate(c) for c in tried.values()) or of_layer(layer))
+
+    def _no_scale(self, layer: Layer) -> Reason | None:
+        rejected = self.seen.rejected.get(layer.name)
+        if rejected:
+            tensors = names(tensor for tensor, _ in rejected)
+            return Reason(
+                "no_scale",
+                f"an INT8 implementation was rejected because {tensors} has no scale; calibrate it or set "
+                "its dynamic range",
+                tuple(line for _, line in rejected),
+            )
+        if self.network.explicit or self.seen.explicit is not None:
+            return None
+        touched = [self._origin(tensor.name) for tensor in (*layer.inputs, *layer.outputs)]
+        missing = {tensor: self.seen.missing[tensor] for tensor in touched if tensor in self.seen.missing}
+        if missing:
+            return Reason(
+                "no_scale",
+                f"{names(missing)} has no scale; calibrate it or set its dynamic range",
+                tuple(missing.values()),
+            )
+        if self.cached is None or self.seen.int8_enabled is False:
+            return None
+        absent = [tensor for tensor in touched[: len(layer.inputs)] if tensor not in self.cached]
+        if absent:
+            return Reason(
+                "no_scale",
+                f"the calibration cache has no scale for {names(absent)}; calibrate this model again",
+                of_layer(layer),
+            )
+        return None
+
+    def _slower(self, layer: Layer, int8: list[Candidate]) -> Reason | None:
+        timed = [candidate for candidate in int8 if candidate.best_time_ms is not None]
+        if not timed:
+            return None
+        best = min(timed, key=lambda candidate: candidate.best_time_ms or 0.0)
+        chosen = self._chosen(layer)
+        text = f"INT8 was timed: best {_ms(best.best_time_ms)} with {best.runner} ({best.formats})"
+        if chosen is not None:
+            text += f"; chosen: {_ms(chosen.best_time_ms)} with {chosen.runner} ({chosen.formats})"
+        text += self._reformats(layer, best)
+        return Reason(
+            "slower", text, tuple(of_candidate(each) for each in (best, chosen) if each is not None)
+        )
+
+    def _no_kernel(self, int8: list[Candidate]) -> Reason | None:
+        if not int8:
+            return None
+        formats = len({candidate.formats for candidate in int8})
+        return Reason(
+            "no_int8_kernel",
+            f"{formats} format combination{'s' * (formats > 1)} with Int8 input tried, and no tactic ran: "
+            + names(f"{candidate.runner or 'runner'} {candidate.outcome}" for candidate in int8),
+            tuple(of_candidate(candidate) for candidate in int8[:4]),
+        )
+
+    def _chosen(self, layer: Layer) -> Candidate | None:
+        """The candidate that became the layer: same datatypes, and of those the runner that was kept."""
+        read = tuple(tensor.dtype for tensor in layer.inputs)
+        written = tuple(tensor.dtype for tensor in layer.outputs)
+        same = [
+            candidate
+            for candidate in layer.candidates
+            if candidate.best_time_ms is not None
+            and candidate.inputs == read
+            and candidate.outputs == written
+        ]
+        if not same:
+            same = [c for c in layer.candidates if c.best_time_ms is not None and c.inputs[:1] == read[:1]]
+        if not read:
+            # The layer was tuned, but the log ends before the engine: the fastest would have been taken.
+            same = [c for c in layer.candidates if c.best_time_ms is not None]
+        return min(same, key=lambda c: (c.runner != layer.type, c.best_time_ms or 0.0), default=None)
+
+    def _reformats(self, layer: Layer, best: Candidate) -> str:
+        """The copies that the INT8 candidate would need where its neighbours write and read other types."""
+        needed = []
+        for tensor, dtype in zip(layer.inputs, best.inputs, strict=False):
+            if tensor.dtype != dtype:
+                needed.append((self._origin(tensor.name), tensor.dtype, dtype))
+        for tensor, dtype in zip(layer.outputs, best.outputs, strict=False):
+            if tensor.dtype != dtype:
+                needed.append((self._origin(tensor.name), dtype, tensor.dtype))
+        if not needed:
+            return ""
+        measured = reformat_costs(self.seen.reformats)
+        costs = [measured.get(key, measured.get(("", *key[1:]))) for key in needed]
+        known = [cost for cost in costs if cost is not None]
+        steps = ", ".join(f"{tensor} {source} to {target}" for tensor, source, target in needed)
+        cost = f", about {_ms(sum(known))} in all" if len(known) == len(costs) else ""
+        return f"; it would need {len(needed)} reformat{'s' * (len(needed) > 1)} ({steps}{cost})"
+
+    def _not_offered(self, layer: Layer) -> Reason | None:
+        constrained = self.seen.constrained.get(layer.name)
+        if constrained is not None:
+            return Reason(
+                "not_offered", "a precision constraint on the layer could not be met", (constrained,)
+            )
+        if self.network.explicit:
+            explained = explicit_reason(layer, self.network)
+            if explained is not None:
+                return explained
+        if self.seen.int8_enabled is False and self.seen.precision_flags is not None:
+            return Reason(
+                "not_offered",
+                "INT8 is not enabled for this build (BuilderFlag.INT8)",
+                (self.seen.precision_flags,),
+            )
+        tried = sorted({dtype for candidate in layer.candidates for dtype in candidate.inputs})
+        if tried:
+            return Reason(
+                "not_offered",
+                f"tuned with {', '.join(tried)} only; no format combination has an Int8 input",
+                tuple(of_candidate(candidate) for candidate in layer.candidates[:2]),
+            )
+        if self.network.nodes and self.seen.int8_enabled is not True and not self.seen.scales:
+            return Reason(
+                "not_offered",
+                f"no Q/DQ node in {self.network.source}, and nothing asks for calibrated INT8",
+                of_layer(layer),
+            )
+        return None
+
+    def _unknown(self, layer: Layer) -> Reason:
+        looked = ["an INT8 format combination of this layer", "a missing scale of its tensors"]
+        if self.network.nodes:
+            looked.append(f"its ONNX node in {self.network.source}")
+        hint = "" if self.seen.verbose or self.seen.candidates else "; a verbose build log holds more"
+        return Reason("unknown", f"found none of: {', '.join(looked)}{hint}", of_layer(layer))
+
+    def _origin(self, tensor: str) -> str:
+        """The tensor before a reformat: ``Reformatted Input Tensor 0 to conv1`` → what was copied into it."""
+        for _ in range(4):
+            source = self.producers.get(tensor)
+            if not tensor.startswith(_REFORMATTED[0]) or source is None or not source.inputs:
+                return tensor
+            tensor = source.inputs[0].name
+        return tensor
+
+
+def _ms(time: float | None) -> str:
+    return "no time" if time is None else f"{time:.4g} ms"

@@ -1,0 +1,294 @@
+"""Layer information of engines: in JSON, and in the two text forms that logs hold; and profiles.
+
+JSON comes from the engine inspector, ``trtexec --exportLayerInfo`` and TREx graphs. Text comes detailed,
+``Name: …, LayerType: …, Inputs: [ { Name: …, Dimensions: […], Datatype: … }], …``, or in one line,
+``Layer(CaskConvolution): NAME, Tactic: 0x…, in (Int8[1,3:4,8,8]) -> out (Half[1,64,4,4])``, before
+TensorRT 8.5 with tensors written ``in[Int8(1,3,8,8)]``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from trt_int8.arguments import require_path
+from trt_int8.errors import ReportError
+from trt_int8.report.read.datatypes import dtype
+from trt_int8.report.read.observed import Observed
+from trt_int8.report.records import Layer, Tensor
+
+_ONNX = "[ONNX Layer: "
+
+_TACTIC = re.compile(r", Tactic: (0x[0-9a-fA-F]+|-?\d+), ?")
+
+_TYPED = re.compile(
+    r"(?: \((?P<new>\w+)\[(?P<dims>[^\[\]]*)\]\)|\[(?P<old>\w+)\((?P<olddims>[^()]*)\)\])(?=, | ->|\s*$)"
+)
+
+_WEIGHTS = re.compile(r'\bWeights: \{"Type": "(\w+)"')
+
+
+def onnx_nodes(metadata: str) -> tuple[str, ...]:
+    """Node names of ``[ONNX Layer: a][ONNX Layer: b]``, each once, in order.
+
+    TensorRT 10 puts the byte 0x1e between two nodes, TensorRT-RTX 0x1f.
+    """
+    names: list[str] = []
+    for part in metadata.replace("\x1f", "\x1e").split("\x1e"):
+        entry = part.strip(" \r\n")
+        if entry.startswith(_ONNX):
+            # A node name may hold brackets itself; only a whole header separates two names.
+            names += entry[len(_ONNX) :].removesuffix("]").split("]" + _ONNX)
+    return tuple(dict.fromkeys(names))
+
+
+@lru_cache(maxsize=4096)
+def dimensions(text: str) -> tuple[int, ...] | None:
+    """``1,3,224,224`` → (1, 3, 224, 224); a vectorized ``1,3:4,8,8`` drops the vector width; "" → ()."""
+    parts = [part.partition(":")[0] for part in text.split(",")] if text.strip() else []
+    try:
+        return tuple(int(part) for part in parts)
+    except ValueError:
+        return None
+
+
+def read_detailed(text: str, *, line: int | None = None) -> Layer | None:
+    """A ``Name: …, LayerType: …`` line; None if it is not one or was cut off."""
+    name, separator, rest = text.removeprefix("Name: ").partition(", LayerType: ")
+    type_, opening, rest = rest.partition(", Inputs: [")
+    if not separator or not opening:
+        return None
+    inputs, constants, outputs, rest = _sections(rest)
+    if inputs is None:
+        return None
+    weights = _WEIGHTS.search(rest)
+    return Layer(
+        name=name,
+        type=type_.strip(),
+        inputs=_tensors(inputs),
+        constants=_tensors(constants),
+        outputs=_tensors(outputs),
+        tactic=_value(rest, ", TacticValue: "),
+        tactic_name=_value(rest, ", TacticName: "),
+        onnx_nodes=onnx_nodes(rest.partition(", Metadata:")[2]),
+        weights=dtype(weights.group(1)) if weights else None,
+        origin=_value(rest, ", Origin: "),
+        line=line,
+    )
+
+
+def read_one_line(text: str, *, line: int | None = None) -> Layer | None:
+    """A ``Layer(TYPE): NAME, Tactic: …`` line; None if it is not one or was cut off."""
+    type_, closing, rest = text.removeprefix("Layer(").partition("): ")
+    found = _TACTIC.search(rest)
+    if not closing or found is None:
+        return None
+    split = _split_tensors(rest[found.end() :])
+    if split is None:
+        return None
+    return Layer(
+        name=rest[: found.start()],
+        type=type_,
+        inputs=split[0],
+        outputs=split[1],
+        tactic=found.group(1),
+        line=line,
+    )
+
+
+def _sections(rest: str) -> tuple[str | None, str, str, str]:
+    """What is between the brackets of inputs, constants and outputs, and what follows."""
+    inputs, opening, following = rest.partition("], Outputs: [")
+    if not opening:
+        return None, "", "", ""
+    inputs, _, constants = inputs.partition("], Constants: [")
+    # The outputs end at the first bracket behind a tensor, or at once.
+    end = 0 if following.startswith("]") else following.find("}]") + 1
+    if end == 0 and not following.startswith("]"):
+        return None, "", "", ""
+    return inputs, constants, following[:end], following[end + 1 :]
+
+
+def _value(rest: str, key: str) -> str | None:
+    found = rest.partition(key)[2].partition(", ")[0].strip()
+    return found or None
+
+
+def _tensors(section: str) -> tuple[Tensor, ...]:
+    entries = section.strip().removeprefix("{ Name: ").removesuffix("}")
+    if not entries:
+        return ()
+    return tuple(_tensor(entry) for entry in entries.split("}, { Name: "))
+
+
+def _tensor(entry: str) -> Tensor:
+    name, _, rest = entry.partition(", Dimensions: [")
+    name = name.partition(", Location: ")[0]
+    dims, _, rest = rest.partition("]")
+    both = rest.partition(", Format/Datatype: ")[2].strip()
+    if both:
+        return Tensor(name, dtype(both), dimensions(dims), both if " " in both else None)
+    spelling, _, form = rest.partition(", Datatype: ")[2].partition(", Format: ")
+    return Tensor(name, dtype(spelling.strip()), dimensions(dims), form.strip() or None)
+
+
+def _split_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
+    """``a (Int8[1]), b (Half[2]) -> c (Float[3])``: names may hold both separators, so go by the types."""
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    side, start = 0, 0
+    if text.startswith(("->", " ->")):
+        side, start = 1, text.index("->") + 3
+    for found in _TYPED.finditer(text):
+        if found.start() < start:
+            continue
+        dims = found["dims"] if found["new"] else found["olddims"]
+        vector = dims.partition(":")[2].partition(",")[0]
+        sides[side].append(
+            Tensor(
+                text[start : found.start()],
+                dtype(found["new"] or found["old"]),
+                dimensions(dims),
+                vector + "-wide channels" if vector else None,
+            )
+        )
+        start = found.end()
+        if text.startswith(" ->", start):
+            side = 1
+            start += 4
+        elif text.startswith(", ", start):
+            start += 2
+    if side == 0 or text[start:].strip():
+        return None
+    return tuple(sides[0]), tuple(sides[1])
+
+
+def read_layer_information(path: str | os.PathLike[str]) -> Observed:
+    """The layers of one engine: ``{"Layers": […]}``, each an object, or a name only.
+
+    Raises:
+        ReportError: not JSON, or no layer information.
+    """
+    document = _load(path, "layer information")
+    layers = document.get("Layers") if isinstance(document, dict) else None
+    if not isinstance(layers, list):
+        raise ReportError(
+            f'{path} is no layer information: it has no "Layers" list. Give what trtexec '
+            "--exportLayerInfo or the engine inspector (LayerInformationFormat.JSON) wrote"
+        )
+    seen = Observed(layers=[_layer(entry) for entry in layers], first_line=1)
+    seen.complete = bool(layers)
+    seen.last_line = 1
+    return seen
+
+
+def read_profile(path: str | os.PathLike[str]) -> list[tuple[str, float]]:
+    """(layer name, average ms) for each entry of ``trtexec --exportProfile``, in order.
+
+    Raises:
+        ReportError: not JSON, or no profile.
+    """
+    document = _load(path, "profile")
+    entries = document if isinstance(document, list) else None
+    counts = (_number(entry.get("count")) for entry in entries or () if isinstance(entry, dict))
+    count = next((number for number in counts if number is not None), 1.0)
+    times = []
+    for entry in entries or ():
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+            average, total = _number(entry.get("averageMs")), _number(entry.get("timeMs"))
+            if average is None and total is not None:
+                average = total / max(count, 1.0)
+            if average is not None:
+                times.append((entry["name"], average))
+    if not times:
+        raise ReportError(
+            f'{path} is no profile: no entries with "name" and "averageMs". '
+            "Give what trtexec --exportProfile wrote"
+        )
+    return times
+
+
+def with_times(
+    layers: Sequence[Layer], times: Sequence[tuple[str, float]], *, source: str
+) -> tuple[Layer, ...]:
+    """``layers`` with the time of the profile entry of the same name; equal names match in order.
+
+    Raises:
+        ReportError: no name matches, so the profile is of another engine.
+    """
+    left: dict[str, list[float]] = {}
+    for name, time in reversed(times):
+        left.setdefault(name, []).append(time)
+    timed = [
+        layer.changed(time_ms=left[layer.name].pop()) if left.get(layer.name) else layer for layer in layers
+    ]
+    if layers and all(layer.time_ms is None for layer in timed):
+        raise ReportError(
+            f"{source} is a profile of another engine: none of its {len(times)} names is that of one of this "
+            f"engine's {len(layers)} layers (first here {layers[0].name!r}, first there {times[0][0]!r})"
+        )
+    return tuple(timed)
+
+
+def _load(path: str | os.PathLike[str], what: str) -> Any:
+    require_path(path, "path", of=f"the {what}")
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ReportError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path} is not JSON ({what} expected): {error}") from error
+
+
+def _layer(entry: Any) -> Layer:
+    if not isinstance(entry, dict):
+        return Layer(str(entry), "", kind="compute")
+    weights = entry.get("Weights")
+    return Layer(
+        name=_text(entry.get("Name")),
+        type=_text(entry.get("LayerType")),
+        inputs=_json_tensors(entry.get("Inputs")),
+        constants=_json_tensors(entry.get("Constants")),
+        outputs=_json_tensors(entry.get("Outputs")),
+        tactic=_text(entry.get("TacticValue")) or None,
+        tactic_name=_text(entry.get("TacticName")) or None,
+        onnx_nodes=onnx_nodes(_text(entry.get("Metadata"))),
+        weights=dtype(_text(weights.get("Type"))) if isinstance(weights, dict) else None,
+        origin=_text(entry.get("Origin")) or None,
+    )
+
+
+def _json_tensors(entries: Any) -> tuple[Tensor, ...]:
+    if not isinstance(entries, list):
+        return ()
+    return tuple(_json_tensor(entry) for entry in entries if isinstance(entry, dict))
+
+
+def _json_tensor(entry: dict[str, Any]) -> Tensor:
+    spelling = _text(entry.get("Datatype") or entry.get("Format/Datatype"))
+    form = _text(entry.get("Format")) or (spelling if " " in spelling else None)
+    dims = entry.get("Dimensions")
+    whole = isinstance(dims, list) and all(
+        isinstance(size, int) and not isinstance(size, bool) for size in dims
+    )
+    return Tensor(_text(entry.get("Name")), dtype(spelling), tuple(dims) if whole else None, form)  # type: ignore[arg-type]  # whole: all are int
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

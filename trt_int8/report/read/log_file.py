@@ -1,0 +1,120 @@
+"""A log on disk → lists of lines, in bounded memory: plain, gzip or UTF-16.
+
+`no_log` says what a file without a line of TensorRT seems to be, and what to give instead.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from trt_int8.arguments import require_path
+from trt_int8.errors import ReportError
+from trt_int8.ranges.cache import is_header
+
+_BLOCK = 1 << 20
+
+#: A line longer than this is cut: TensorRT's longest lines are layers with some hundred tensors.
+_LONGEST = 8 << 20
+
+
+def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
+    """Lists of lines without their newlines, about 1 MiB each.
+
+    Raises:
+        ReportError: the file cannot be read, or is not the gzip it claims to be.
+        TypeError: ``path`` is no path.
+    """
+    require_path(path, "path", of="a build log")
+    try:
+        with open(path, "rb") as file:
+            yield from split_lines(_decoded(file, file.peek(4)[:4]))
+    except (OSError, EOFError, zlib.error) as error:
+        detail = getattr(error, "strerror", None) or error
+        raise ReportError(f"cannot read the log {path}: {detail}") from error
+
+
+def split_lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Blocks of bytes → lists of the lines in them; an unfinished last line counts as a line."""
+    rest: list[bytes] = []
+    size = 0
+    for block in blocks:
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        lines = block.split(b"\n")
+        if len(lines) == 1:
+            if size < _LONGEST:
+                rest.append(block)
+                size += len(block)
+            continue
+        rest.append(lines[0])
+        lines[0] = b"".join(rest)
+        if lines[0].endswith(b"\r"):
+            lines[0] = lines[0][:-1]
+        last = lines.pop()
+        rest, size = [last], len(last)
+        yield lines
+    last = b"".join(rest)
+    if last:
+        yield [last.removesuffix(b"\r")]
+
+
+def _decoded(file: BinaryIO, start: bytes) -> Iterator[bytes]:
+    if start.startswith(b"\x1f\x8b"):
+        with gzip.open(file) as plain:
+            yield from _blocks(plain)
+    elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # What "trtexec … > build.log" writes under Windows PowerShell.
+        decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+        for block in _blocks(file):
+            yield decoder.decode(block).encode()
+    else:
+        yield from _blocks(file)
+
+
+def _blocks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    while block := file.read(_BLOCK):
+        yield block
+
+
+_WANTED = (
+    "give the verbose log of a build (trtexec --verbose, trt.Logger.VERBOSE, trt-int8 build), or layer "
+    "information in JSON (trtexec --exportLayerInfo)"
+)
+
+
+def no_log(path: str | os.PathLike[str]) -> str:
+    """The message for a file in which no line is TensorRT's."""
+    start = _start(path)
+    if start is not None and not start.strip():
+        return f"{path} is empty; {_WANTED}"
+    return f"{path} is no build log: {_guess(path, start or b'')}{_WANTED}"
+
+
+def _guess(path: str | os.PathLike[str], start: bytes) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        return "by its name it is an ONNX model; trt-int8 report takes one beside the log (--model); "
+    if is_header(start.split(b"\n")[0].strip().decode("utf-8", "replace")):
+        return "it is a calibration cache; trt-int8 report takes one beside the log (--cache); "
+    if start.startswith((b"ftrt", b"ptrt")) or suffix in (".engine", ".plan", ".trt"):
+        return "it is an engine; "
+    if start.lstrip().startswith(b"[") and suffix == ".json":
+        return (
+            "it is a list in JSON; a profile goes to trt-int8 report --profile, beside a log or layer "
+            "information; "
+        )
+    return "no line in it is one of TensorRT's; "
+
+
+def _start(path: str | os.PathLike[str]) -> bytes | None:
+    """The first bytes; None where they cannot be read again (a pipe)."""
+    if not Path(path).is_file():
+        return b"" if os.fspath(path) == os.devnull else None
+    with Path(path).open("rb") as file:
+        return file.read(256)

@@ -1,0 +1,88 @@
+"""What one build's log said, before it is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trt_int8.report.read.network import NetworkNode
+from trt_int8.report.read.tuning import Kept, Reformats, Tuning
+from trt_int8.report.records import Complaint, Evidence, Layer, LoggedCalibration
+
+#: Distinct warnings kept per build; a log can repeat variants without end.
+MOST_WARNINGS = 1000
+
+
+@dataclass
+class Observed:
+    """Raw facts of a build, from a log or from layer information.
+
+    ``rejected`` and ``constrained`` map layer names, ``missing`` and ``scales`` tensor names, to the line
+    that says so. ``record`` is the JSON that `trt_int8.build_engine` wrote. ``myelin_nodes`` maps ForeignNode
+    layers to the ONNX nodes inside; ``registered`` maps TensorRT's layer names to the ONNX node each was made
+    for. ``prefixed``: a line began as those of TensorRT's loggers do. ``tuned``: there was a line about
+    tuning.
+    """
+
+    first_line: int = 1
+    last_line: int = 1
+    tensorrt: str | None = None
+    product: str | None = None
+    layers: list[Layer] = field(default_factory=list)
+    complete: bool = False
+    nodes: dict[str, NetworkNode] = field(default_factory=dict)
+    registered: dict[str, str] = field(default_factory=dict)
+    myelin_nodes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    candidates: dict[bytes, Kept] = field(default_factory=dict)
+    reformats: Reformats = field(default_factory=dict)
+    missing: dict[str, Evidence] = field(default_factory=dict)
+    scales: dict[str, Evidence] = field(default_factory=dict)
+    rejected: dict[str, list[tuple[str, Evidence]]] = field(default_factory=dict)
+    constrained: dict[str, Evidence] = field(default_factory=dict)
+    warnings: dict[str, Complaint] = field(default_factory=dict)
+    precision_flags: Evidence | None = None
+    int8_enabled: bool | None = None
+    explicit: Evidence | None = None
+    calibration: LoggedCalibration | None = None
+    record: str | None = None
+    verbose: bool = False
+    unrecognized: int = 0
+    prefixed: bool = False
+    tuned: bool = False
+
+    @property
+    def is_a_log(self) -> bool:
+        """Whether anything at all was recognized as a line of TensorRT."""
+        return bool(
+            self.prefixed
+            or self.tuned
+            or self.layers
+            or self.nodes
+            or self.missing
+            or self.rejected
+            or self.scales
+            or self.constrained
+            or self.calibration
+            or self.precision_flags
+            or self.tensorrt
+        )
+
+    def warn(self, text: str, line: int, *, error: bool) -> None:
+        """Keep a warning or error with the first line it occurred on."""
+        if text not in self.warnings and len(self.warnings) < MOST_WARNINGS:
+            self.warnings[text] = Complaint(line, text, error)
+
+
+@dataclass
+class Reading:
+    """Where the reader of a log stands: the build, its tuning, and the level of the current line.
+
+    ``tuned``: a tuning line has been seen. ``calibrating``: between "Starting Calibration" and its end.
+    ``kept``: the tuning pass that TensorRT said it keeps.
+    """
+
+    build: Observed = field(default_factory=Observed)
+    tuning: Tuning = field(default_factory=Tuning)
+    severity: str = ""
+    tuned: bool = False
+    calibrating: bool = False
+    kept: tuple[dict[bytes, Kept], Reformats] | None = None

@@ -1,0 +1,238 @@
+"""What TensorRT tried while tuning: candidates of each layer, the cost of reformats, Myelin's tables.
+
+Names and format combinations stay bytes here, and only what is kept is decoded: most of what a builder tries
+is thrown away.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from trt_int8.report.read.datatypes import combination, kernel_type
+from trt_int8.report.read.lines import number_in, text
+from trt_int8.report.records import Candidate
+
+_ROW = re.compile(rb"\(foreignNode\) +\d+, ([\d.eE+-]+), [^,\n]*, [^,\n]*, ([^,\n]+), ")
+#: Tactic lines of one runner, or rows of one table, that are kept until they are reduced to the best.
+_PENDING = 4096
+
+
+class Tried(NamedTuple):
+    """One way to run a layer, as printed. ``operand`` is set for a kernel of Myelin's tables."""
+
+    formats: bytes
+    runner: bytes
+    best: float | None
+    outcome: str
+    line: int
+    source: bytes
+    operand: str = ""
+
+    def candidate(self) -> Candidate:
+        """The record of the report."""
+        formats = text(self.formats).strip()
+        inputs, outputs = ((self.operand,), ()) if self.operand else combination(formats)
+        return Candidate(
+            inputs, outputs, formats, text(self.runner), self.best, self.outcome, self.line, self.source
+        )
+
+
+#: (format combination, outcome) → the best try.
+Kept = dict[tuple[bytes, str], Tried]
+#: (tensor or empty for any, format combination) → the best time of a copy, ms.
+Reformats = dict[tuple[bytes, bytes], float]
+
+
+@dataclass
+class Tuning:
+    """Tries by layer name, for one pass of tuning.
+
+    Per layer, the best try for each (format combination, outcome) is kept, so memory is bounded by the
+    network and not by the log. ``pending`` (lines of tactics of the current runner) and ``table`` (rows of
+    Myelin's current table, best tactic first: id, cost in ms, ratio, correlation, kernel, hash) are appended
+    to from outside, and stay the same lists.
+    """
+
+    candidates: dict[bytes, Kept] = field(default_factory=dict)
+    reformats: Reformats = field(default_factory=dict)
+    layer: bytes = b""
+    formats: bytes = b""
+    runner: bytes = b""
+    reformatting: bool = False
+    opened: int = 0
+    pending: list[bytes] = field(default_factory=list)
+    table: list[bytes] = field(default_factory=list)
+    table_op: bytes = b""
+    table_line: int = 0
+
+    def computing_costs(self, name: bytes) -> None:
+        """``=============== Computing costs for NAME``; the name is empty before 8.6."""
+        self.close()
+        self.layer, self.formats, self.reformatting = name.strip(), b"", False
+
+    def computing_reformats(self) -> None:
+        """``=============== Computing reformatting costs``."""
+        self.close()
+        self.layer, self.formats, self.reformatting = b"", b"", True
+
+    def format_combination(self, formats: bytes, *, reformat: bool) -> None:
+        """``*************** Autotuning format combination: A -> B ***************``."""
+        self.close()
+        self.formats, self.reformatting = formats, reformat
+
+    def timing_runner(self, rest: bytes, number: int) -> None:
+        """``--------------- Timing Runner: NAME (RUNNER[0x…])``, `` [profile 1]`` on further profiles."""
+        self.close()
+        name, separator, runner = rest.rpartition(b" (")
+        if separator:
+            self.layer, self.opened = name, number
+            self.runner = runner.partition(b"[0x")[0].partition(b")")[0]
+
+    def timing_old(self, rest: bytes, number: int) -> None:
+        """``--------------- Timing NAME(14)`` up to TensorRT 5: a runner is a number."""
+        self.close()
+        name, separator, runner = rest.rpartition(b"(")
+        if separator and runner[:-1].isdigit():
+            self.layer, self.runner, self.formats, self.opened = name, runner[:-1], b"", number
+
+    def shorten(self) -> None:
+        """Bound what is pending: called now and then while a runner goes on without end."""
+        pending = self.pending
+        if len(pending) > _PENDING:
+            timed = [each for each in pending if _time(each) is not None]
+            best = min(timed, key=lambda each: _time(each) or 0.0, default=None)
+            pending[:] = [each for each in (best, _refused(pending)) if each is not None]
+        del self.table[_PENDING:]
+
+    def table_begins(self, operation: bytes, number: int) -> None:
+        """Myelin's `` (foreignNode) Autotuning op X: [ONNX Layer: X]``."""
+        self._close_table()
+        self.table_op, self.table_line = operation, number
+
+    def fastest(self, line: bytes, number: int) -> None:
+        """``Fastest Tactic: … Time: …``: the runner is done, and this is its best tactic."""
+        self._reduce(_time(line), number, line)
+
+    def no_tactic(self, runner: bytes, line: bytes, number: int) -> None:
+        """``RUNNER has no valid tactics for this config, skipping``."""
+        self.pending.clear()
+        if self.layer and not self.reformatting:
+            self._keep("no_tactic", runner, None, number, line)
+        self.runner = b""
+
+    def skipped(self, line: bytes, number: int) -> None:
+        """A tactic that was refused at run time (exception, memory)."""
+        if self.layer and not self.reformatting:
+            self._keep("skipped", self.runner, None, number, line)
+
+    def cached(self, message: bytes, number: int) -> bool:
+        """``NAME [A -> B] got cached result: RUNNER, tactic 0x…, 0.005 ms``."""
+        named, _, result = message.partition(b"] got cached result: ")
+        name, opening, formats = named.rpartition(b" [")
+        runner, _, time = result.partition(b", tactic ")
+        if not opening or not time:
+            return False
+        self.close()
+        self.layer, self.formats = name, formats
+        best = number_in(time.partition(b", ")[2].removesuffix(b" ms"))
+        if self.layer.startswith(b"Optimizer Reformat("):
+            self._keep_reformat(best)
+        else:
+            self._keep("cached", runner, best, number, message)
+        return True
+
+    def close(self) -> None:
+        """The runner is over; a log may end anywhere, too."""
+        if self.table:
+            self._close_table()
+        if self.pending:
+            if self.runner:
+                self._reduce(None, self.opened, self.pending[0])
+            self.pending.clear()
+        self.runner = b""
+
+    def take(self) -> tuple[dict[bytes, Kept], Reformats]:
+        """What was kept, leaving nothing: the pass is over."""
+        self.close()
+        kept = self.candidates, self.reformats
+        self.candidates, self.reformats = {}, {}
+        return kept
+
+    def _reduce(self, best: float | None, number: int, line: bytes) -> None:
+        if self.table:
+            self._close_table()
+        refused = None
+        if best is None:
+            best = min((time for each in self.pending if (time := _time(each)) is not None), default=None)
+            refused = _refused(self.pending) if best is None else None
+        self.pending.clear()
+        layer = self.layer
+        if self.reformatting or layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat"):
+            self._keep_reformat(best)
+            if not layer or layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat"):
+                return
+        if not layer:
+            return
+        if best is not None:
+            self._keep("timed", self.runner, best, number, line)
+        else:
+            self._keep("skipped", self.runner, None, number, line if refused is None else refused)
+
+    def _keep(self, outcome: str, runner: bytes, best: float | None, number: int, line: bytes) -> None:
+        kept = self.candidates.get(self.layer)
+        if kept is None:
+            kept = self.candidates[self.layer] = {}
+        key = (self.formats, outcome)
+        known = kept.get(key)
+        if known is None or (best is not None and (known.best is None or best < known.best)):
+            kept[key] = Tried(self.formats, runner, best, outcome, number, line)
+
+    def _keep_reformat(self, best: float | None) -> None:
+        if best is None:
+            return
+        layer = self.layer
+        for name in (b"", layer[19:-10]) if layer.endswith(b" -> <out>)") else (b"",):
+            key = (name, self.formats)
+            known = self.reformats.get(key)
+            if known is None or best < known:
+                self.reformats[key] = best
+
+    def _close_table(self) -> None:
+        rows, line = b"\n".join(self.table), self.table_line
+        self.table.clear()
+        self.table_line = 0
+        if not self.layer or not line:
+            return  # rows without the beginning of their table
+        kept = self.candidates.setdefault(self.layer, {})
+        label = b"%s %s" % (self.formats, self.table_op)
+        for time, kernel in _ROW.findall(rows):
+            # Best tactic first: only the first row of each datatype can be the best one.
+            operand = kernel_type(text(kernel))
+            key = (label, operand)
+            if key not in kept:
+                source = b"Autotuning op %s: %s ms, %s" % (self.table_op, time, kernel)
+                kept[key] = Tried(label, b"Myelin " + kernel, number_in(time), "timed", line, source, operand)
+
+
+def reformat_costs(reformats: Reformats) -> dict[tuple[str, str, str], float]:
+    """(tensor or "" for any, from datatype, to datatype) → the best time of a copy, ms."""
+    costs: dict[tuple[str, str, str], float] = {}
+    for (name, formats), best in reformats.items():
+        inputs, outputs = combination(text(formats))
+        if inputs and outputs:
+            key = (text(name), inputs[0], outputs[0])
+            costs[key] = min(best, costs.get(key, best))
+    return costs
+
+
+def _refused(lines: list[bytes]) -> bytes | None:
+    return next((line for line in lines if b"kipped" in line or b"scratch" in line), None)
+
+
+def _time(line: bytes) -> float | None:
+    """The time of a tactic; None for none, zero (not measured) and infinity (failed)."""
+    at = max(line.rfind(b"Time: "), line.rfind(b"time "))
+    time = number_in(line[at + 5 :]) if at >= 0 else None
+    return time if time is not None and 0 < time < 1e30 else None
