@@ -21,6 +21,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -x $(BIN)/lint-imports ]; then $(BIN)/lint-imports; \
+	else echo 'lint: the layers were not checked: import-linter needs Python 3.11 or newer'; fi
 
 # Warnings are errors; `make test` builds the pages too, and runs every command in them.
 docs: $(READY)
@@ -36,4 +38,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) samples/mnist/out build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) samples/mnist/out build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
