@@ -1,4 +1,4 @@
-"""MkDocs hooks: the command-line reference from ``--help``, and links that leave the docs folder."""
+"""MkDocs hooks: the command-line reference from ``--help``, the threshold methods, links out of docs/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill in the reference; show links to files of the repository outside docs/ as plain text."""
     if page.file.src_uri == "reference/cli.md":
         return markdown + command_reference()
+    if page.file.src_uri == "calibration.md":
+        markdown = markdown.replace("<!-- threshold methods -->", threshold_methods())
     return _OUTSIDE.sub(r"\1", markdown)
+
+
+def threshold_methods() -> str:
+    """A table of the methods that choose ranges."""
+    from trt_int8.calibration.thresholds import method, names
+
+    rows = [f"| `{m.name}` | {m.summary} | {m.source} |" for m in map(method, names())]
+    return "\n".join(["| `--algorithm` | chooses | source |", "| --- | --- | --- |", *rows])
 
 
 def command_reference() -> str:

@@ -54,11 +54,11 @@ def ours(model: str, images: str, count: int, output: str, **options) -> None:
     """Entropy calibration of all tensors, thresholds and cache written."""
     import onnx
 
-    from trt_int8 import CalibrationCache, calibrate
+    from trt_int8 import calibrate
 
     name = onnx.load(model).graph.input[0].name
     result = calibrate(model, batches(images, count, name), **options)
-    CalibrationCache.from_ranges(result.ranges, algorithm="entropy").write(output)
+    result.cache().write(output)
 
 
 def onnxruntime_peer(model: str, images: str, count: int, output: str, method: str) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 import trt_int8
 from trt_int8.batches import ArraySamples, batched
-from trt_int8.calibration import ALGORITHMS
+from trt_int8.calibration.thresholds import names
 from trt_int8.files.atomic import write_text
 from trt_int8.ranges.compare import range_table
 
@@ -37,7 +37,7 @@ def load_digits(part: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint
     "--out", default=HERE / "out", show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--target", default="rtx:sm89", show_default=True, help="What to build for.")
-@click.option("--algorithm", default="entropy", show_default=True, type=click.Choice(list(ALGORITHMS)))
+@click.option("--algorithm", default="entropy", show_default=True, type=click.Choice(names()))
 def main(out: Path, target: str, algorithm: str) -> None:
     try:
         run(out, target, algorithm)
@@ -58,7 +58,7 @@ def run(out: Path, target: str, algorithm: str) -> None:
     calibration = trt_int8.calibrate(
         model, batched(ArraySamples({"data": images}), batch_size=1), algorithm=algorithm
     )
-    cache = trt_int8.CalibrationCache.from_ranges(calibration.ranges, algorithm=algorithm)
+    cache = calibration.cache()
     cache.write(out / "lenet.cache")
     click.echo(range_table(calibration.ranges, tensors=TABLE, source=True))
 

@@ -7,9 +7,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.analysis import analyze
 from trt_int8.analysis.tensor import best_affine, used_codes
-from trt_int8.calibration import ALGORITHMS, Histogram, Histograms, calibrate
+from trt_int8.calibration import Histogram, Histograms, calibrate
 from trt_int8.calibration.density import density, noise, sqnr_db
+from trt_int8.calibration.thresholds import methods
 from trt_int8.graph.runtime import Session
+
+ALGORITHMS = tuple(methods(held_out=False))
 
 N = 40_000
 

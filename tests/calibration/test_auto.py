@@ -2,14 +2,18 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from trt_int8.calibration import ALGORITHMS, Histogram, Histograms, calibrate, collect
+from trt_int8.calibration import Histogram, Histograms, calibrate, collect
 from trt_int8.calibration.density import density, sqnr_db
-from trt_int8.calibration.thresholds.auto import auto_ranges
+from trt_int8.calibration.thresholds import methods
 from trt_int8.errors import CalibrationError
 
 
 def histograms(ties=None, **values):
     return Histograms({n: Histogram.empty().add(v) for n, v in values.items()}, ties=ties or {}, samples=1)
+
+
+def auto_ranges(fit, held_out):
+    return fit.ranges(algorithm="auto", held_out=held_out)
 
 
 def test_each_tensor_gets_its_best_method_on_unseen_data(rng):
@@ -20,7 +24,7 @@ def test_each_tensor_gets_its_best_method_on_unseen_data(rng):
     for name in draws:
         scores = {
             m: sqnr_db(density(unseen.tensors[name]), float(fit.ranges(algorithm=m)[name].scale))
-            for m in ALGORITHMS
+            for m in methods(held_out=False)
         }
         best = max(scores, key=scores.get)
         assert found[name].source == f"{best} (auto)"
@@ -65,6 +69,7 @@ def test_calibrate_holds_every_fourth_batch_out(model, rng):
     # shards merge into what one run over both would have judged by
     again = result.merge(calibrate(model, batches, algorithm="auto"))
     assert (again.samples, again.held_out.samples, again.algorithm) == (360, 80, "auto")
+    assert again.cache().header == "TRT-8601-EntropyCalibration2"
 
 
 def test_mistakes(model, rng):
@@ -73,5 +78,7 @@ def test_mistakes(model, rng):
         calibrate(model, [batch], algorithm="auto")
     with pytest.raises(ValueError, match="'best'; it must be one of entropy, minmax, percentile, mse, auto"):
         calibrate(model, [batch], algorithm="best")
+    with pytest.raises(ValueError, match="'auto', which judges by batches that calibrate.. holds out"):
+        histograms(x=np.ones(3)).ranges(algorithm="auto")
     with pytest.raises(CalibrationError, match="cannot be merged with one by 'mse'"):
         calibrate(model, [batch] * 2, algorithm="auto").merge(calibrate(model, [batch], algorithm="mse"))

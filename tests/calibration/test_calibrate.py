@@ -10,13 +10,12 @@ from onnx import TensorProto, helper
 from trt_int8.batches import ArraySamples, batched
 from trt_int8.calibration import calibrate, collect
 from trt_int8.errors import CalibrationError, DataError, ModelError
-from trt_int8.ranges import CalibrationCache
 
 TABLE = ["data", "conv1", "pool1", "conv2", "pool2", "pool2_flat", "ip1_pre", "ip1", "ip2", "prob"]
 
 
 def cache_bytes(calibration) -> str:
-    return CalibrationCache.from_ranges(calibration.ranges, algorithm=calibration.algorithm).text
+    return calibration.cache().text
 
 
 def digit_batches(images, batch_size=1, **kwargs):

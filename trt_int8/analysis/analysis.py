@@ -10,7 +10,7 @@ from typing import Any
 from trt_int8.analysis.flags import remedy
 from trt_int8.analysis.tensor import TensorAnalysis, analyze_tensor
 from trt_int8.calibration.histograms import Histograms
-from trt_int8.calibration.thresholds import ALGORITHMS, require_algorithm
+from trt_int8.calibration.thresholds import methods
 
 SCHEMA = 1
 
@@ -65,16 +65,18 @@ def analyze(
 
     Args:
         histograms: of a model.
-        method: one of `ALGORITHMS`.
+        method: one of `trt_int8.calibration.thresholds.methods` that needs nothing held out.
         recentrable: from `trt_int8.correction.recentre.recentrable`, for the remedies.
 
     Raises:
         ValueError: no such method.
     """
-    require_algorithm(method)
-    ranges = {name: histograms.ranges(algorithm=name) for name in ALGORITHMS}
+    known = methods(held_out=False)
+    if method not in known:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(known)}")
+    ranges = {name: histograms.ranges(algorithm=name) for name in known}
     tensors = [
-        analyze_tensor(name, histogram, {key: ranges[key][name] for key in ALGORITHMS}, method=method)
+        analyze_tensor(name, histogram, {key: ranges[key][name] for key in known}, method=method)
         for name, histogram in histograms.tensors.items()
     ]
     possible = None if recentrable is None else frozenset(recentrable)

@@ -14,15 +14,13 @@ from trt_int8.batches.items import Batches, require_batches
 from trt_int8.calibration.checkpoint import EVERY, Checkpoint
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.run import collect, collect_held_out
-from trt_int8.calibration.thresholds import require_algorithm
+from trt_int8.calibration.thresholds import method
 from trt_int8.errors import CalibrationError
 from trt_int8.graph.identity import model_id
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.runtime import onnxruntime_version
+from trt_int8.ranges.cache import CalibrationCache
 from trt_int8.ranges.ranges import Ranges
-
-#: The method that chooses among the others, tensor by tensor.
-AUTO = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class Calibration:
         ranges: tensor → amax.
         histograms: what the ranges were computed from; mergeable with other shards.
         algorithm: the method that chose the ranges.
-        held_out: for ``auto``: the part of ``histograms`` that the methods were judged by.
+        held_out: for ``auto``: the part of ``histograms`` that the other methods were judged by.
         fitted: for ``auto``: the rest.
     """
 
@@ -47,16 +45,21 @@ class Calibration:
     def samples(self) -> int:
         return self.histograms.samples
 
+    def cache(self) -> CalibrationCache:
+        """Return the calibration cache that holds the ranges, for TensorRT's calibrator of the algorithm."""
+        return CalibrationCache.from_ranges(self.ranges, calibrator=method(self.algorithm).calibrator)
+
     def merge(self, other: Calibration) -> Calibration:
         """The calibration of both parts of the data, by this one's algorithm."""
         histograms = self.histograms.merge(other.histograms)
         if self.fitted is not None and self.held_out is not None:
             if other.fitted is None or other.held_out is None:
                 raise CalibrationError(
-                    f"an 'auto' calibration cannot be merged with one by {other.algorithm!r}, which held no "
-                    "batches out; calibrate both with 'auto'"
+                    f"a calibration by {self.algorithm!r} cannot be merged with one by {other.algorithm!r}, "
+                    f"which held no batches out; calibrate both with {self.algorithm!r}"
                 )
-            return _judged(self.fitted.merge(other.fitted), self.held_out.merge(other.held_out))
+            fitted, held_out = self.fitted.merge(other.fitted), self.held_out.merge(other.held_out)
+            return _judged(fitted, held_out, self.algorithm)
         return Calibration(histograms.ranges(algorithm=self.algorithm), histograms, self.algorithm)
 
 
@@ -111,8 +114,7 @@ def calibrate(
         TypeError: ``threads``, ``max_memory``, ``checkpoint_every`` or ``workers`` is no whole number.
         MissingDependencyError: onnxruntime (or distributed) is not installed.
     """
-    if algorithm != AUTO:
-        require_algorithm(algorithm, more=[AUTO])
+    holds_out = method(algorithm).held_out
     for name, count in (("threads", threads), ("workers", workers), ("checkpoint_every", checkpoint_every)):
         require_count(count, name)
     require_count(max_memory, "max_memory", example="2 << 30, in bytes")
@@ -122,16 +124,18 @@ def calibrate(
         raise CalibrationError(
             "the model holds Q/DQ nodes, so it has its ranges already; calibrate the float model"
         )
-    if algorithm == AUTO:
+    if holds_out:
         if checkpoint is not None or max_memory is not None or scheduler is not None or workers is not None:
-            raise ValueError("'auto' takes one process and one pass: leave checkpoint and max_memory out")
+            raise ValueError(
+                f"{algorithm!r} takes one process and one pass: leave checkpoint and max_memory out"
+            )
         fitted, held_out = collect_held_out(given, batches, tensors=tensors, threads=threads)
         if not held_out.samples:
             raise CalibrationError(
-                "'auto' judges by batches that it holds out, and the data is a single batch; "
+                f"{algorithm!r} judges by batches that it holds out, and the data is a single batch; "
                 "make batches smaller"
             )
-        return _judged(fitted, held_out)
+        return _judged(fitted, held_out, algorithm)
     if scheduler is not None or workers is not None:
         if checkpoint is not None or threads is not None:
             raise ValueError(
@@ -163,7 +167,6 @@ def _identity(model: onnx.ModelProto, algorithm: str, tensors: Collection[str] |
     }
 
 
-def _judged(fitted: Histograms, held_out: Histograms) -> Calibration:
-    from trt_int8.calibration.thresholds.auto import auto_ranges
-
-    return Calibration(auto_ranges(fitted, held_out), fitted.merge(held_out), AUTO, held_out, fitted)
+def _judged(fitted: Histograms, held_out: Histograms, algorithm: str) -> Calibration:
+    ranges = fitted.ranges(algorithm=algorithm, held_out=held_out)
+    return Calibration(ranges, fitted.merge(held_out), algorithm, held_out, fitted)

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.kernels import BINS
-from trt_int8.calibration.thresholds import require_algorithm, thresholds
+from trt_int8.calibration.histogram import BINS, Histogram
+from trt_int8.calibration.thresholds import thresholds
 from trt_int8.errors import CalibrationError
 from trt_int8.files import atomic
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -64,21 +63,28 @@ class Histograms:
         merged = {name: histogram.merge(other.tensors[name]) for name, histogram in self.tensors.items()}
         return Histograms(merged, self.ties, self.samples + other.samples)
 
-    def ranges(self, *, algorithm: str = "entropy") -> Ranges:
-        """A range for every tensor.
+    def ranges(self, *, algorithm: str = "entropy", held_out: Histograms | None = None) -> Ranges:
+        """Return a range for every tensor.
 
         Args:
-            algorithm: ``entropy``, ``minmax``, ``percentile`` or ``mse``.
+            algorithm: a method of `trt_int8.calibration.thresholds`.
+            held_out: of the same tensors on other batches, for ``auto``, which judges by them.
 
         Raises:
-            ValueError: no such algorithm.
+            ValueError: no such algorithm, or one that needs ``held_out``.
         """
-        require_algorithm(algorithm)
-        rooted = {name: histogram for name, histogram in self.tensors.items() if name not in self.ties}
-        found = thresholds(list(rooted.values()), algorithm=algorithm)
-        own = {name: TensorRange(amax, source=algorithm) for name, amax in zip(rooted, found, strict=True)}
+        rooted = [name for name in self.tensors if name not in self.ties]
+        found = thresholds(
+            [self.tensors[name] for name in rooted],
+            algorithm=algorithm,
+            held_out=None if held_out is None else [held_out.tensors[name] for name in rooted],
+        )
+        own = {
+            name: TensorRange(amax, source=used if used == algorithm else f"{used} ({algorithm})")
+            for name, (amax, used) in zip(rooted, found, strict=True)
+        }
         shared = {
-            name: TensorRange(own[root].amax, source=f"{algorithm} of {root}")
+            name: TensorRange(own[root].amax, source=f"{own[root].source} of {root}")
             for name, root in self.ties.items()
         }
         return Ranges({name: own.get(name) or shared[name] for name in self.tensors})

@@ -49,7 +49,7 @@ _LEVELS = 1 << _SHIFT
 _IMPORTING = 0.5
 
 #: The same where numba is imported already.
-_LOADING = 0.05
+_LOADING = 0.02
 
 
 def new_scratch() -> npt.NDArray[np.int32]:

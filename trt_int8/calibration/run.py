@@ -27,8 +27,10 @@ from trt_int8.graph.model import Model
 Batch = dict[str, npt.NDArray[np.generic]]
 Counted = dict[str, Histogram]
 
-#: Of four batches the second is held out: batches in a row, and whether they are.
-_CYCLE = ((1, False), (1, True), (2, False))
+#: Of so many batches the second is held out.
+EVERY = 4
+#: Batches in a row, and whether they are held out.
+_CYCLE = ((1, False), (1, True), (EVERY - 2, False))
 
 
 def collect(

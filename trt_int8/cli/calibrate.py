@@ -45,7 +45,6 @@ def calibrate(
     from trt_int8.calibration.histograms import save_histograms
     from trt_int8.correction.recentre import recentrable
     from trt_int8.graph.model import Model
-    from trt_int8.ranges import CalibrationCache
 
     results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
     options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
@@ -67,5 +66,5 @@ def calibrate(
     if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
         listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")
         click.echo(f"note: always zero: {listed}; what reads these stays float; look at the data", err=True)
-    CalibrationCache.from_ranges(result.ranges, algorithm=algorithm).write(output)
+    result.cache().write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

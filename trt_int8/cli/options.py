@@ -42,10 +42,12 @@ cache = option(
 
 
 def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorated]:
+    from trt_int8.calibration.thresholds import names
+
     return option(
         "--algorithm",
         panel=Panel.CALIBRATION,
-        type=click.Choice(["entropy", "minmax", "percentile", "mse", "auto"]),
+        type=click.Choice(names()),
         default=default,
         show_default=shown,
         help="How a range is chosen from what calibration saw. auto: for each tensor the best on held-out "

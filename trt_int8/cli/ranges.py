@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trt_int8.calibration.thresholds import names
 from trt_int8.cli.command import group
 from trt_int8.cli.parameters import argument, option
 
@@ -24,7 +25,7 @@ def ranges() -> None:
 @option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, not to the terminal.")
 @option(
     "--algorithm",
-    type=click.Choice(["entropy", "minmax", "percentile", "mse"]),
+    type=click.Choice(names()),
     help="The algorithm whose ranges are judged (default: the one the calibration used).",
 )
 def analyze(histograms: str, form: str, output: str | None, algorithm: str | None) -> None:
@@ -37,10 +38,16 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     """
     from trt_int8.analysis import analyze as run
     from trt_int8.calibration.histograms import load_histograms_and_extra
-    from trt_int8.calibration.thresholds import ALGORITHMS
+    from trt_int8.calibration.thresholds import methods
     from trt_int8.cli.options import check_outputs
     from trt_int8.files import atomic
 
+    judged = methods(held_out=False)
+    if algorithm is not None and algorithm not in judged:
+        raise click.UsageError(
+            f"--algorithm {method} judges by batches that are held out, which a file of histograms does not "
+            f"tell; give one of {', '.join(judged)}"
+        )
     if output is not None:
         check_outputs({"analysis": output}, histograms=histograms)
     loaded, extra = load_histograms_and_extra(histograms)
@@ -48,7 +55,7 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     known = extra.get("recentrable")
     result = run(
         loaded,
-        method=algorithm or (used if used in ALGORITHMS else "entropy"),
+        method=algorithm or (used if used in judged else "entropy"),
         recentrable=known if isinstance(known, list) else None,
     )
     if form == "html":

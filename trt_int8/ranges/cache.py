@@ -31,7 +31,7 @@ _HEADER = re.compile(r"TRT-\w+-(?P<algorithm>\w+)|1|0 [0-9a-fA-F]{1,16} [0-9a-fA
 _HEX = re.compile(r"[0-9a-fA-F]{1,8}")
 #: The header of caches written here: the first TensorRT release this package supports.
 _VERSION = "TRT-8601"
-_MINMAX, _ENTROPY2 = "MinMaxCalibration", "EntropyCalibration2"
+_ENTROPY2 = "EntropyCalibration2"
 DEFAULT_HEADER = f"{_VERSION}-{_ENTROPY2}"
 
 
@@ -132,13 +132,15 @@ class CalibrationCache:
 
     @classmethod
     def from_ranges(
-        cls, ranges: Ranges, *, algorithm: str = "entropy", header: str | None = None
+        cls, ranges: Ranges, *, calibrator: str = _ENTROPY2, header: str | None = None
     ) -> CalibrationCache:
         """The cache that holds ``ranges``, in their order.
 
-        TensorRT reads a cache only into a calibrator of the algorithm the header names: min-max caches
-        are for ``IInt8MinMaxCalibrator``, all others for ``IInt8EntropyCalibrator2``. ``header`` goes
-        before that.
+        Args:
+            ranges: of the tensors.
+            calibrator: the one that the header names, and the only one that TensorRT reads the cache into:
+                ``EntropyCalibration2`` or ``MinMaxCalibration``. `trt_int8.Calibration.cache` knows which.
+            header: the whole first line, instead.
 
         Raises:
             CacheError: a name with a line break, which the format cannot hold.
@@ -150,7 +152,7 @@ class CalibrationCache:
                 raise CacheError(
                     f"tensor name {name!r} has a line break, which a cache cannot hold; rename the tensor"
                 )
-        header = header or f"{_VERSION}-{_MINMAX if algorithm == 'minmax' else _ENTROPY2}"
+        header = header or f"{_VERSION}-{calibrator}"
         scales = {name: range_.scale for name, range_ in ranges.items()}
         body = "".join(f"{name}: {scale_to_hex(scale)}\n" for name, scale in scales.items())
         return cls(header, scales, f"{header}\n{body}")

@@ -1,35 +1,29 @@
-"""The best method for each tensor, judged on batches that the ranges were not fitted to."""
+"""The best of the other methods for each tensor, judged on batches that the ranges were not fitted to."""
 
 from __future__ import annotations
 
 import math
 
-from trt_int8.calibration.density import density, sqnr_db
-from trt_int8.calibration.histograms import Histograms
-from trt_int8.calibration.thresholds import ALGORITHMS
-from trt_int8.ranges.ranges import Ranges, TensorRange
+from trt_int8.calibration.density import Density, density, sqnr_db
+from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.thresholds import Threshold, methods, threshold_method
+from trt_int8.ranges.ranges import TensorRange
 
 
-def auto_ranges(fit: Histograms, held_out: Histograms) -> Ranges:
-    """For each tensor the range, of those the methods find on ``fit``, with the best SQNR on ``held_out``.
+@threshold_method(
+    "auto", "for each tensor the method with the best SQNR on every fourth batch", held_out=True
+)
+def auto_threshold(fitted: Histogram, held_out: Histogram) -> Threshold:
+    """Return the threshold with the best SQNR on ``held_out``, of those the others find on ``fitted``.
 
-    Tensors that share a range are judged by the one it comes from. Among equals entropy wins, then the
-    order of `ALGORITHMS`.
+    Among equals entropy wins, then the order of `trt_int8.calibration.thresholds.names`.
     """
-    candidates = {method: fit.ranges(algorithm=method) for method in ALGORITHMS}
-    chosen: dict[str, TensorRange] = {}
-    for name in fit.tensors:
-        if name not in fit.ties:
-            unseen = density(held_out.tensors[name])
-            scores = {
-                m: _score(sqnr_db(unseen, float(ranges[name].scale))) for m, ranges in candidates.items()
-            }
-            best = max(scores, key=lambda method: scores[method])
-            chosen[name] = TensorRange(candidates[best][name].amax, source=f"{best} (auto)")
-    for name, root in fit.ties.items():
-        chosen[name] = TensorRange(chosen[root].amax, source=f"{chosen[root].source} of {root}")
-    return Ranges({name: chosen[name] for name in fit.tensors})
+    unseen = density(held_out)
+    found = [other.threshold(fitted) for other in methods(held_out=False).values()]
+    return max(found, key=lambda threshold: _score(threshold, unseen))
 
 
-def _score(sqnr: float) -> float:
+def _score(threshold: Threshold, unseen: Density) -> float:
+    scale = TensorRange(threshold.amax, source=threshold.method).scale
+    sqnr = sqnr_db(unseen, float(scale))
     return -math.inf if math.isnan(sqnr) else sqnr

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.kernels import SEARCH
+from trt_int8.calibration.thresholds import threshold_method
 
 #: Positive INT8 codes, 0 included.
 LEVELS = 128
@@ -41,6 +42,12 @@ Floats = npt.NDArray[np.float64]
 Search = Callable[..., Floats]
 
 
+@threshold_method(
+    "entropy",
+    "the clipping with the least KL divergence",
+    source='S. Migacz, "8-bit Inference with TensorRT", GTC 2017; the first bin as in NVIDIA\'s '
+    "pytorch-quantization",
+)
 def entropy_amax(histogram: Histogram) -> float:
     """Return the threshold with the least divergence, at least 1/16 of the largest bin's.
 

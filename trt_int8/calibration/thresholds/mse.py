@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.thresholds import threshold_method
 
 #: Ranges compared in one block: bounds the working memory to a few MB.
 _BLOCK = 128
 
 
+@threshold_method("mse", "the range with the least squared error", source="arXiv:1810.05723")
 def mse_amax(histogram: Histogram) -> float:
     """The candidate (m + 0.5) · width, m from 1/16 of the used bins up, with the least squared error.
 

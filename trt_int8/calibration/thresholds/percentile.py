@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from trt_int8.calibration.histogram import Histogram
+from trt_int8.calibration.thresholds import threshold_method
 
 
+@threshold_method("percentile", r"the 99.99th percentile of \|x\|", source="arXiv:2004.09602, section 5.1")
 def percentile_amax(histogram: Histogram, *, percentile: float = 99.99) -> float:
     """The ``percentile``-th percentile of |x|, zeros included, linear within its bin.
 
