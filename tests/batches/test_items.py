@@ -94,7 +94,7 @@ def test_a_dataloader_by_its_interface(lenet_path, digits, tmp_path):
     expected = calibrate(lenet_path, [{"data": image[None]} for image in images]).ranges
     loader = Loader(images)
     assert calibrate(lenet_path, loader).ranges == expected
-    assert calibrate(lenet_path, loader, checkpoint=tmp_path / "c", checkpoint_every=5).ranges == expected
+    assert calibrate(lenet_path, loader, checkpoint=tmp_path / "c").ranges == expected
     assert calibrate(lenet_path, loader, checkpoint=tmp_path / "c").ranges == expected
 
 

@@ -256,7 +256,7 @@ def test_unknown_algorithm(lenet_calibration):
         ({"threads": "2"}, TypeError, r"threads is '2' \(str\); give a whole number"),
         ({"threads": 0}, ValueError, "threads is 0; it must be at least 1"),
         ({"workers": 1.5}, TypeError, r"workers is 1.5 \(float\)"),
-        ({"checkpoint": "c", "checkpoint_every": True}, TypeError, r"checkpoint_every is True \(bool\)"),
+        ({"threads": True}, TypeError, r"threads is True \(bool\)"),
     ],
 )
 def test_numbers_that_are_none(lenet_path, option, error, message):

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from trt_int8.calibration import calibrate
+from trt_int8.calibration import checkpoint as checkpoints
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.histograms import save_histograms, to_bytes
 from trt_int8.errors import CalibrationError
@@ -19,9 +20,10 @@ CHILD = """
 import os, signal, sys
 import numpy as np
 from trt_int8.files import atomic
-from trt_int8.calibration import calibrate
+from trt_int8.calibration import calibrate, checkpoint as checkpoints
 from trt_int8.calibration.histograms import save_histograms
 
+checkpoints.INTERVAL = 3
 model, samples, checkpoint, result, die_at, threads = sys.argv[1:]
 kind, number = die_at.split()
 
@@ -48,9 +50,14 @@ def counting(function, name):
     return call
 
 os.replace, os.fsync = counting(os.replace, "replace"), counting(os.fsync, "fsync")
-done = calibrate(model, batches(), checkpoint=checkpoint, checkpoint_every=3, threads=int(threads))
+done = calibrate(model, batches(), checkpoint=checkpoint, threads=int(threads))
 save_histograms(done.histograms, result)
 """
+
+
+@pytest.fixture(autouse=True)
+def _every_five_batches(monkeypatch):
+    monkeypatch.setattr(checkpoints, "INTERVAL", 5)
 
 
 def images(digits, count=20):
@@ -105,9 +112,9 @@ def batches_in(checkpoint) -> int:
 def test_what_is_counted_is_not_run_again(lenet_path, digits, tmp_path, monkeypatch):
     batches = images(digits)
     with pytest.raises(KilledError):
-        calibrate(lenet_path, killed_at(batches, 14), checkpoint=tmp_path / "c", checkpoint_every=5)
+        calibrate(lenet_path, killed_at(batches, 14), checkpoint=tmp_path / "c")
     runs = model_runs(monkeypatch)
-    done = calibrate(lenet_path, batches, checkpoint=tmp_path / "c", checkpoint_every=5)
+    done = calibrate(lenet_path, batches, checkpoint=tmp_path / "c")
     assert sorted(runs) == [f"the data, batch {i}" for i in range(10, 20)]
     assert done.samples == 20
     # A finished one is not run at all.
@@ -120,7 +127,7 @@ def test_what_is_counted_is_not_run_again(lenet_path, digits, tmp_path, monkeypa
 @pytest.fixture
 def half_done(lenet_path, digits, tmp_path):
     with pytest.raises(KilledError):
-        calibrate(lenet_path, killed_at(images(digits), 14), checkpoint=tmp_path / "c", checkpoint_every=5)
+        calibrate(lenet_path, killed_at(images(digits), 14), checkpoint=tmp_path / "c")
     return tmp_path / "c"
 
 
@@ -171,8 +178,3 @@ def test_files_that_are_no_checkpoint(lenet_path, digits, tmp_path):
     save_histograms(calibrate(lenet_path, images(digits, 2)).histograms, path)
     with pytest.raises(CalibrationError, match=r"h\.npz: holds histograms, but is no checkpoint"):
         calibrate(lenet_path, images(digits), checkpoint=path)
-
-
-def test_every_must_be_positive(lenet_path, digits, tmp_path):
-    with pytest.raises(ValueError, match="checkpoint_every is 0; it must be at least 1"):
-        calibrate(lenet_path, images(digits), checkpoint=tmp_path / "c", checkpoint_every=0)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8 import progress
 from trt_int8.calibration import calibrate, collect, passes
+from trt_int8.calibration import checkpoint as checkpoints
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.checkpoint import Checkpoint
 from trt_int8.calibration.histograms import to_bytes
@@ -201,7 +202,9 @@ def test_data_that_changes_between_passes(known_memory):
 
 
 @pytest.mark.parametrize("passed", [0, 1, 2])
-def test_killed_in_any_pass(known_memory, tmp_path, passed):
+def test_killed_in_any_pass(known_memory, tmp_path, monkeypatch, passed):
+    monkeypatch.setattr(checkpoints, "INTERVAL", 2)
+
     class KilledError(Exception):
         pass
 
@@ -216,7 +219,7 @@ def test_killed_in_any_pass(known_memory, tmp_path, passed):
                 yield {"t0": np.full((1, MIB // 4), i + 0.5, np.float32)}
 
     data = [{"t0": np.full((1, MIB // 4), i + 0.5, np.float32)} for i in range(5)]
-    checkpoint = Checkpoint(tmp_path / "c", every=2, identity={})
+    checkpoint = Checkpoint(tmp_path / "c", identity={})
     with pytest.raises(KilledError):
         collect(chain(8), Killed(), threads=1, max_memory=105 * MIB, checkpoint=checkpoint)
     # with another limit, and hence another division of what is left

@@ -67,7 +67,7 @@ class TestCalibrationOptions:
         found = set()
         for more in (
             [],
-            ["--checkpoint", str(tmp_path / "c"), "--checkpoint-every", "3"],
+            ["--checkpoint", str(tmp_path / "c")],
             ["--max-memory", "4G"],
             ["--workers", "2"],
         ):

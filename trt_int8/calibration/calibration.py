@@ -11,7 +11,7 @@ import onnx
 
 from trt_int8.arguments import require_count
 from trt_int8.batches.items import Batches, require_batches
-from trt_int8.calibration.checkpoint import EVERY, Checkpoint
+from trt_int8.calibration.checkpoint import Checkpoint
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.run import collect, collect_held_out
 from trt_int8.calibration.thresholds import method
@@ -72,7 +72,6 @@ def calibrate(
     threads: int | None = None,
     max_memory: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = EVERY,
     scheduler: str | None = None,
     workers: int | None = None,
 ) -> Calibration:
@@ -100,7 +99,6 @@ def calibrate(
             passes, for which ``batches`` must be iterable again.
         checkpoint: a file to save to on the way. Where it exists, calibration goes on from there, after
             reading the data up to there and holding it against what was counted. It stays when all is done.
-        checkpoint_every: batches between two checkpoints.
         scheduler: address of a Dask scheduler whose workers do it (``tcp://host:8786``).
         workers: so many Dask workers on this machine do it.
 
@@ -111,11 +109,11 @@ def calibrate(
             too little memory; no Dask workers.
         OutputError: the checkpoint cannot be written.
         ValueError: no such algorithm, a number below 1, or options that exclude each other.
-        TypeError: ``threads``, ``max_memory``, ``checkpoint_every`` or ``workers`` is no whole number.
+        TypeError: ``threads``, ``max_memory`` or ``workers`` is no whole number.
         MissingDependencyError: onnxruntime (or distributed) is not installed.
     """
     holds_out = method(algorithm).held_out
-    for name, count in (("threads", threads), ("workers", workers), ("checkpoint_every", checkpoint_every)):
+    for name, count in (("threads", threads), ("workers", workers)):
         require_count(count, name)
     require_count(max_memory, "max_memory", example="2 << 30, in bytes")
     given = Model.of(model)
@@ -149,7 +147,7 @@ def calibrate(
         saved = None
         if checkpoint is not None:
             identity = _identity(given.proto, algorithm, tensors)
-            saved = Checkpoint(checkpoint, every=checkpoint_every, identity=identity)
+            saved = Checkpoint(checkpoint, identity=identity)
         histograms = collect(
             given, batches, tensors=tensors, threads=threads, max_memory=max_memory, checkpoint=saved
         )

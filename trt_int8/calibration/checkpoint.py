@@ -11,8 +11,8 @@ from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms, load_histograms_and_extra, save_histograms
 from trt_int8.errors import CalibrationError
 
-#: Batches between two checkpoints unless told.
-EVERY = 64
+#: Batches from one checkpoint to the next.
+INTERVAL = 64
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,17 @@ class Checkpoint:
 
     Args:
         path: written in one step each time, so that it is whole whenever the process dies.
-        every: batches between two checkpoints.
         identity: what must be the same for the counts to fit (``{"model": hash, …}``).
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, every: int, identity: Mapping[str, str]) -> None:
-        if every < 1:
-            raise ValueError(f"checkpoint every {every} batches; it must be at least 1")
+    def __init__(self, path: str | os.PathLike[str], *, identity: Mapping[str, str]) -> None:
         self.path = Path(path)
-        self.every = every
         self._identity = dict(identity)
+
+    @property
+    def interval(self) -> int:
+        """Batches from one save to the next."""
+        return INTERVAL
 
     def save(self, position: Position) -> None:
         """Replace the file.

@@ -123,7 +123,7 @@ class _Counting:
         self._go_to(position, queue, digest)
         current, samples = position.current, position.samples if position.batches else 0
         while not queue.ended:
-            queue.allow(None if self._checkpoint is None else self._checkpoint.every)
+            queue.allow(None if self._checkpoint is None else self._checkpoint.interval)
             found, more = count_batches(activations, queue, threads=self._threads, place=self._place)
             current, samples = merged(current, found) if current else found, samples + more
             if self._checkpoint is not None and not queue.ended:

@@ -56,7 +56,6 @@ def calibrate(
         algorithm=algorithm,
         max_memory=calibration.max_memory,
         checkpoint=calibration.checkpoint,
-        checkpoint_every=calibration.checkpoint_every,
         scheduler=calibration.dask,
         workers=calibration.workers,
     )

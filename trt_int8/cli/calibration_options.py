@@ -25,7 +25,6 @@ class CalibrationArguments:
 
     max_memory: int | None
     checkpoint: str | None
-    checkpoint_every: int
     dask: str | None
     workers: int | None
 
@@ -63,9 +62,10 @@ class CalibrationArguments:
         if self.checkpoint is None:
             return "That work is lost; with --checkpoint FILE a run can go on from where another one stopped."
         if not Path(self.checkpoint).exists():
+            from trt_int8.calibration.checkpoint import INTERVAL
+
             return (
-                f"That work is lost: the first checkpoint ({self.checkpoint}) comes after "
-                f"{self.checkpoint_every} batches (--checkpoint-every)."
+                f"That work is lost: the first checkpoint ({self.checkpoint}) comes after {INTERVAL} batches."
             )
         return (
             f"What was counted up to the last checkpoint is kept in {self.checkpoint}: run the same command "
@@ -98,14 +98,6 @@ calibration = grouped(
             metavar="FILE",
             type=click.Path(),
             help="Save what was counted on the way; where FILE exists, go on from there.",
-        ),
-        option(
-            "--checkpoint-every",
-            type=click.IntRange(min=1),
-            default=64,
-            show_default=True,
-            metavar="N",
-            help="Batches between two checkpoints.",
         ),
         option(
             "--dask",

@@ -45,7 +45,7 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     judged = methods(held_out=False)
     if algorithm is not None and algorithm not in judged:
         raise click.UsageError(
-            f"--algorithm {method} judges by batches that are held out, which a file of histograms does not "
+            f"--algorithm {algorithm} needs held-out batches, which a file of histograms does not "
             f"tell; give one of {', '.join(judged)}"
         )
     if output is not None:
