@@ -39,7 +39,7 @@ def test_tensorrt_11_says_that_the_implicit_route_is_closed():
     assert error == [
         "trt_int8.errors.MissingDependencyError: TensorRT 11.4.0.106 has no INT8 calibrators and no dynamic "
         "ranges: they ended with TensorRT 10.",
-        "Take the explicit route (Q/DQ nodes; --mode explicit), or install TensorRT 10: "
+        "Take the explicit route (Q/DQ nodes; mode='explicit'), or install TensorRT 10: "
         "pip install 'tensorrt-cu12>=10,<11' pycuda",
     ]
 
