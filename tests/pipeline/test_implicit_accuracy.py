@@ -11,6 +11,7 @@ import pytest
 from trt_int8 import build_engine
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import DataDigest
+from trt_int8.engine import implicit
 from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import BuildError
 from trt_int8.evaluation import evaluate
@@ -26,7 +27,7 @@ from trt_int8.streamer.device import HostDevice
 
 TESTS = Path(__file__).parents[1]
 #: Of a build in which conv1, conv2 and ip1 ran in INT8, and ip2 in FP16.
-LOG = TESTS / "quantization" / "lenet_implicit.log"
+LOG = TESTS / "quantization" / "migration" / "lenet_implicit.log"
 CACHE = b"""TRT-101600-EntropyCalibration2
 data: 3c008912
 conv1: 3c88edfc
@@ -51,7 +52,8 @@ def builder(monkeypatch):
     monkeypatch.setattr(fake_tensorrt.Builder, "_cache", CACHE)
     monkeypatch.setattr(fake_tensorrt.Builder, "_log", fake_tensorrt.messages(LOG))
     yield fake_tensorrt.Builder
-    sys.modules.pop("trt_int8.engine.implicit.calibrators", None)  # its classes derive from the fake's
+    if sys.modules.pop("trt_int8.engine.implicit.calibrators", None):  # its classes derive from the fake's
+        del implicit.calibrators
 
 
 @pytest.fixture
@@ -61,14 +63,14 @@ def batches(digits):
 
 @pytest.fixture
 def build(builder, lenet_path, tmp_path):
-    def run(batches=None, *, ranges=None, by_hand=(), qdq=None, tell=lambda line: None, **implicit):
+    def run(batches=None, *, ranges=None, by_hand=(), qdq=None, tell=lambda line: None, **more):
         return build_engine(
             lenet_path,
             tmp_path / "lenet.engine",
             batches=batches,
             ranges=ranges,
             mode="implicit",
-            implicit=ImplicitOptions(device=HostDevice(), ranges=by_hand, **implicit),
+            implicit=ImplicitOptions(device=HostDevice(), ranges=by_hand, **more),
             qdq=qdq,
             tell=tell,
         )
