@@ -148,5 +148,5 @@ def test_ranges_cannot_be_judged_by_what_a_file_does_not_hold(tmp_path):
     save_histograms(Histograms({"x": Histogram.empty().add(np.ones(3))}), tmp_path / "h.npz")
     result = CliRunner().invoke(main, ["ranges", "analyze", str(tmp_path / "h.npz"), "--algorithm", "auto"])
     assert result.exit_code == 2
-    assert "--algorithm auto judges by batches that are held out" in result.output
+    assert "--algorithm auto needs held-out batches" in result.output
     assert "give one of entropy, minmax, percentile, mse" in result.output
