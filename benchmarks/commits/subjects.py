@@ -45,7 +45,7 @@ def lenet():
     """The sample's network with 500 digits."""
     with np.load(DIGITS) as digits:
         images = (digits["calibration_images"][:, None] / np.float32(256)).astype(np.float32)
-    log = ROOT / "tests/quantization/lenet_implicit.log"
+    log = ROOT / "tests/quantization/migration/lenet_implicit.log"
     return Subject("LeNet", DIGITS.with_name("lenet.onnx"), {"data": images}, (), log)
 
 
