@@ -78,8 +78,8 @@ class QuantizationRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def judged(self) -> int:
-        """How many samples SQNR was measured on."""
+    def evaluated(self) -> int:
+        """The number of samples that SQNR was measured on."""
         return sum(stop - start for start, stop in self.held_back)
 
     @property
@@ -92,7 +92,7 @@ class QuantizationRecord:
         """One line for people: SQNR of each output, and what it was before corrections."""
         if not self.sqnr_db:
             return f"accuracy is not known: {self.note}" if self.note else "accuracy is not known"
-        kind = f"{self.judged} held-back samples" if self.unseen else f"{self.judged} samples"
+        kind = f"{self.evaluated} held-back samples" if self.unseen else f"{self.evaluated} samples"
         kept = [correction.name for correction in self.corrections if correction.kept]
         worst_first = sorted(self.sqnr_db, key=lambda name: self.sqnr_db[name])
         parts = []

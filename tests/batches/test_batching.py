@@ -46,7 +46,7 @@ def test_shuffle_is_a_permutation_fixed_by_its_seed():
 def test_nothing_to_batch():
     with pytest.raises(DataError, match="holds no samples"):
         batched(ArraySamples({"x": np.empty((0, 3))}, "empty.npy"), 2)
-    with pytest.raises(DataError, match="7 samples do not fill one batch of 8"):
+    with pytest.raises(DataError, match="only 7 samples for a batch size of 8"):
         batched(SEVEN, 8, last="drop")
 
 

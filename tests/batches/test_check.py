@@ -43,7 +43,7 @@ def with_value(value):
     ("batch", "message"),
     [
         ({"mask": MASK}, "batch 0: input 'image' is missing; each batch needs image, mask"),
-        ({"imge": IMAGE, "mask": MASK}, "'imge' is no input of the model .*did you mean 'image'"),
+        ({"imge": IMAGE, "mask": MASK}, "'imge' is not an input of the model .*did you mean 'image'"),
         ({"image": IMAGE.astype(np.float64), "mask": MASK}, "dtype is float64 and the model takes float32"),
         ({"image": IMAGE, "mask": MASK.astype(np.int32)}, "input 'mask': dtype is int32 and .* int64"),
         (
@@ -59,7 +59,7 @@ def with_value(value):
         ),
         ({1, 2}, "is a set; each batch must be a dict"),
         ({"image": with_value(np.inf), "mask": MASK}, r"index \[1, 2, 3, 4\]: value is inf; .*such as -1e9"),
-        ({"image": [[1, 2], [3]], "mask": MASK}, "input 'image': no array can be made of this list"),
+        ({"image": [[1, 2], [3]], "mask": MASK}, "input 'image': cannot convert list to an array"),
     ],
 )
 def test_each_mistake_is_named(batch, message):

@@ -93,7 +93,7 @@ def test_what_goes_wrong_is_named(loader, source, message):
 
 
 def test_ready_batches_are_left_in_order(loader):
-    with pytest.raises(DataError, match="makes its own batches, which cannot be shuffled"):
+    with pytest.raises(DataError, match="returns finished batches, which cannot be shuffled"):
         opened("my_loader_file:batches", shuffle=1)
 
 

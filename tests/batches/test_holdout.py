@@ -49,7 +49,7 @@ def test_an_iterator_is_read_once_and_no_further_than_asked():
     assert data.once
     assert numbers(data.calibration) == [i for i in range(100) if i not in (1, 5)]
     assert taken == list(range(100))
-    with pytest.raises(DataError, match="is an iterator that was read before"):
+    with pytest.raises(DataError, match="is an iterator that was already read"):
         list(data)
 
 
@@ -75,11 +75,11 @@ def test_few_batches_are_cut():
 
 
 @pytest.mark.parametrize(("count", "size", "specs"), [(3, 1, SPECS), (1, 4, FIXED), (3, 4, FIXED)])
-def test_what_cannot_be_divided_judges_itself(count, size, specs):
+def test_data_that_cannot_be_divided_is_evaluated_on_itself(count, size, specs):
     data = HoldOut(batches(count, size), specs)
     assert data.held == ()
     assert numbers(data) == list(range(count))
-    assert data.judging == data.first
+    assert data.evaluation == data.first
     assert data.rows == tuple((i * size, (i + 1) * size) for i in range(count))
 
 
@@ -127,7 +127,7 @@ class OnTheGpu:
 
 def test_batches_in_gpu_memory_are_not_held_back():
     data = HoldOut([{"x": OnTheGpu()}] * 8, SPECS, for_calibrator=True)
-    assert data.judging == ()
+    assert data.evaluation == ()
     assert len(list(data)) == 8
 
 
@@ -140,8 +140,8 @@ def test_what_a_device_converts_is_judged_as_the_model_takes_it():
 
     data = HoldOut([{"x": item} for item in pixels], SPECS, for_calibrator=True, convert=convert)
     assert [batch["x"].dtype for batch in data] == [np.uint8] * 6
-    assert [batch["x"].shape for batch in data.judging] == [(4, 2), (4, 2)]
-    assert [batch["x"][0, 0] for batch in data.judging] == [0.5, 2.5]
+    assert [batch["x"].shape for batch in data.evaluation] == [(4, 2), (4, 2)]
+    assert [batch["x"][0, 0] for batch in data.evaluation] == [0.5, 2.5]
     converted, raw = DataDigest(), DataDigest()
     for number in (1, 5):
         converted.add(convert({"x": pixels[number]}))

@@ -59,7 +59,7 @@ class TestDecoding:
     def test_pixels_without_a_known_scale(self, tmp_path, pixels):
         path = save(tmp_path / "x.tif", pixels)
         with pytest.raises(
-            DataError, match=r"x\.tif: pixels are 32-bit .*, whose scale is unknown; save .* \.npz"
+            DataError, match=r"x\.tif: pixels are 32-bit .* of unknown value range; save .* \.npz"
         ):
             decode_image(path)
 
@@ -157,20 +157,24 @@ class TestPreprocessing:
         assert (preprocessing_for(spec, scale=1.0, size=(48, 192)).height, 192) == (48, 192)
         with pytest.raises(
             DataError,
-            match=r"leaves the size of images open; give height and width with size= .* or shapes='\w+:1x3x224x224,8x3x224x224,32x3x224x224' to build",
+            match=r"has dynamic height and width; give size= to calibrate, or shapes='\w+:1x3x224x224,8x3x224x224,32x3x224x224' to build",
         ):
             preprocessing_for(spec, scale=1.0)
 
     @pytest.mark.parametrize(
         ("shape", "options", "message"),
         [
-            (("n", 3, 4, 6), {}, r"nothing says how training scaled .*preset='imagenet'.*scale=1/255"),
+            (
+                ("n", 3, 4, 6),
+                {},
+                r"the pixel scaling of the training is not given.*preset='imagenet'.*scale=1/255",
+            ),
             (
                 ("n", 3, 4, 6),
                 {"preset": "imagnet"},
                 "preset 'imagnet' is not known; choose one of imagenet, yolo",
             ),
-            (("n", 3, 4), {"scale": 1.0}, "has 3 axes and images need 4"),
+            (("n", 3, 4), {"scale": 1.0}, "has 3 axes, but images need 4"),
             ((1, 3, 4, 3), {"scale": 1.0}, "add layout='nchw' or layout='nhwc'"),
             (("n", "c", 4, 6), {"scale": 1.0}, "add layout='nchw' or layout='nhwc'"),
             (
@@ -178,7 +182,7 @@ class TestPreprocessing:
                 {"scale": 1.0, "color": "rgb"},
                 "has 1 channels, which color='rgb' does not fit",
             ),
-            (("n", 3, 4, 6), {"scale": 1.0, "size": (8, 8)}, r"size is 8x8 and input .* is fixed"),
+            (("n", 3, 4, 6), {"scale": 1.0, "size": (8, 8)}, r"size is 8x8, but input .* is fixed"),
             (("n", 3, 4, 6), {"mean": (1.0, 2.0)}, "mean has 2 numbers for 3 channels"),
             (("n", 3, 4, 6), {"std": (0.0,)}, "it divides, so it cannot be 0"),
         ],

@@ -36,8 +36,12 @@ def test_labels_behind_a_single_input_are_left_alone():
 @pytest.mark.parametrize(
     ("item", "names", "message"),
     [
-        ((X,), ["x", "m"], "a tuple of 1 for the 2 inputs x, m; give one array an input"),
-        ((X, M, M), ["x", "m"], "a tuple of 3 for the 2 inputs x, m, so it is open which are meant"),
+        ((X,), ["x", "m"], "a tuple of 1, but the model has 2 inputs \\(x, m\\); give one array per input"),
+        (
+            (X, M, M),
+            ["x", "m"],
+            "a tuple of 3, but the model has 2 inputs \\(x, m\\), so the assignment is ambiguous",
+        ),
         ((), ["x"], "a tuple of 0"),
         (X, ["x", "m"], "is a ndarray; each batch must be a dict"),
         ("x.npz", ["x"], "is a str"),
@@ -71,7 +75,7 @@ def test_tensors_of_torch_by_their_interface():
     assert as_batch((tensor, Tensor(M)), ["x"], place="") == {"x": tensor}
     assert as_batch(tensor, ["x"], place="") == {"x": tensor}
     assert to_numpy(tensor, place="") is X
-    with pytest.raises(DataError, match="batch 7, 'x': no array can be made of this list"):
+    with pytest.raises(DataError, match="batch 7, 'x': cannot convert list to an array"):
         to_numpy([[1, 2], [3]], place="batch 7, 'x'")
 
 

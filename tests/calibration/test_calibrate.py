@@ -224,7 +224,7 @@ def test_nan_inside_the_model_names_tensor_and_batch(make_model):
 
 
 def test_no_batches(lenet_path):
-    with pytest.raises(DataError, match="holds no batches; if it is a generator"):
+    with pytest.raises(DataError, match="holds no batches; a generator may"):
         calibrate(lenet_path, iter([]))
 
 

@@ -74,12 +74,12 @@ BAD_DATA = {
     "folder of texts": (lambda f: [text(f / "p" / "a.txt").parent, *SCALE], 1, "only 1 other files, such as a.txt"),
     "pattern without a match": (lambda f: [f / "*.jpg", *SCALE], 1, "no file matches this pattern"),
     "missing image": (lambda f: [f / "no.jpg", *SCALE], 1, "no.jpg: no such file"),
-    "no word on scaling": (lambda f: [photo(f / "a.jpg")], 1, "nothing says how training scaled"),
+    "no word on scaling": (lambda f: [photo(f / "a.jpg")], 1, "the pixel scaling of the training"),
     "std of 0": (lambda f: [photo(f / "a.jpg"), *SCALE, "--std", "0"], 1, "it divides, so it cannot be 0"),
     "two means for three channels": (lambda f: [photo(f / "a.jpg"), *SCALE, "--mean", "1,2"], 1, "mean has 2 numbers for 3 channels"),
     "grey for an RGB model": (lambda f: [photo(f / "a.jpg"), *SCALE, "--color", "grey"], 1, "has 3 channels, which --color grey does not fit"),
     "another size": (lambda f: [photo(f / "a.jpg"), *SCALE, "--resize", "none"], 1, "a.jpg: image is 40x40 and the model takes 32x32"),
-    "a size for a fixed model": (lambda f: [photo(f / "a.jpg"), *SCALE, "--size", "64x64"], 1, "leave --size out"),
+    "a size for a fixed model": (lambda f: [photo(f / "a.jpg"), *SCALE, "--size", "64x64"], 1, "omit --size"),
     "image options for arrays": (lambda f: [npz(f / "x.npz", images=X), *SCALE], 2, "--scale is for images"),
     "name typo": (lambda f: [npz(f / "x.npz", image=X)], 1, "has no key 'images'"),
     "wrong rank": (lambda f: [npz(f / "x.npz", images=X[:, 0])], 1, "shape is [2, 32, 32] and the model takes [n, 3, 32, 32]"),
@@ -104,7 +104,7 @@ BAD_DATA = {
     "shapes for another input": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "x:1x3x32x32"], 1, "shapes are given for 'x', which is no input (images)"),
     "shapes of another rank": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "images:1x3x32"], 1, "do not fit input images"),
     "shapes out of order": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "images:8x3x32x32,4x3x32x32,1x3x32x32"], 2, "axis 0 goes 8 → 4 → 1"),
-    "data outside the shapes": (lambda f: [npz(f / "x.npz", images=np.repeat(X, 9, 0)), "--batch-size", "18", "--shapes", "images:1x3x32x32,2x3x32x32,4x3x32x32"], 1, "the engine is to take 1 to 4 on axis 0"),
+    "data outside the shapes": (lambda f: [npz(f / "x.npz", images=np.repeat(X, 9, 0)), "--batch-size", "18", "--shapes", "images:1x3x32x32,2x3x32x32,4x3x32x32"], 1, "outside the optimization profile (axis 0: min 1, max 4)"),
 }  # fmt: skip
 
 

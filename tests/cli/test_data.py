@@ -65,7 +65,7 @@ def test_links_that_lead_nowhere_are_bad_images(run, folder, lenet_path):
     """In a folder, by a pattern and alone: named, and left out only on request."""
     (folder / "photos" / "03.jpg").symlink_to("gone.jpg")
     rest = ("--scale", "1/256", "-o", "c")
-    message = "Error: photos/03.jpg: a link to gone.jpg, which does not exist; mend or remove the link"
+    message = "Error: photos/03.jpg: a link to gone.jpg, which does not exist; fix or remove the link"
     for source in ("photos", "photos/0*.*", "photos/03.jpg"):
         assert message in run("calibrate", lenet_path, "--data", source, *rest, code=1).stderr
     result = run("calibrate", lenet_path, "--data", "photos", *rest, "--skip-bad")
@@ -92,7 +92,7 @@ def test_random_data_is_for_build_alone(run, folder, lenet_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--data", "photos"], 1, "nothing says how training scaled its pixels"),
+        (["--data", "photos"], 1, "the pixel scaling of the training is not given"),
         (["--data", "photos", "--scale", "1/0"], 2, "'1/0' is no number; write 0.5 or 1/255"),
         (["--data", "photos", "--scale", "1/2/3"], 2, "'1/2/3' is no number; write 0.5 or 1/255"),
         (["--data", "photos", "--scale", "1", "--mean", "a,b"], 2, "'a' is no number"),
@@ -101,9 +101,9 @@ def test_random_data_is_for_build_alone(run, folder, lenet_path):
         (["--data", "samples.npz", "--preset", "yolo"], 2, "--preset is for images, and --data samples.npz is none"),
         ([], 2, "give the samples: --data SOURCE"),
         (["--data", ""], 2, "'--data': the name is empty; is a variable of your script unset?"),
-        (["--data", "two.py"], 1, "two.py: names no function; write two.py:first (it has: first, second), which returns the batches"),
-        (["--data", "two.py:"], 1, "two.py: names no function; write two.py:first"),
-        (["--data", "none.py"], 1, "none.py: names no function; write none.py:function, which returns the batches"),
+        (["--data", "two.py"], 1, "two.py does not name a function; write two.py:first (it has: first, second); the function returns the batches"),
+        (["--data", "two.py:"], 1, "two.py does not name a function; write two.py:first"),
+        (["--data", "none.py"], 1, "none.py does not name a function; write none.py:function; the function returns the batches"),
         (["--data", "samples.npz:data"], 1, "samples.npz:data: no such file; give samples.npz alone"),
         (["--data", "gone/*.jpg"], 1, "gone/*.jpg: no file matches this pattern"),
         (["--data", "gone.jpg"], 1, "gone.jpg: no such file"),
@@ -136,12 +136,12 @@ def dynamic(folder, make_model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "size is 32x32, and --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; leave --size out"),
-        (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "size is 28x64, and --shapes"),
+        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "size is 32x32, but --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; omit --size"),
+        (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "size is 28x64, but --shapes"),
         (["--data", "photos", "--scale", "1", "--shapes", "y:4x1x28x28"], "shapes are given for 'y', which is no input (x)"),
         (["--data", "x.npz", "--shapes", "x:4x1x28"], "shapes 4x1x28,4x1x28,4x1x28 do not fit input x"),
-        (["--data", "x.npz", "--shapes", "x:4x1x32x32"], "shape is [4, 1, 28, 28] and the engine is to take 32 to 32 on axis 2"),
-        (["--data", "x.npz", "--batch-size", "5", "--shapes", "x:1x1x28x28,2x1x28x28,4x1x28x28"], "shape is [5, 1, 28, 28] and the engine is to take 1 to 4 on axis 0"),
+        (["--data", "x.npz", "--shapes", "x:4x1x32x32"], "shape [4, 1, 28, 28] is outside the optimization profile (axis 2: min 32, max 32)"),
+        (["--data", "x.npz", "--batch-size", "5", "--shapes", "x:1x1x28x28,2x1x28x28,4x1x28x28"], "shape [5, 1, 28, 28] is outside the optimization profile (axis 0: min 1, max 4)"),
     ],
 )  # fmt: skip
 def test_shapes_that_do_not_fit_model_images_or_data(run, folder, dynamic, command, arguments, message):

@@ -166,7 +166,7 @@ def test_neither_data_nor_ranges_or_both(lenet_path, lenet_ranges, digits, tmp_p
     placed = quantize(lenet_path, lenet_ranges, placement="rtx")
     assert both.quantized.scales == placed.scales  # the samples correct and judge only
     assert both.calibration is None
-    assert (both.record.ranges, both.record.samples, both.record.judged) == ("given", 0, 5)
+    assert (both.record.ranges, both.record.samples, both.record.evaluated) == ("given", 0, 5)
     assert both.record.worst_db > 20
 
 

@@ -94,9 +94,18 @@ class TestShapes:
     @pytest.mark.parametrize(
         ("shape", "message"),
         [
-            ((2, 3, 192, 48), r"shape is \[2, 3, 192, 48\] and the engine is to take 48 to 48 on axis 2"),
-            ((2, 3, 48, 96), r"shape is \[2, 3, 48, 96\] and the engine is to take 192 to 384 on axis 3"),
-            ((5, 3, 48, 192), r"shape is \[5, 3, 48, 192\] and the engine is to take 2 to 4 on axis 0"),
+            (
+                (2, 3, 192, 48),
+                r"shape \[2, 3, 192, 48\] is outside the optimization profile \(axis 2: min 48, max 48\)",
+            ),
+            (
+                (2, 3, 48, 96),
+                r"shape \[2, 3, 48, 96\] is outside the optimization profile \(axis 3: min 192, max 384\)",
+            ),
+            (
+                (5, 3, 48, 192),
+                r"shape \[5, 3, 48, 192\] is outside the optimization profile \(axis 0: min 2, max 4\)",
+            ),
         ],
     )
     def test_data_of_other_shapes_than_the_engine_will_take(self, same_names, tmp_path, shape, message):

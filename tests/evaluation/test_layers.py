@@ -80,7 +80,7 @@ def test_a_metric_of_ones_own(make_model, tmp_path, monkeypatch):
     }.items():
         with pytest.raises(DataError, match=message):
             evaluate(*pair, batches, metric=load_metric(f"score.py:{name}"))
-    for source, message in {"score.py:men": "has no function 'men'; did you mean 'mean'", "score.py": "names no function", "gone.py:f": "no such file"}.items():  # fmt: skip
+    for source, message in {"score.py:men": "has no function 'men'; did you mean 'mean'", "score.py": "does not name a function", "gone.py:f": "no such file"}.items():  # fmt: skip
         with pytest.raises(DataError, match=message):
             load_metric(source)
 

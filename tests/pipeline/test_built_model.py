@@ -70,7 +70,7 @@ def test_the_figure_is_that_of_the_written_model(built, folder, lenet_path, batc
     held = batches[1::4]
     found = evaluate(lenet_path, folder / "lenet.qdq.onnx", held).sqnr_db
     assert built.record.sqnr_db == {"prob": pytest.approx(found, abs=0.01)}
-    assert (built.record.judged, built.record.unseen) == (8, True)
+    assert (built.record.evaluated, built.record.unseen) == (8, True)
     assert told.count(built.record.text) == 1
     assert built.report.last.record.text in built.report.to_text()
     assert onnx.load(folder / "lenet.qdq.onnx") == built.qdq

@@ -100,7 +100,7 @@ def test_a_calibrated_engine_is_measured_as_evaluate_measures_its_model(build, b
     record = result.record
     assert (record.route, record.target, record.placement) == ("implicit", "tensorrt", "tensorrt")
     assert (record.ranges, record.algorithm) == ("TensorRT's calibrator", "EntropyCalibration2")
-    assert (record.judged, record.unseen, record.note) == (16, True, "")
+    assert (record.evaluated, record.unseen, record.note) == (16, True, "")
     assert record.held_back == tuple((i, i + 1) for i in range(1, 64, 4))
     assert scales_of(qdq) == SCALES  # what ran in INT8, with TensorRT's scales
     found = evaluate(lenet_path, qdq, held_back(batches)).sqnr_db
@@ -149,7 +149,7 @@ def test_ranges_by_hand_are_what_is_measured(build, batches, lenet_path, tmp_pat
     result = build(batches, ranges=ranges, by_hand=[{"data": [0, 127 / 64]}], qdq=qdq)
     assert scales_of(qdq) == {**SCALES, "data": "3c800000", "pool1": "3d000000"}
     record = result.record
-    assert (record.route, record.judged, record.unseen) == ("implicit", 16, True)
+    assert (record.route, record.evaluated, record.unseen) == ("implicit", 16, True)
     found = evaluate(lenet_path, qdq, held_back(batches)).sqnr_db
     assert record.sqnr_db == {"prob": pytest.approx(found, abs=0.01)}
     calibrated = build(batches).record

@@ -51,7 +51,7 @@ def test_the_record_says_how_it_was_made_and_the_model_carries_it(one_sided, rng
     made = quantize_from_data(model, iter(batches), target="rtx:sm86", tell=told.append)
     record = made.record
     assert (record.target, record.placement, record.algorithm) == ("rtx:sm86", "rtx", "mse")
-    assert (record.samples, record.judged, record.unseen) == (48, 16, True)
+    assert (record.samples, record.evaluated, record.unseen) == (48, 16, True)
     assert record.held_back == tuple((i, i + 1) for i in range(1, 64, 4))
     assert told[0] == "target: rtx:sm86"
     assert told[-1] == record.text

@@ -15,34 +15,22 @@ import numpy.typing as npt
 from trt_int8.batches.samples import ArraySamples
 from trt_int8.errors import DataError
 
-#: What numpy and zipfile raise for damaged, encrypted and unknown files.
-_DAMAGE = (
-    ValueError,
-    EOFError,
-    OverflowError,
-    RuntimeError,
-    NotImplementedError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+#: Errors of numpy and zipfile for damaged, encrypted and unknown files.
+_NUMPY_DAMAGE = (ValueError, EOFError, OverflowError, SyntaxError)
+_ZIP_DAMAGE = (RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 #: Fixed part of a zip local file header; lengths of name and extra field are its last two numbers.
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
 
 def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> ArraySamples:
-    """Open a ``.npy`` (models with one input) or ``.npz`` file (one key per input).
+    """Open a ``.npy`` file (for models with one input) or an ``.npz`` file (with one key per input).
 
     The first axis counts the samples. A ``.npy`` and the uncompressed members of a ``.npz``
     (``np.savez``) are memory-mapped; compressed members (``np.savez_compressed``) are read into RAM.
-
-    Args:
-        path: the file.
-        inputs: names of the model's inputs. Other keys of a ``.npz`` (labels, say) are left alone.
+    Keys of a ``.npz`` that are not in ``inputs``, such as labels, are ignored.
 
     Raises:
-        DataError: missing, damaged or of another format; object dtype; a key per input not found.
+        DataError: the file is missing, damaged, of another format or of object dtype, or lacks a key.
     """
     file, names = Path(path), list(inputs)
     if file.is_dir():
@@ -54,7 +42,7 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
             if len(names) != 1:
                 raise DataError(
                     f"{file}: an .npy file holds one array and the model has {len(names)} inputs "
-                    f"({', '.join(names)}); save an .npz with a key per input"
+                    f"({', '.join(names)}); save an .npz with one key per input"
                 )
             return ArraySamples({names[0]: np.load(file, mmap_mode="r", allow_pickle=False)}, str(file))
         if magic.startswith(b"PK"):
@@ -63,7 +51,7 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
         raise DataError(f"{file}: no such file; check the path of the data") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except _DAMAGE as error:
+    except (*_NUMPY_DAMAGE, *_ZIP_DAMAGE) as error:
         raise DataError(f"{file}: {_explain(error)}") from error
     raise DataError(
         f"{file}: neither an .npy nor an .npz file; save the samples with numpy.save or numpy.savez"
@@ -71,10 +59,10 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
 
 
 def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.generic]:
-    """Integer labels, one a sample: from the ``.npy`` file ``labels``, or that key of the ``.npz`` ``data``.
+    """Read one integer label per sample, from the ``.npy`` file ``labels`` or that key of the ``.npz`` data.
 
     Raises:
-        DataError: as `open_arrays`, and for labels that are no integers.
+        DataError: see `open_arrays`; or the labels are not integers.
     """
     source: str | os.PathLike[str] = labels if labels.endswith(".npy") else data
     if not str(source).endswith((".npy", ".npz")) or (source == data and not str(data).endswith(".npz")):
@@ -95,9 +83,8 @@ def _members(file: Path, names: list[str]) -> dict[str, npt.NDArray[np.generic]]
         missing = [name for name in names if name not in members]
         if missing:
             raise DataError(
-                f"{file}: has no key {missing[0]!r} that was asked for "
-                f"(keys: {', '.join(sorted(members)) or 'none'}); save with "
-                f"numpy.savez(file, **{{{missing[0]!r}: …}})"
+                f"{file}: has no key {missing[0]!r} (keys: {', '.join(sorted(members)) or 'none'}); save it "
+                f"with numpy.savez(file, **{{{missing[0]!r}: …}})"
             )
         return {name: _member(file, archive, members[name], name) for name in names}
 
@@ -131,7 +118,7 @@ def _member(
 
 
 def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
-    """Where an uncompressed member's bytes start (zip local header: APPNOTE.TXT section 4.3.7)."""
+    """Return where an uncompressed member's bytes start (zip local header: APPNOTE.TXT section 4.3.7)."""
     with file.open("rb") as stream:
         stream.seek(info.header_offset)
         fields = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))

@@ -1,7 +1,4 @@
-"""Cut samples into batches: order, limit, and what happens to a short last batch.
-
-`prefetched` prepares the next batches in a thread while the current one is in use.
-"""
+"""Cut samples into batches. `prefetched` prepares the next batches in a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from trt_int8.batches.samples import Samples
+from trt_int8.batches.samples import Batch, Samples
 from trt_int8.choices import LAST, Last
 from trt_int8.errors import DataError
 
@@ -23,10 +20,10 @@ _END = object()
 
 
 def prefetched(batches: Iterable[T], *, ahead: int = 2) -> Iterator[T]:
-    """Pass ``batches`` on in order, up to ``ahead`` of them made beforehand by a thread.
+    """Yield ``batches`` in order, while a thread prepares up to ``ahead`` of the next ones.
 
-    An exception comes where the batch would have come. Closing this iterator waits for the batch that
-    is being made and drops the rest.
+    An exception is raised where its batch would have been yielded. Closing this iterator waits for the batch
+    that the thread is preparing.
     """
     iterator = iter(batches)
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
@@ -39,9 +36,6 @@ def prefetched(batches: Iterable[T], *, ahead: int = 2) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-Batch = dict[str, npt.NDArray[np.generic]]
-
-
 def batched(
     samples: Samples,
     batch_size: int,
@@ -49,19 +43,19 @@ def batched(
     last: Last = "keep",
     limit: int | None = None,
     shuffle: int | None = None,
-) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
+) -> Iterator[Batch]:
     """Yield ``{input name: array}`` with up to ``batch_size`` samples on the first axis.
 
     Args:
-        samples: where the data comes from.
-        batch_size: samples in a batch, at least 1.
-        last: a short last batch is passed on (``keep``), left out (``drop``), or filled up by
-            repeating its last sample (``pad``; the repeats are counted like other samples).
-        limit: use that many samples at most, after shuffling; samples left out by the source do not count.
+        samples: the source.
+        batch_size: samples per batch, at least 1.
+        last: yield a short last batch (``keep``), skip it (``drop``), or fill it up by repeating its last
+            sample (``pad``; the repeats count like other samples).
+        limit: maximum number of samples, after shuffling; samples that the source skips do not count.
         shuffle: seed of a random order; None keeps the order of the source.
 
     Raises:
-        DataError: there is no sample, or none is left after ``limit`` and ``drop``.
+        DataError: there is no sample, or ``limit`` and ``drop`` leave none.
         ValueError: an argument is out of range.
     """
     if batch_size < 1:
@@ -78,21 +72,21 @@ def batched(
     available = len(order) if limit is None else min(limit, len(order))
     if last == "drop" and available < batch_size:
         raise DataError(
-            f"{samples.place}: {available} samples do not fill one batch of {batch_size} and short "
-            "batches are dropped; lower the batch size, or keep or pad the last batch"
+            f"{samples.place}: only {available} samples for a batch size of {batch_size}, and last='drop' "
+            "removes short batches; reduce the batch size, or keep or pad the last batch"
         )
     return _cut(samples, batch_size, last, available, order)
 
 
 def _cut(
     samples: Samples, batch_size: int, last: Last, limit: int, order: npt.NDArray[np.int64]
-) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
+) -> Iterator[Batch]:
     position = taken = 0
     while taken < limit and position < len(order):
         wanted = min(batch_size, limit - taken)
         parts: list[Batch] = []
         count = 0
-        while count < wanted and position < len(order):  # a source may leave out bad samples
+        while count < wanted and position < len(order):  # a source may skip bad samples
             indices = order[position : position + wanted - count]
             position += len(indices)
             part = samples.fetch(indices)

@@ -1,4 +1,4 @@
-"""Hold batches against the model's inputs, and their shapes against those an engine is built for."""
+"""Check batches against the model's inputs, and their shapes against the optimization profile."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.batches.items import as_batch, shape_of, to_numpy
+from trt_int8.batches.samples import Batch as Batch
 from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.graph.shapes import Shape, Shapes
-
-Batch = Mapping[str, npt.NDArray[np.generic]]
 
 
 def checked(
@@ -25,21 +24,21 @@ def checked(
     shapes: Shapes | None = None,
     place: str = "the data",
     first: int = 0,
-) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
-    """Pass batches on as dicts in the order of the model's inputs, once names, shapes, dtypes and values fit.
+) -> Iterator[Batch]:
+    """Check names, shapes, dtypes and values of each batch, and yield a dict in the order of the inputs.
 
-    A batch may be whatever `trt_int8.batches.items.as_batch` understands. Batches that say they are checked
-    (``is_checked``) are passed on as they are.
+    A batch may have any form that `trt_int8.batches.items.as_batch` understands. If ``batches`` has a true
+    attribute ``is_checked``, its batches are not checked again.
 
     Args:
         batches: the batches.
         specs: the model's inputs.
         shapes: the optimization profile that the batches must fit.
-        place: what to call the data in messages.
-        first: number of the first batch there.
+        place: the name of the data in messages.
+        first: the number of the first batch in messages.
 
     Raises:
-        DataError: naming batch, input and index of the first thing wrong; also if there is no batch.
+        DataError: the first error found, with its batch, input and index; or there is no batch.
     """
     if getattr(batches, "is_checked", False):
         yield from batches  # type: ignore[misc]  # checked when they were made
@@ -53,8 +52,8 @@ def checked(
         yield {name: _checked_array(batch[name], spec, where) for name, spec in specs.items()}
     if number is None:
         raise DataError(
-            f"{place}: holds no batches; if it is a generator it may have been used up already, "
-            "so pass a fresh one (or a list)"
+            f"{place}: holds no batches; a generator may have been used up already, so pass a new one, or "
+            "a list"
         )
 
 
@@ -63,7 +62,9 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
         if name not in specs:
             near = difflib.get_close_matches(str(name), list(specs), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"{where}: {name!r} is no input of the model (inputs: {', '.join(specs)}){hint}")
+            raise DataError(
+                f"{where}: {name!r} is not an input of the model (inputs: {', '.join(specs)}){hint}"
+            )
     for name in specs:
         if name not in batch:
             raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")
@@ -71,7 +72,7 @@ def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], wh
 
 @dataclass(frozen=True)
 class CheckedBatches:
-    """Batches that were held against the model already; `checked` passes them on as they are."""
+    """Batches that were checked already; `checked` does not check them again."""
 
     batches: Iterable[Batch]
     is_checked: ClassVar[bool] = True
@@ -80,8 +81,8 @@ class CheckedBatches:
         return iter(self.batches)
 
 
-def count_samples(batches: Iterable[Batch]) -> int:
-    """Samples in checked ``batches``: the length of the first array of each; 1 for a scalar."""
+def count_samples(batches: Iterable[Mapping[str, npt.NDArray[np.generic]]]) -> int:
+    """Return the number of samples: the length of the first array of each batch; 1 for a scalar."""
     arrays = [next(iter(batch.values())) for batch in batches]
     return sum(len(array) if array.ndim else 1 for array in arrays)
 
@@ -105,12 +106,12 @@ def _checked_array(value: Any, spec: InputSpec, where: str) -> npt.NDArray[np.ge
             f"{place}: shape is {list(array.shape)} and the model takes [{wanted}]{_shape_hint(array, spec)}"
         )
     if array.size == 0:
-        raise DataError(f"{place}: is empty (shape {list(array.shape)}); leave such batches out")
+        raise DataError(f"{place}: the array is empty (shape {list(array.shape)}); remove empty batches")
     if spec.is_float and not np.isfinite(array).all():
         index = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise DataError(
             f"{place}, index {index}: value is {array[tuple(index)]}; calibration data must be finite, "
-            "so mend or remove that sample (in a mask, use a large negative number such as -1e9)"
+            "so fix or remove that sample (in a mask, use a large negative number such as -1e9)"
         )
     return np.ascontiguousarray(array)
 
@@ -129,7 +130,7 @@ def _shape_hint(array: npt.NDArray[np.generic], spec: InputSpec) -> str:
 
 
 def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> dict[str, Shape]:
-    """Shape of each input in the first batch, which is used up; empty if there is no batch."""
+    """Read the first batch and return the shape of each input; empty if there is no batch."""
     for item in batches:
         batch = as_batch(item, specs, place="the data, batch 0")
         return {name: shape_of(value) for name, value in batch.items()}
@@ -139,10 +140,10 @@ def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> d
 def require_within(
     shapes: Shapes, batch: Mapping[str, Any], specs: Mapping[str, InputSpec], place: str
 ) -> None:
-    """Hold one batch against the shapes that the engine will take. The first axis may be shorter.
+    """Check one batch against the optimization profile. The first axis may be shorter.
 
     Raises:
-        DataError: an axis is outside the range of shapes.
+        DataError: an axis is outside the profile.
     """
     for name, wanted in shapes.items():
         sizes = shape_of(batch.get(name, ()))
@@ -154,7 +155,7 @@ def require_within(
             low = 1 if axis == 0 else wanted.min[axis]
             if not low <= size <= wanted.max[axis]:
                 raise DataError(
-                    f"{place}, input {name!r}: shape is {list(sizes)} and the engine is to take "
-                    f"{wanted.min[axis]} to {wanted.max[axis]} on axis {axis}; calibrate at shapes "
-                    f"that will be used, or widen shapes='{name}:{wanted}'"
+                    f"{place}, input {name!r}: shape {list(sizes)} is outside the optimization profile "
+                    f"(axis {axis}: min {wanted.min[axis]}, max {wanted.max[axis]}); use calibration data "
+                    f"inside the profile, or widen shapes='{name}:{wanted}'"
                 )

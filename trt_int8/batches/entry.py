@@ -1,4 +1,4 @@
-"""Data from a Python function that somebody names: ``file.py:function`` or ``package.module:function``."""
+"""Call the Python function that a text names: ``file.py:function`` or ``package.module:function``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trt_int8.errors import DataError
 
 
 def is_entry(source: str) -> bool:
-    """Whether ``source`` names a function rather than a file."""
+    """Return whether ``source`` names a function rather than a file."""
     module, colon, function = source.rpartition(":")
     if not colon or not function.isidentifier() or Path(source).exists():
         return False
@@ -26,34 +26,34 @@ def is_entry(source: str) -> bool:
 
 
 def call_entry(source: str) -> Any:
-    """Call the function that ``source`` names, without arguments, and return what it returns.
+    """Call the function that ``source`` names, without arguments, and return its result.
 
-    The current folder can be imported from. The function should return an iterable of batches (a
-    generator, a torch ``DataLoader``, a list; see `trt_int8.batches.items`) or `Samples`.
+    It can be imported from the current folder. It should return an iterable of batches (a generator, a
+    torch ``DataLoader``, a list; see `trt_int8.batches.items`) or `Samples`.
 
     Raises:
-        DataError: no such file, module or function, or it raises.
+        DataError: the file, module or function does not exist, or it raises.
     """
     with _current_folder():
         return _guarded(source, load_entry(source))
 
 
 def load_entry(source: str) -> Callable[..., Any]:
-    """The function that ``source`` names.
+    """Import the function that ``source`` names.
 
     Raises:
-        DataError: no such file, module or function, or importing it raises.
+        DataError: the file, module or function does not exist, or importing it raises.
     """
     module_name, colon, function_name = source.rpartition(":")
     if not colon or not function_name:
-        raise DataError(f"{source!r} names no function; write module:function or file.py:function")
+        raise DataError(f"{source!r} does not name a function; write module:function or file.py:function")
     with _current_folder():
         module = _guarded(source, lambda: _import(module_name))
         return _function(module, module_name, function_name)
 
 
 def top_level_functions(file: str) -> list[str]:
-    """Names of the functions that a Python file defines, which is not run for this."""
+    """Return the names of the public functions in a Python file, without running it."""
     try:
         tree = ast.parse(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -64,7 +64,6 @@ def top_level_functions(file: str) -> list[str]:
 
 @contextlib.contextmanager
 def _current_folder() -> Iterator[None]:
-    """Import from the current folder too."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -74,7 +73,7 @@ def _current_folder() -> Iterator[None]:
 
 
 def guarded(source: str, batches: Any) -> Iterator[Any]:
-    """Pass ``batches`` on; what the user's code raises becomes a `DataError` that names its line."""
+    """Yield ``batches``; an exception of the user's code becomes a `DataError` that names its line."""
     iterator = _guarded(source, lambda: iter(batches))
     while True:
         item = _guarded(source, lambda: next(iterator, _END))
@@ -108,7 +107,7 @@ def _function(module: ModuleType, module_name: str, name: str) -> Callable[..., 
     names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f" (it has: {', '.join(names) or 'none'})"
-    raise DataError(f"{module_name}: has no function {name!r}{hint}")
+    raise DataError(f"{module_name} has no function {name!r}{hint}")
 
 
 def _guarded(source: str, action: Callable[[], Any]) -> Any:
@@ -116,7 +115,7 @@ def _guarded(source: str, action: Callable[[], Any]) -> Any:
         return action()
     except DataError:
         raise
-    except SystemExit as error:  # would end the program as if all had gone well
+    except SystemExit as error:  # would end the program without an error message
         raise DataError(f"{source}: calls sys.exit({error.code!r}); let it return instead") from error
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]

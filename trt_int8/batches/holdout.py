@@ -1,4 +1,4 @@
-"""Hold some samples back: what is made from the others is judged by these."""
+"""Hold some samples back, to evaluate on them what is made from the others."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trt_int8.batches.check import Batch, checked, count_samples, require_within
+from trt_int8.batches.check import checked, count_samples, require_within
 from trt_int8.batches.items import Batches, DataDigest, as_batch, on_device, to_numpy
+from trt_int8.batches.samples import Batch
 from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.graph.shapes import Shapes
 
 #: The second of every four batches is held back, until there are enough samples.
 EVERY = 4
-#: Samples to hold back, and samples to keep for corrections, unless told otherwise.
+#: Default number of samples to hold back, and of samples to keep for corrections.
 SAMPLES = 16
 #: Data with fewer samples than this is not divided.
 FEWEST = 4
@@ -26,24 +26,23 @@ Rows = tuple[int, int]
 
 
 class HoldOut:
-    """Batches of which some are held back; iterating gives the others, checked against the model.
+    """Batches of which some are held back. Iteration yields the others, checked against the model.
 
-    The data is read and checked once. Copies of what is held back and of the first of the other batches stay
-    in memory. Where there are fewer than `EVERY` batches, the last quarter of the rows of each is held back,
-    if the model takes batches of any size; else nothing is.
+    The data is read and checked once. Copies of the held-back batches and of the first other batches stay in
+    memory. If there are fewer than `EVERY` batches, the last quarter of the rows of each is held back,
+    provided that the model takes any batch size.
 
     Args:
         batches: any iterable of batches (see `trt_int8.batches.items.as_batch`).
         specs: the model's inputs.
         shapes: the optimization profile that the batches must fit; None for a model of fixed shapes.
         samples: how many samples to hold back, and how many of the others to keep for corrections.
-        for_calibrator: TensorRT's calibrator reads the other batches: they are passed on as they are, to be
-            checked there, and whole batches are held back or none. Batches in GPU memory are not held back.
-        convert: makes of a batch what the model takes, where a device does so on the way to the calibrator;
-            None where batches are that already.
+        for_calibrator: TensorRT's calibrator reads the other batches and checks them itself. Only whole
+            batches are held back, and none in GPU memory.
+        convert: turns a batch into the model's input, if a device does so on the way to the calibrator.
 
     Attributes:
-        is_checked: tells `trt_int8.batches.checked` to pass the batches on as they are.
+        is_checked: tells `trt_int8.batches.checked` not to check the batches again.
     """
 
     def __init__(
@@ -72,50 +71,50 @@ class HoldOut:
 
     @property
     def held(self) -> tuple[Batch, ...]:
-        """The batches that are held back; none where the data cannot be divided."""
+        """The held-back batches; none if the data cannot be divided."""
         self._open()
         return tuple(self._held)
 
     @property
     def first(self) -> tuple[Batch, ...]:
-        """The first of the other batches, with as many samples as asked for if there are so many."""
+        """The first of the other batches, with the number of samples asked for if there are as many."""
         self._open()
         return tuple(self._first)
 
     @property
-    def judging(self) -> tuple[Batch, ...]:
-        """What to judge by, as the model takes it: what is held back, or else the first batches."""
-        judging = self.held or self.first
-        if not self._for_calibrator or not judging:
-            return judging
-        return tuple(checked(map(self._convert, judging) if self._convert else judging, self.specs))
+    def evaluation(self) -> tuple[Batch, ...]:
+        """The batches to evaluate on, as the model takes them: the held-back ones, else the first ones."""
+        batches = self.held or self.first
+        if not self._for_calibrator or not batches:
+            return batches
+        return tuple(checked(map(self._convert, batches) if self._convert else batches, self.specs))
 
     @property
     def rows(self) -> tuple[Rows, ...]:
-        """[start, stop) of the samples in each batch of `judging`, counted over all the data."""
+        """[start, stop) of the samples in each batch of `evaluation`, counted over all the data."""
         return tuple(self._rows[bool(self.held)])
 
     def digest(self) -> str:
-        """Hash of the samples in `judging`."""
+        """Return the hash of the samples in `evaluation`."""
         digest = DataDigest()
-        for batch in self.judging:
+        for batch in self.evaluation:
             digest.add(batch)
         return digest.hexdigest()
 
     def add_held_to(self, digest: DataDigest) -> None:
-        """Make the hash of the other samples that of all of them."""
+        """Add the held-back samples to a digest of the other samples."""
         for batch in self.held:
             digest.add(batch)
 
-    def __iter__(self) -> Iterator[dict[str, npt.NDArray[np.generic]]]:
-        """The batches that are not held back; a source that is no iterator is read anew each time."""
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches that are not held back; unless it is an iterator, the source is read again."""
         self._open()
         if self._started is not None:
             (head, rest), self._started = self._started, None
             source: Iterator[Batch] = chain(head, rest)
         elif self.once:
             raise DataError(
-                "the data: is an iterator that was read before; pass a list, or another object that can be "
+                "the data is an iterator that was already read; pass a list, or another object that can be "
                 "read again"
             )
         else:
@@ -123,12 +122,12 @@ class HoldOut:
         for number, batch in enumerate(source):
             kept = self._kept.get(number)
             if kept is None:
-                yield dict(batch)
+                yield batch
             elif kept:
                 yield _rows_of(batch, slice(kept))
 
     def close(self) -> None:
-        """Stop reading; what is held back and what comes first stays in memory."""
+        """Stop reading; `held` and `first` stay in memory."""
         self._open()
         if self._started is not None:
             (_, rest), self._started = self._started, None
@@ -141,7 +140,7 @@ class HoldOut:
         return isinstance(self._batches, Iterator)
 
     def readable(self) -> Any:
-        """The same batches for other processes: how to read them where the data says so, else themselves."""
+        """Return the batches for other processes: how to read them if the data knows it, else itself."""
         self._open()
         if not hasattr(self._batches, "readable") or any(self._kept.values()):
             return self
@@ -150,7 +149,7 @@ class HoldOut:
 
     @property
     def calibration(self) -> Any:
-        """The batches that are not held back: itself, or an iterator where the data can be read only once."""
+        """The batches that are not held back: itself, or an iterator if the data can be read only once."""
         return _CheckedIterator(iter(self)) if self.once else self
 
     def _read(self) -> Iterator[Batch]:
@@ -170,7 +169,7 @@ class HoldOut:
             }
 
     def _open(self) -> None:
-        """Read as far as it takes to find what is held back."""
+        """Read until enough samples are held back."""
         if self._opened:
             return
         source = self._read()
@@ -192,7 +191,7 @@ class HoldOut:
         return min(count_samples(self._held), count_samples(self._first)) >= self._samples
 
     def _divide(self, number: int, batch: Batch, position: int) -> int:
-        """Put ``batch`` where it belongs; returns the number of the first sample behind it."""
+        """Put ``batch`` into `held`, `first` or neither; return the number of the first sample after it."""
         stop = position + count_samples([batch])
         hold = number % EVERY == 1 and count_samples(self._held) < self._samples
         if hold:
@@ -222,11 +221,11 @@ class HoldOut:
 
 
 def _copy(batch: Batch) -> Batch:
-    """A source may fill one array again and again."""
+    """Copy a batch: a source may reuse one array for all batches."""
     return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in batch.items()}
 
 
-def _rows_of(batch: Batch, rows: slice) -> dict[str, npt.NDArray[np.generic]]:
+def _rows_of(batch: Batch, rows: slice) -> Batch:
     return {name: array[rows] for name, array in batch.items()}
 
 

@@ -1,4 +1,4 @@
-"""Image files as samples: find them, decode them to 8-bit RGB, prepare them for the network."""
+"""Find image files, decode them to 8-bit RGB, and prepare them for the network."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8.batches.preprocess import Preprocessing
+from trt_int8.batches.samples import Batch
 from trt_int8.dependencies import require
 from trt_int8.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-#: What is taken for an image in a folder; a pattern or a file name may mean any file.
+#: Suffixes of image files in a folder; a pattern or a file name may mean any file.
 SUFFIXES = frozenset(
     [".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
 )
 
 
 def means_images(source: str) -> bool:
-    """Whether ``source`` is a folder, a pattern, or a file with an image's suffix."""
+    """Return whether ``source`` is a folder, a pattern, or a file with an image's suffix."""
     return os.path.isdir(source) or _is_pattern(source) or Path(source).suffix.lower() in SUFFIXES
 
 
 def find_images(source: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Image files in name order: all in a folder and below it, or those a pattern matches (``**`` too).
+    """Return image files in name order: all in a folder and below, or those a pattern (``**`` too) matches.
 
-    Links that lead nowhere are among them.
+    Broken links are included: reading one is an error, so that no sample is missed silently.
 
     Raises:
-        DataError: there is no such file, or no image among them.
+        DataError: there is no such file, or no image.
     """
     text = os.fspath(source)
     if os.path.isdir(text):
@@ -60,7 +61,6 @@ def find_images(source: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def _is_file(path: Path) -> bool:
-    """A broken link counts: whoever reads it finds out, instead of missing a sample without a word."""
     return path.is_file() or _is_broken_link(path)
 
 
@@ -73,17 +73,14 @@ def _is_pattern(source: str) -> bool:
 
 
 def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> Image.Image:
-    """The image at ``path`` as RGB, 8 bits a channel.
+    """Decode the image at ``path`` to RGB with 8 bits per channel.
 
-    Grey images become RGB of three equal channels, transparency is dropped (as torchvision and OpenCV
-    do), 16-bit grey is scaled to 8 bits by 1/257, of an animation the first frame is taken.
-
-    Args:
-        path: the file.
-        orientation: turn the image upright as its EXIF tag says (as OpenCV does; torchvision does not).
+    Grey images become RGB with three equal channels, transparency is dropped (as torchvision and OpenCV
+    do), 16-bit grey is scaled to 8 bits by 1/257, and the first frame of an animation is used.
+    ``orientation`` turns the image upright as its EXIF tag says (as OpenCV does; torchvision does not).
 
     Raises:
-        DataError: the file is missing, cut short, no image, or one of floats or 32-bit integers.
+        DataError: the file is missing, truncated or not an image, or has 32-bit pixels.
     """
     pillow: Any = require("PIL.Image", purpose="reading images")
     operations: Any = require("PIL.ImageOps", purpose="reading images")
@@ -96,21 +93,21 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
     except FileNotFoundError as error:
         if os.path.islink(path):
             raise DataError(
-                f"{os.fspath(path)}: a link to {os.readlink(path)}, which does not exist; mend or remove the "
-                "link, or leave such files out with skip_bad=True"
+                f"{os.fspath(path)}: a link to {os.readlink(path)}, which does not exist; fix or remove the "
+                "link, or skip such files with skip_bad=True"
             ) from error
         raise DataError(f"{os.fspath(path)}: no such file; check the path of the data") from error
     except pillow.UnidentifiedImageError as error:
         raise DataError(
-            f"{os.fspath(path)}: not an image that Pillow can read; remove it, or leave such files out "
-            "with skip_bad=True"
+            f"{os.fspath(path)}: not an image that Pillow can read; remove it, or skip such files with "
+            "skip_bad=True"
         ) from error
     except DataError as error:
         raise DataError(f"{os.fspath(path)}: {error}") from error
     except Exception as error:  # damaged files raise all kinds: OSError, SyntaxError, struct.error, …
         raise DataError(
             f"{os.fspath(path)}: damaged image ({error or type(error).__name__}); copy it again, remove it, "
-            "or leave such files out with skip_bad=True"
+            "or skip such files with skip_bad=True"
         ) from error
 
 
@@ -119,10 +116,8 @@ def _rgb(image: Any, form: str | None, pillow: Any) -> Any:
         wide = np.asarray(image).astype(np.uint32)
         return pillow.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise DataError(
-            f"pixels are 32-bit {'integers' if image.mode == 'I' else 'floats'}, whose scale is unknown; "
-            "save the samples as .npz"
-        )
+        kind = "integers" if image.mode == "I" else "floats"
+        raise DataError(f"pixels are 32-bit {kind} of unknown value range; save the samples as .npz")
     if "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns if a palette goes to RGB directly
     return image.convert("RGB")
@@ -137,13 +132,13 @@ class ImageSamples:
     """Images, decoded and preprocessed when they are fetched, several at a time.
 
     Attributes:
-        name: the input they feed.
-        paths: the files, a sample each.
-        preprocessing: makes an array of an image.
-        orientation: turn images upright as their EXIF tag says.
-        skip_bad: leave out files that cannot be read, which makes a fetch shorter.
-        skipped: files left out so far, with the reason.
-        place: what to call them in messages.
+        name: the input that gets them.
+        paths: the files, one sample each.
+        preprocessing: turns an image into an array.
+        orientation: see `decode_image`.
+        skip_bad: skip files that cannot be read, which makes a fetch shorter.
+        skipped: the files skipped so far, with the reason.
+        place: their name in messages.
     """
 
     name: str
@@ -160,8 +155,8 @@ class ImageSamples:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
-        """The samples at ``indices`` in that order, without those skipped.
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Batch:
+        """Return the samples at ``indices`` in that order, without those skipped.
 
         Raises:
             DataError: an image cannot be read, and ``skip_bad`` is off.
@@ -172,19 +167,16 @@ class ImageSamples:
 
     def _load(self, path: Path) -> npt.NDArray[np.generic] | None:
         try:
-            return self._preprocessed(path)
+            image = decode_image(path, orientation=self.orientation)
+            try:
+                return self.preprocessing(image)
+            except DataError as error:
+                raise DataError(f"{path}: {error}") from error
         except DataError as error:
             if not self.skip_bad:
                 raise
             self.skipped[path] = str(error)
             return None
-
-    def _preprocessed(self, path: Path) -> npt.NDArray[np.generic]:
-        image = decode_image(path, orientation=self.orientation)
-        try:
-            return self.preprocessing(image)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
 
 
 def open_images(
@@ -195,20 +187,18 @@ def open_images(
     orientation: bool = True,
     skip_bad: bool = False,
 ) -> ImageSamples:
-    """Samples from a folder (and the folders in it), a pattern like ``photos/*.jpg``, or one image.
+    """Open a folder (with the folders in it), a pattern like ``photos/*.jpg``, or one image as samples.
 
     Args:
         source: folder, pattern or file.
         name: the model's input.
-        preprocessing: see `preprocessing_for`, which fills it in from the model and a preset.
-        orientation: turn images upright as their EXIF tag says.
-        skip_bad: leave out files that cannot be read instead of raising.
+        preprocessing: see `preprocessing_for`, which takes it from the model and a preset.
+        orientation: see `decode_image`.
+        skip_bad: skip files that cannot be read instead of raising.
 
     Raises:
-        DataError: no image there.
-        MissingDependencyError: Pillow is not installed.
+        DataError: there is no image.
     """
-    paths = find_images(source)
     return ImageSamples(
-        name, paths, preprocessing, orientation=orientation, skip_bad=skip_bad, place=os.fspath(source)
+        name, find_images(source), preprocessing, orientation, skip_bad, place=os.fspath(source)
     )

@@ -1,6 +1,6 @@
-"""What an iterable of batches may hold: dicts, tuples, arrays; numpy's or torch's.
+"""Read batches in any form: dicts, tuples or arrays, of numpy or torch.
 
-`DataDigest` hashes the samples in them, whatever their order and the size of the batches.
+`DataDigest` hashes samples; their order and the size of the batches make no difference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 
-#: One batch each: a mapping by input name, a tuple or list in the order of the inputs, or an array.
+#: Each batch is a mapping by input name, a tuple or list in the order of the inputs, or an array.
 Batches: TypeAlias = Iterable[Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]]
 
 _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
@@ -25,15 +25,15 @@ _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 def require_batches(
     batches: object, specs: Mapping[str, InputSpec] | None = None, *, found: str = "the data is"
 ) -> None:
-    """Refuse what is no iterable of batches, above all what people give instead of one.
+    """Check that ``batches`` is an iterable of batches; name what to give instead.
 
     Args:
-        batches: whatever was given.
-        specs: the model's inputs, where they are known: an array of their rank is one batch.
-        found: how a message begins.
+        batches: the argument to check.
+        specs: the model's inputs, if known: an array of their rank is one batch.
+        found: the beginning of the message.
 
     Raises:
-        DataError: None, a path, one batch, one array, a function, a number, …; with what to give.
+        DataError: it is None, a path, one batch, one array, a function, a number, …
     """
     if batches is None:
         raise DataError(f"{found} None; give an iterable of batches {{input name: array}}, such as a list")
@@ -62,17 +62,16 @@ def require_batches(
 
 
 def as_batch(item: object, names: Sequence[str] | Mapping[str, object], *, place: str) -> dict[str, Any]:
-    """One batch as ``{input name: array}``, the arrays as they are.
+    """Return one batch as ``{input name: array}``; the arrays are not changed.
 
     Args:
         item: a mapping by input name; a tuple or list in the order of the inputs; or, for a model with
-            one input, an array. Of a tuple for a model with one input the first item is
-            taken: ``DataLoader`` yields ``(images, labels)``.
+            one input, an array, or a tuple that begins with it (``DataLoader`` yields ``(images, labels)``).
         names: the model's inputs, in order.
-        place: what to call the batch in messages.
+        place: the name of the batch in messages.
 
     Raises:
-        DataError: the item is none of these, or a tuple does not tell which items are meant.
+        DataError: the item is none of these, or the assignment of a tuple is ambiguous.
     """
     names = list(names)
     if isinstance(item, Mapping):
@@ -80,44 +79,44 @@ def as_batch(item: object, names: Sequence[str] | Mapping[str, object], *, place
     if isinstance(item, tuple | list):
         if len(item) < len(names) or not item:
             raise DataError(
-                f"{place}: a tuple of {len(item)} for the {len(names)} inputs {', '.join(names)}; "
-                "give one array an input, in this order"
+                f"{place}: the batch is a tuple of {len(item)}, but the model has {len(names)} inputs "
+                f"({', '.join(names)}); give one array per input, in this order"
             )
         if len(item) > len(names) > 1:
             raise DataError(
-                f"{place}: a tuple of {len(item)} for the {len(names)} inputs {', '.join(names)}, so it is "
-                "open which are meant; give dicts {input name: array}"
+                f"{place}: the batch is a tuple of {len(item)}, but the model has {len(names)} inputs "
+                f"({', '.join(names)}), so the assignment is ambiguous; give dicts {{input name: array}}"
             )
         return dict(zip(names, item, strict=False))
     if len(names) == 1 and (hasattr(item, "__array__") or hasattr(item, "detach")):
         return {names[0]: item}
     raise DataError(
-        f"{place}: is a {type(item).__name__}; each batch must be a dict {{input name: array}} (or a tuple "
-        f"in that order) with the inputs {', '.join(names)}"
+        f"{place} is a {type(item).__name__}; each batch must be a dict {{input name: array}} (or a tuple in "
+        f"that order) with the inputs {', '.join(names)}"
     )
 
 
 def to_numpy(value: Any, *, place: str) -> npt.NDArray[np.generic]:
-    """``value`` as an array: anything numpy understands, and torch tensors from whatever device.
+    """Convert anything that numpy understands, and torch tensors of any device, to an array.
 
     Raises:
-        DataError: numpy cannot make an array of it (ragged lists, torch's bfloat16, …).
+        DataError: numpy cannot convert it (ragged lists, torch's bfloat16, …).
     """
     try:
         if hasattr(value, "detach") and hasattr(value, "cpu"):
             value = value.detach().cpu()
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{place}: no array can be made of this {type(value).__name__}: {error}") from error
+        raise DataError(f"{place}: cannot convert {type(value).__name__} to an array: {error}") from error
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
-    """The shape of an array of whatever library."""
+    """Return the shape of an array of any library."""
     return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
 def on_device(value: object) -> bool:
-    """Whether ``value`` is an array in CUDA memory."""
+    """Return whether ``value`` is an array in CUDA memory."""
     if cuda_interface(value) is not None:
         return True
     device = getattr(value, "__dlpack_device__", None)
@@ -125,12 +124,11 @@ def on_device(value: object) -> bool:
 
 
 def cuda_interface(value: object) -> Mapping[str, Any] | None:
-    """The CUDA array interface; torch raises where it has none: for bfloat16, and for what requires grad."""
+    """Return the CUDA array interface, or None. torch raises for bfloat16 and tensors that require grad."""
     try:
-        found: Mapping[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
+        return getattr(value, "__cuda_array_interface__", None)
     except (RuntimeError, TypeError, KeyError):
         return None
-    return found
 
 
 class DataDigest:
@@ -140,7 +138,7 @@ class DataDigest:
         self._sum = 0
 
     def add(self, batch: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Add each sample of ``{input name: array}``; their first axis counts them."""
+        """Add each sample of ``batch``."""
         arrays = {name: np.ascontiguousarray(batch[name]) for name in sorted(batch)}
         counted = {name: array if np.ndim(batch[name]) else array[None] for name, array in arrays.items()}
         for index in range(max(map(len, counted.values()))):

@@ -1,4 +1,4 @@
-"""One way to open whatever holds the data: arrays, images, a Python function."""
+"""Open any source of data: arrays, images, or a Python function."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.graph.shapes import GivenShapes, ShapeRange, Shapes, as_shapes
 
-Batch = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class ReadyBatches:
-    """Batches that somebody else makes: the iterable of a Python function.
+    """Batches that a Python function returned.
 
     Attributes:
         batches: see `trt_int8.batches.items`.
         names: the model's inputs.
-        place: what to call them in messages.
+        place: their name in messages.
     """
 
     batches: Iterable[object]
@@ -50,15 +48,15 @@ def open_data(
         source: an ``.npz`` or ``.npy`` file; a folder, pattern or file of images; or a Python function,
             ``file.py:function`` or ``package.module:function``.
         specs: the inputs of the model.
-        shapes: of dynamic inputs; images take the size of the opt shape.
-        image_options: those of `trt_int8.batches.preprocess.preprocessing_for`, and ``orientation`` and
-            ``skip_bad`` of `open_images`.
+        shapes: the profile of dynamic inputs; images take the size of the opt shape.
+        image_options: the arguments of `trt_int8.batches.preprocess.preprocessing_for`, and ``orientation``
+            and ``skip_bad`` of `open_images`.
 
     Raises:
-        DataError: nothing of the kind is there, or it does not fit the model.
+        DataError: there is no such source, or it does not fit the model.
     """
     source = os.fspath(source)
-    _refuse_what_names_nothing(source)
+    _require_source(source)
     if is_entry(source):
         made = call_entry(source)
         if hasattr(made, "fetch") and hasattr(made, "__len__"):
@@ -83,25 +81,25 @@ def batches_from(
     last: Last = "keep",
     limit: int | None = None,
     shuffle: int | None = None,
-) -> Iterator[Batch]:
-    """Batches of opened data, see `trt_int8.batches.batched`; images are decoded ahead in threads.
+) -> Iterator[Mapping[str, Any]]:
+    """Cut opened data into batches, see `trt_int8.batches.batched`; images are decoded ahead in threads.
 
     Raises:
-        DataError: ready batches were asked to be shuffled, dropped or padded.
+        DataError: ``shuffle`` or ``last`` is given for ready batches.
     """
     if isinstance(data, ReadyBatches):
         if shuffle is not None or last != "keep":
             raise DataError(
-                f"{data.place}: makes its own batches, which cannot be shuffled, dropped or padded here; "
-                "do it in that function"
+                f"{data.place} returns finished batches, which cannot be shuffled, dropped or padded here; "
+                "do it inside the function"
             )
         return _limited(data, limit)
     cut = batched(data, batch_size, last=last, limit=limit, shuffle=shuffle)
     return prefetched(cut) if isinstance(data, ImageSamples) else cut
 
 
-def _limited(data: ReadyBatches, limit: int | None) -> Iterator[Batch]:
-    """Batches until ``limit`` samples are reached, the last one cut to fit."""
+def _limited(data: ReadyBatches, limit: int | None) -> Iterator[Mapping[str, Any]]:
+    """Yield batches up to ``limit`` samples; the last batch is cut to fit."""
     left = limit
     for number, item in enumerate(guarded(data.place, data.batches)):
         batch = as_batch(item, data.names, place=f"{data.place}, batch {number}")
@@ -114,19 +112,19 @@ def _limited(data: ReadyBatches, limit: int | None) -> Iterator[Batch]:
             return
 
 
-def _refuse_what_names_nothing(source: str) -> None:
+def _require_source(source: str) -> None:
     if not source.strip():
         raise DataError(
-            "the data is an empty name; give a file, a folder, a pattern or file.py:function (is a "
-            "variable of your script unset?)"
+            "the name of the data is empty; give a file, a folder, a pattern or file.py:function (check for "
+            "an unset shell variable)"
         )
     if os.path.exists(source.rstrip(":")) and source.rstrip(":").endswith(".py"):
         source = source.rstrip(":")
         names = top_level_functions(source)
         listed = f" (it has: {', '.join(names)})" if len(names) > 1 else ""
         raise DataError(
-            f"{source}: names no function; write {source}:{names[0] if names else 'function'}{listed}, which "
-            "returns the batches"
+            f"{source} does not name a function; write {source}:{names[0] if names else 'function'}{listed}; "
+            "the function returns the batches"
         )
     file, colon, _ = source.rpartition(":")
     if colon and not os.path.exists(source) and not file.endswith(".py") and os.path.isfile(file):
@@ -148,11 +146,11 @@ def _open_images(
 ) -> ImageSamples:
     if len(specs) != 1:
         raise DataError(
-            f"{source}: images feed one input and the model has {len(specs)} ({', '.join(specs)}); give an "
-            ".npz with a key per input, or a Python function, file.py:function"
+            f"{source}: images need a model with one input, and this one has {len(specs)} "
+            f"({', '.join(specs)}); give an .npz with one key per input, or a function, file.py:function"
         )
     if not os.path.exists(source):
-        find_images(source)  # that nothing is there comes before how to prepare it
+        find_images(source)  # a missing source is reported before missing preprocessing
     (spec,) = specs.values()
     if size is None and spec.name in shapes and len(spec.shape) == 4:
         opt = shapes[spec.name].opt
@@ -170,6 +168,6 @@ def _require_size_within(size: tuple[int, int], layout: str, name: str, shape: S
     lows, highs = shape.min[first : first + 2], shape.max[first : first + 2]
     if not all(low <= side <= high for low, side, high in zip(lows, size, highs, strict=True)):
         raise DataError(
-            f"size is {size[0]}x{size[1]}, and shapes='{name}:{shape}' takes images from "
-            f"{lows[0]}x{lows[1]} to {highs[0]}x{highs[1]}; leave size= out, or change one of them"
+            f"size is {size[0]}x{size[1]}, but shapes='{name}:{shape}' takes images from "
+            f"{lows[0]}x{lows[1]} to {highs[0]}x{highs[1]}; omit size=, or change one of them"
         )

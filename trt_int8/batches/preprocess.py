@@ -1,4 +1,4 @@
-"""From an image to what a network takes: resize, channel order, scale, mean and std, layout."""
+"""Turn an image into a network's input: resize, channel order, scale, mean and std, layout."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def resized(
     image: Image.Image, height: int, width: int, how: Resize, *, crop_ratio: float = 0.875, pad: int = 114
 ) -> Image.Image:
-    """``image`` at ``height`` × ``width`` pixels, interpolated bilinearly with Pillow's antialiasing.
+    """Resize ``image`` to ``height`` × ``width`` pixels, bilinearly with Pillow's antialiasing.
 
     Args:
         image: RGB.
-        height, width: the size wanted.
+        height, width: pixels.
         how: ``stretch`` changes the aspect ratio; ``letterbox`` fits the image inside and pads it with
             ``pad`` (an odd margin has its extra line below or to the right, as Ultralytics does it);
             ``crop`` covers size / ``crop_ratio`` and cuts out the centre (torchvision's
@@ -91,19 +91,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How an image becomes an array: value = (pixel · scale − mean) / std, channel by channel.
+    """How an image becomes an array: value = (pixel · scale − mean) / std, per channel.
 
     Attributes:
-        height, width: size the network takes, in pixels.
-        resize: ``stretch`` to that size; ``letterbox``: fit inside and pad; ``crop``: the shorter side to
-            size / ``crop_ratio``, then the centre; ``none``: images must have that size.
+        height, width: size of the network's input, in pixels.
+        resize: see `resized`.
         color: order of the channels. Grey is 0.299 R + 0.587 G + 0.114 B, as in Pillow and OpenCV.
-        layout: where the channels go.
+        layout: position of the channel axis.
         scale: factor for the pixels, which are 0 to 255.
-        mean, std: one number a channel in the order of ``color``, or one for all.
+        mean, std: one number per channel in the order of ``color``, or one for all channels.
         pad: pixel value around a letterboxed image.
         crop_ratio: share of the shorter side that ``crop`` keeps.
-        dtype: of the result; integers are rounded.
+        dtype: type of the result; integers are rounded.
     """
 
     height: int
@@ -127,13 +126,10 @@ class Preprocessing:
             raise DataError(f"std is {self.std}; it divides, so it cannot be 0")
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.generic]:
-        """``image`` (RGB) as [channels, height, width], or [height, width, channels] for ``nhwc``."""
-        pixels = np.asarray(
-            resized(
-                image, self.height, self.width, self.resize, crop_ratio=self.crop_ratio, pad=self.pad
-            ).convert("L" if self.color == "grey" else "RGB")
-        )
-        pixels = pixels.reshape(self.height, self.width, -1)
+        """Return ``image`` (RGB) as [channels, height, width], or [height, width, channels] for ``nhwc``."""
+        size = self.height, self.width
+        image = resized(image, *size, self.resize, crop_ratio=self.crop_ratio, pad=self.pad)
+        pixels = np.asarray(image.convert("L" if self.color == "grey" else "RGB")).reshape(*size, -1)
         if self.color == "bgr":
             pixels = pixels[..., ::-1]
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
@@ -162,23 +158,23 @@ def preprocessing_for(
     layout: Layout | None = None,
     **given: Any,
 ) -> Preprocessing:
-    """Fill in what the model's input says: size, layout, number of channels, dtype.
+    """Return the preprocessing for an input; its size, layout, channels and dtype come from the model.
 
     Args:
-        spec: the input to prepare images for, of rank 4.
-        preset: a key of `PRESETS`; whatever is ``given`` besides wins over it.
-        size: height and width, for inputs that leave them open.
-        layout: for inputs whose channel axis cannot be told.
+        spec: the input, of rank 4.
+        preset: a key of `PRESETS`; fields in ``given`` override it.
+        size: height and width, for inputs whose height and width are dynamic.
+        layout: for inputs whose channel axis is ambiguous.
         given: other fields of `Preprocessing`; None means not given.
 
     Raises:
-        DataError: the input takes no images, or something has to be said that was not.
+        DataError: the input does not take images, or a field is missing that the model does not tell.
     """
     if preset is not None and preset not in PRESETS:
         raise DataError(f"preset {preset!r} is not known; choose one of {', '.join(PRESETS)}")
     if len(spec.shape) != 4:
         raise DataError(
-            f"input {spec} has {len(spec.shape)} axes and images need 4; give the samples as .npz, or a "
+            f"input {spec} has {len(spec.shape)} axes, but images need 4; give the samples as .npz, or a "
             "Python function, file.py:function"
         )
     layout = layout or _layout(spec)
@@ -186,7 +182,7 @@ def preprocessing_for(
     fields = {**PRESETS.get(preset or "", {}), **{k: v for k, v in given.items() if v is not None}}
     if np.issubdtype(spec.dtype, np.floating) and not {"scale", "mean", "std"} & fields.keys():
         raise DataError(
-            "nothing says how training scaled its pixels, and wrong values give wrong ranges without an "
+            "the pixel scaling of the training is not given, and a wrong one gives wrong ranges without an "
             "error; add preset='imagenet', preset='yolo', or scale=1/255 (and mean=, std=)"
         )
     fields.setdefault("color", "grey" if channels == 1 else "rgb")
@@ -199,9 +195,7 @@ def preprocessing_for(
 def _layout(spec: InputSpec) -> Layout:
     first, last = spec.shape[1] in (1, 3), spec.shape[3] in (1, 3)
     if first == last:
-        raise DataError(
-            f"input {spec} does not tell where its channels are; add layout='nchw' or layout='nhwc'"
-        )
+        raise DataError(f"the channel axis of input {spec} is ambiguous; add layout='nchw' or layout='nhwc'")
     return "nchw" if first else "nhwc"
 
 
@@ -214,11 +208,11 @@ def _size(
         known = [size if isinstance(size, int) else 224 for size in spec.shape[1:]]
         example = ",".join("x".join(map(str, [count, *known])) for count in (1, 8, 32))
         raise DataError(
-            f"input {spec} leaves the size of images open; give height and width with size= to "
-            f"calibrate, or shapes='{spec.name}:{example}' to build"
+            f"input {spec} has dynamic height and width; give size= to calibrate, or "
+            f"shapes='{spec.name}:{example}' to build"
         )
     if size is not None and (height, width) != size:
-        raise DataError(f"size is {size[0]}x{size[1]} and input {spec} is fixed; leave size= out")
+        raise DataError(f"size is {size[0]}x{size[1]}, but input {spec} is fixed; omit size=")
     return height, width
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 from trt_int8.batches.batching import batched, prefetched
 from trt_int8.batches.images import ImageSamples
 from trt_int8.batches.opening import ReadyBatches, batches_from
-from trt_int8.batches.samples import Samples
+from trt_int8.batches.samples import Batch, Samples
 from trt_int8.choices import Last
 
 
 @dataclass(frozen=True)
 class ReadableBatches:
-    """How to open and batch a source; iterating does it anew each time.
+    """A source with its batching; each iteration opens the source again.
 
     Attributes:
-        opener: opens the source; picklable where it is to be opened elsewhere.
+        opener: opens the source; picklable if another machine is to open it.
         batch_size, last, limit, shuffle: see `trt_int8.batches.batched`.
-        start, stop: the batches to read, of those that are not left out; None: to the end.
+        start, stop: the batches to read, after those of ``left_out`` are removed; None: to the end.
         left_out: numbers of batches that are never read.
     """
 
@@ -36,7 +36,7 @@ class ReadableBatches:
     stop: int | None = None
     left_out: tuple[int, ...] = ()
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
         source = self.opener()
         if self.start == 0 and self.stop is None and not self.left_out:
             return batches_from(
@@ -48,15 +48,15 @@ class ReadableBatches:
         return prefetched(cut) if isinstance(source, ImageSamples) else cut
 
     def part(self, start: int, stop: int) -> ReadableBatches:
-        """Batches ``start`` to ``stop`` - 1 of all; only their samples are read."""
+        """Return batches ``start`` to ``stop`` - 1; only their samples are read."""
         return replace(self, start=start, stop=stop)
 
     def without(self, numbers: tuple[int, ...]) -> ReadableBatches:
-        """The batches but those of these numbers; for sources whose batches can be counted."""
+        """Leave out the batches with these numbers; for sources whose batches can be counted."""
         return replace(self, left_out=numbers)
 
     def count(self) -> int | None:
-        """The number of all batches; None where it shows only as they are read, and there are no parts."""
+        """Return the number of batches; None if it is unknown before they are read (then no parts exist)."""
         source = self.opener()
         if isinstance(source, ReadyBatches) or getattr(source, "skip_bad", False):
             return None
@@ -91,5 +91,5 @@ class _Part:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Batch:
         return self.samples.fetch(self.indices[indices])

@@ -1,7 +1,4 @@
-"""Sources of samples: a number of samples, and access by index.
-
-Arrays in memory are one; random numbers, for those who only want to time an engine, are another.
-"""
+"""Sources of samples with random access: arrays in memory, and random numbers to time an engine with."""
 
 from __future__ import annotations
 
@@ -16,13 +13,15 @@ from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.graph.shapes import GivenShapes, Shapes, resolve_shapes
 
+#: Input name → array, the first axis counting the samples.
+Batch = Mapping[str, npt.NDArray[np.generic]]
+
 
 class Samples(Protocol):
     """A source of samples with random access.
 
-    ``fetch(indices)`` returns ``{input name: array}`` with the samples stacked on the first axis, in
-    the order of ``indices``; a source that leaves out bad samples returns fewer. ``place`` names the
-    source in messages.
+    ``fetch(indices)`` returns the samples at ``indices``, in that order; a source that skips bad samples
+    returns fewer. ``place`` names the source in messages.
     """
 
     @property
@@ -30,15 +29,15 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]: ...
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Batch: ...
 
 
 @dataclass(frozen=True)
 class ArraySamples:
-    """Samples held in arrays, one per input, the first axis counting the samples.
+    """Samples in arrays, one per input; the first axis counts the samples.
 
     Raises:
-        DataError: an array has no axis, or the arrays disagree on the number of samples.
+        DataError: an array has no axis, or the arrays have different numbers of samples.
     """
 
     arrays: Mapping[str, npt.NDArray[np.generic]]
@@ -61,26 +60,20 @@ class ArraySamples:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays else 0
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Batch:
         return {name: np.asarray(array[indices]) for name, array in self.arrays.items()}
 
 
-#: What to tell whoever calibrates with `RandomSamples`.
-WARNING = (
-    "ranges come from random numbers: the engine will show its speed, and give WRONG results on real data"
-)
+#: The warning of a calibration with `RandomSamples`.
+WARNING = "ranges come from random numbers: the engine's speed is right, its results on real data are WRONG"
 
 
 @dataclass(frozen=True)
 class RandomSamples:
-    """Floats uniform in [−1, 1), integers and booleans 0 or 1; the same ones for the same seed.
+    """Floats uniform in [−1, 1), integers and booleans 0 or 1; the same seed gives the same numbers.
 
-    Ranges calibrated with them fit no real data. Never used unless asked for.
-
-    Attributes:
-        specs: the inputs to make numbers for.
-        shapes: for dynamic inputs; their opt shapes are used.
-        count: number of samples.
+    Ranges calibrated with them do not fit real data. They are used only on request. Dynamic inputs take
+    their opt shape.
     """
 
     specs: Mapping[str, InputSpec]
@@ -92,7 +85,7 @@ class RandomSamples:
     def __len__(self) -> int:
         return self.count
 
-    def fetch(self, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+    def fetch(self, indices: npt.NDArray[np.int64]) -> Batch:
         return {name: np.stack([self._sample(name, int(i)) for i in indices]) for name in self.specs}
 
     def _sample(self, name: str, index: int) -> npt.NDArray[np.generic]:
@@ -108,9 +101,9 @@ class RandomSamples:
 def random_samples(
     specs: Mapping[str, InputSpec], count: int, *, shapes: GivenShapes | None = None, seed: int = 0
 ) -> RandomSamples:
-    """``count`` random samples for ``specs``.
+    """Return ``count`` random samples for ``specs``.
 
     Raises:
-        ShapeError: an input is dynamic and ``shapes`` do not say how large.
+        ShapeError: an input is dynamic and not in ``shapes``.
     """
     return RandomSamples(specs, count, resolve_shapes(specs, shapes, batch_size=1), seed)

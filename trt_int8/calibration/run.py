@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from trt_int8.batches.check import checked
 from trt_int8.batches.items import Batches, DataDigest
+from trt_int8.batches.samples import Batch
 from trt_int8.calibration.activations import Activations
 from trt_int8.calibration.checkpoint import Checkpoint, Position
 from trt_int8.calibration.counting import HistogramCounts
@@ -24,7 +23,6 @@ from trt_int8.calibration.passes import plan_passes
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph.model import Model
 
-Batch = dict[str, npt.NDArray[np.generic]]
 Counted = dict[str, Histogram]
 
 #: Of so many batches the second is held out.

@@ -75,7 +75,7 @@ class Data:
         lowest = max((shape.min[0] for shape in self.shapes.values() if shape.min), default=1)
         return replace(self, batch_size=max(lowest, min(self.batch_size, samples // parts)))
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """The batches, checked; progress is shown, and which images were skipped is told at the end."""
         return progress.track(self._batches(), self.doing, total=self._count(), lost=self.lost)
 
@@ -86,7 +86,7 @@ class Data:
         o = self.options
         return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]  # click checked `last`
 
-    def _batches(self) -> Iterator[dict[str, Any]]:
+    def _batches(self) -> Iterator[Mapping[str, Any]]:
         from trt_int8.batches.check import checked
         from trt_int8.batches.opening import batches_from
 

@@ -61,10 +61,10 @@ def simulate(
         model = made.model
         if prepared.data is None:
             notes.append("nothing was measured, as that needs samples")
-        elif not prepared.data.judging:
+        elif not prepared.data.evaluation:
             notes.append("the samples are in GPU memory, and only samples in host memory are measured on")
         else:
-            figures = dict(AccuracyCheck(prepared.model, prepared.data.judging)(model).outputs)
+            figures = dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs)
             if fp16:
                 notes.append("FP16 layers are simulated in FP32")
     except TrtInt8Error as error:

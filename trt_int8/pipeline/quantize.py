@@ -70,7 +70,7 @@ def quantize_from_data(
         >>> import numpy as np
         >>> images = np.load("samples.npy")
         >>> made = quantize_from_data("model.onnx", [image[None] for image in images], target="rtx:sm89")
-        >>> made.record.judged, made.record.worst_db > 20
+        >>> made.record.evaluated, made.record.worst_db > 20
         (5, True)
 
     Args:
@@ -181,7 +181,7 @@ def _corrected(
         prepared.model,
         plain,
         fit=prepared.data.first,
-        judging=prepared.data.judging,
+        judging=prepared.data.evaluation,
         place=lambda model, found: place(prepared, model, found),
         ranges=ranges,
         histograms=None if calibrated is None else calibrated.histograms,
@@ -194,7 +194,7 @@ def _judged(prepared: Prepared, model: onnx.ModelProto) -> tuple[dict[str, float
     """SQNR of each output of the FP16 form; none, with the reason, where onnxruntime cannot run it."""
     assert prepared.data is not None
     try:
-        return dict(AccuracyCheck(prepared.model, prepared.data.judging)(model).outputs), ""
+        return dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs), ""
     except ModelError as error:
         return {}, f"onnxruntime cannot run the FP16 model on the CPU: {error}"
 
@@ -215,7 +215,7 @@ def _require_data_for_corrections(prepared: Prepared) -> None:
 def judged_on(record: QuantizationRecord, prepared: Prepared) -> QuantizationRecord:
     """``record`` that says which samples it is measured on."""
     data = prepared.data
-    if data is None or not data.judging:
+    if data is None or not data.evaluation:
         return record
     return replace(record, held_back=data.rows, data=data.digest(), unseen=bool(data.held))
 
