@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto
 
+from trt_int8.graph.index import attribute
+from trt_int8.graph.operators import MULTIPLYING
 from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE
 
 #: float32, or what converts to it.
@@ -51,3 +54,24 @@ def quantize_int8(
         scales = scales.reshape(shape)
     quotient = values.astype(np.float32) / scales
     return np.asarray(np.clip(np.rint(quotient), -128, 127), np.int8)
+
+
+def output_channels(node: onnx.NodeProto, slot: int, rank: int, *, batches: bool = False) -> int | None:
+    """Return the axis of output channels of a constant operand; None where only one scale is allowed.
+
+    Conv: 0. ConvTranspose: 1; grouped, None, as an entry of axis 1 then serves several output channels.
+    Gemm: 0 of B with transB = 1, else 1; the other way round for a constant A. MatMul: columns of a
+    constant B, rows of a constant A; of batched ones only if ``batches``.
+    """
+    if rank < 2 or node.op_type not in MULTIPLYING:
+        return None
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        return 1 if attribute(node, "group", 1) == 1 else None
+    if node.op_type == "Gemm":
+        transposed = attribute(node, "transB" if slot == 1 else "transA", 0)
+        return int(bool(transposed) != (slot == 1))
+    if rank > 2 and not batches:
+        return None
+    return rank - 1 if slot == 1 else rank - 2

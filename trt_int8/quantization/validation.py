@@ -10,8 +10,8 @@ from trt_int8.graph.operators import MULTIPLYING
 from trt_int8.quantization.check.check import findings
 from trt_int8.quantization.check.qdq import QdqGraph
 from trt_int8.quantization.check.table import CHECKS
+from trt_int8.quantization.placement import RULES, Placement, Rule
 from trt_int8.quantization.placement.draft import Draft
-from trt_int8.quantization.placement.table import RULES, Placement, Rule
 
 
 def refuse_without_sites(draft: Draft, placement: Placement) -> None:

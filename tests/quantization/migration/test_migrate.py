@@ -325,7 +325,7 @@ class TestFromQdq:
         ("name", "value", "message"),
         [
             ("data_zero_point", np.uint8(128), "quantizes tensor 'data' asymmetrically"),
-            ("data_scale", np.ones(2, np.float32), "a cache holds one scale a tensor"),
+            ("data_scale", np.ones(2, np.float32), "a cache holds one scale for each tensor"),
         ],
     )
     def test_what_a_cache_cannot_express(self, lenet_path, real, name, value, message):

@@ -25,7 +25,7 @@ from trt_int8.quantization.check.qdq import (
     requantize,
     to_float,
 )
-from trt_int8.quantization.placement.multiply import output_channels
+from trt_int8.quantization.scales import output_channels
 
 #: Element types TensorRT dequantizes besides INT8.
 _OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1])

@@ -12,8 +12,7 @@ from trt_int8.graph.index import label, opset_version
 from trt_int8.graph.operators import MULTIPLYING, PASSING
 from trt_int8.graph.tensors import ConstantOperands
 from trt_int8.quantization.check.qdq import DEQUANTIZE, QUANTIZE, Fault, QdqGraph, axis_of, dequantized
-from trt_int8.quantization.placement.multiply import output_channels
-from trt_int8.quantization.scales import quantize_int8, weight_scales
+from trt_int8.quantization.scales import output_channels, quantize_int8, weight_scales
 
 
 def scale_rank(graph: QdqGraph) -> Iterator[Fault]:

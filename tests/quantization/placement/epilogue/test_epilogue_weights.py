@@ -5,7 +5,7 @@ import pytest
 from epilogues import RELU, UNEVEN, C, convolution, has_one_scale, scaled
 from graphs import op
 
-from trt_int8.quantization.placement.epilogue import KEPT_DB, round_with_one_scale
+from trt_int8.quantization.placement.rules.one_scale import KEPT_DB, round_with_one_scale
 
 
 def kept_db(values):

@@ -39,13 +39,17 @@ def test_the_test_of_a_rule_fails_without_it(name, make_model, rng):
         TESTS[name](make_model, rng, home(name).without(name))
 
 
-def test_rules_name_their_sources_and_docs_list_them():
+def test_docs_list_the_rules_in_order():
     from places import ROOT
 
     docs = (ROOT / "docs" / "placement.md").read_text(encoding="utf-8")
+    rows = []
     for entry in RULES:
+        where = "both" if len(entry.placements) > 1 else entry.placements[0]
+        assert entry.what
         assert entry.source
-        assert f"| `{entry.name}` |" in docs, entry.name
+        rows.append(f"| `{entry.name}` | {entry.what} | {entry.source} | {where} |")
+    assert "\n".join(rows) in docs
 
 
 def test_placements():

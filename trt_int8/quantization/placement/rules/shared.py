@@ -7,14 +7,16 @@ import onnx
 from trt_int8.graph.index import GraphIndex, label
 from trt_int8.graph.operators import AVERAGE_POOLS, CONVOLUTIONS, PASSING
 from trt_int8.quantization.placement.draft import Draft
+from trt_int8.quantization.placement.rule import RTX, TENSORRT, rule
 from trt_int8.ranges.ranges import TensorRange
 
 #: Softmax values below this keep their calibrated range: [0, 1] would leave them less than 16 of 127 codes.
 SPREAD = 1 / 8
 
 
+@rule("concat-scales", 200, "guide; measured: one float copy less.")
 def concat(draft: Draft) -> None:
-    """One scale for the inputs and the output of Concat: INT8 values are copied as they are."""
+    """Give the inputs and the output of a Concat one scale; Concats that are connected share it."""
     for node in draft.nodes:
         if node.op_type == "Concat":
             for name in node.input:
@@ -22,15 +24,19 @@ def concat(draft: Draft) -> None:
                     draft.join(name, node.output[0])
 
 
+@rule("max-pool-scales", 210, "guide: Q moves backward and DQ forward over them; measured.")
 def passing(draft: Draft) -> None:
-    """One scale before and behind an operator that only moves values."""
+    """Give the input and the output of max-pool, and of operators that only move values, one scale."""
     for node in draft.nodes:
         if node.op_type in PASSING and node.input and not draft.index.is_constant(node.input[0]):
             draft.join(node.input[0], node.output[0])
 
 
+@rule(
+    "softmax-range", 220, "Its values by definition; entropy calibration clips the few large ones (measured)."
+)
 def softmax(draft: Draft) -> None:
-    """[0, 1] for a Softmax that reaches a MatMul, directly or through operators that only move values.
+    """Give a Softmax before a MatMul the range [0, 1], unless its calibrated range is below 1/8.
 
     Where calibration saw small values only (attention spread over many tokens), [0, 1] would leave them a few
     codes or none: the calibrated range stays. docs/placement.md has the figures.
@@ -63,8 +69,9 @@ def _moved(tensor: str, draft: Draft) -> list[str]:
     return names
 
 
+@rule("residual-add", 400, "guide: the sum then fuses into the convolution.", only=TENSORRT)
 def residual_add(draft: Draft) -> None:
-    """The residual input of each Add, so that the sum fuses into the convolution behind the other."""
+    """Quantize the residual input of an Add behind a convolution."""
     positions = {node.output[0]: i for i, node in enumerate(draft.nodes)}
     for node in draft.nodes:
         if node.op_type != "Add" or node.input[0] == node.input[1]:
@@ -81,8 +88,14 @@ def residual_add(draft: Draft) -> None:
             draft.quantize(node, (1 - fused,))
 
 
+@rule(
+    "weightless",
+    410,
+    "guide: layers without weights run in INT8 only with pairs on inputs and output.",
+    only=TENSORRT,
+)
 def weightless(draft: Draft) -> None:
-    """AveragePool, and Add without a convolution behind it, between INT8 layers."""
+    """Quantize all inputs of an AveragePool or Add whose output is quantized."""
     # From the last node to the first: what reads a node decides before the node itself.
     for node in reversed(draft.nodes):
         if node.output[0] in draft.sites or not _output_is_quantized(node, draft):
@@ -93,8 +106,9 @@ def weightless(draft: Draft) -> None:
             draft.quantize(node, (0, 1))
 
 
+@rule("reuse", 420, "measured: one float copy less; any other pair before an Add changes nothing.", only=RTX)
 def reuse(draft: Draft) -> None:
-    """Inputs of Add that have a pair anyway."""
+    """Let an Add read the pair of a tensor that is quantized for another consumer."""
     for node in draft.nodes:
         if node.op_type == "Add":
             slots = tuple(slot for slot in (0, 1) if draft.quantized(node.input[slot]))

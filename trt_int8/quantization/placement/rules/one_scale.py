@@ -18,6 +18,7 @@ import onnx
 from trt_int8.graph.index import Use, attribute, is_standard
 from trt_int8.graph.passes.batch_norm_folding import normalized_weight
 from trt_int8.quantization.placement.draft import Draft, Site, Weight
+from trt_int8.quantization.placement.rule import RTX, rule
 from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 
 #: What rounding with one scale must leave of a channel, in dB: 8 bits are worth 33 to 40 dB to an activation
@@ -73,8 +74,12 @@ class Rounding(NamedTuple):
         return np.asarray(10 * np.log10(ratio))
 
 
+@rule(
+    "one-scale-convolution", 510, "measured: the convolution then does bias and activation itself.", only=RTX
+)
 def one_scale(draft: Draft) -> None:
-    """Convolutions with nothing but bias and activation behind them, whose weight loses little by it."""
+    """Give a Conv that only a bias and an activation follow one weight scale, if that saves a step and the
+    weight keeps enough SQNR."""
     for name, site in draft.sites.items():
         values = _weight(site, draft)
         end = None if values is None else _end(site.node, values.shape, draft)
