@@ -7,9 +7,8 @@ import onnx
 from trt_int8.errors import QuantizationError
 from trt_int8.graph.index import all_nodes, label
 from trt_int8.graph.operators import MULTIPLYING
-from trt_int8.quantization.check.check import findings
+from trt_int8.quantization.check.check import CHECKS, findings
 from trt_int8.quantization.check.qdq import QdqGraph
-from trt_int8.quantization.check.table import CHECKS
 from trt_int8.quantization.placement import RULES, Placement, Rule
 from trt_int8.quantization.placement.draft import Draft
 
@@ -79,15 +78,14 @@ def refuse_what_tensorrt_refuses(model: onnx.ModelProto) -> None:
         QuantizationError: a non-zero zero point, uint8, DQ on INT32, scales per channel below opset 13, a
             scale of zero, an unread pair, …: a mistake in this package, to be reported.
     """
-    graph = QdqGraph(model)
     strict = [
         check
         for check in CHECKS
         if check.severity == "refused" or check.name in ("weight-axis", "unread-pair")
     ]
-    found = [finding for check in strict for finding in findings(check, graph)]
+    found = findings(QdqGraph(model), strict)
     if found:
         raise QuantizationError(
-            "the quantized model is not one TensorRT takes, which should not happen; please report it: "
+            "internal error: TensorRT would reject the quantized model; please report this: "
             + "; ".join(f"{finding.node}: {finding.message}" for finding in found[:3])
         )

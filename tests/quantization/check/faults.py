@@ -74,7 +74,7 @@ def residual(*nodes, **special):
     return build([*start, conv("rd", "wd", "b"), *nodes], **special)
 
 
-#: check → (model, node it must name, lowest SQNR in dB of the mended model against the faulty one)
+#: check → (model, node it must name, lowest SQNR in dB of the repaired model against the faulty one)
 CASES = {
     "opset": (lambda: build([*PAIR, dq("w", "wd", "ws", "wz"), conv("xd", "wd", "y")], opset=12), "wd_node", None),
     "int32-bias": (lambda: build([*PAIR, *WEIGHT, dq("b", "bd", "bs", "", axis=0), conv("xd", "wd", "y", "bd")], b=np.arange(C, dtype=np.int32), bs=S * np.float32(0.03)), "bd_node", 90),

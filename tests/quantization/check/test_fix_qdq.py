@@ -1,4 +1,4 @@
-"""What mending a Q/DQ model makes of it."""
+"""Q/DQ models before and after `fix_qdq`."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_an_activation_without_a_pair_is_not_taken_for_a_dead_one():
     checked = fix_qdq(model)
     (finding,) = checked.left
     assert (finding.rule, finding.node, finding.fixable) == ("missing-pair", "y", False)
-    assert "calibrated" in finding.mend
+    assert "calibrated" in finding.repair
 
 
 def test_a_bias_becomes_float_in_the_type_of_its_network():
@@ -96,9 +96,9 @@ def test_a_relu_that_a_zero_point_implied_comes_back():
         conv("ad", "wd", "y"),
     ]
     model = build(nodes, u=np.uint8(0))
-    mended = fix_qdq(model).model
-    quantizer = next(n for n in mended.graph.node if n.name == "aq_node")
-    relu = next(n for n in mended.graph.node if n.output[0] == quantizer.input[0])
+    repaired = fix_qdq(model).model
+    quantizer = next(n for n in repaired.graph.node if n.name == "aq_node")
+    relu = next(n for n in repaired.graph.node if n.output[0] == quantizer.input[0])
     assert relu.op_type == "Relu"
     batches = [{"x": RNG.uniform(-3, 3, X).astype(np.float32)} for _ in range(3)]
-    assert evaluate(model, mended, batches).outputs["y"].sqnr_db > 30
+    assert evaluate(model, repaired, batches).outputs["y"].sqnr_db > 30

@@ -1,48 +1,55 @@
-"""Look a Q/DQ model over, and mend what can be mended."""
+"""Find faults in a Q/DQ model, and repair those that need no calibration."""
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
 
 import onnx
 
 from trt_int8.errors import QuantizationError
+from trt_int8.graph.index import label
 from trt_int8.graph.model import Model, ModelLike
+from trt_int8.quantization.check import checks as _checks
 from trt_int8.quantization.check.qdq import QdqGraph
+from trt_int8.quantization.check.register import REGISTERED, Check, Fault
 
-if TYPE_CHECKING:
-    from trt_int8.quantization.check.table import Check
+for _module in pkgutil.iter_modules(_checks.__path__, f"{_checks.__name__}."):
+    import_module(_module.name)
+
+CHECKS = tuple(sorted(REGISTERED.values(), key=lambda check: (check.order, check.name)))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing TensorRT will not like.
+    """One fault of a model.
 
     Attributes:
-        rule: the name in the table of checks.
+        rule: the name of the check.
         severity: ``refused`` (no engine), ``float`` (builds, but not in INT8) or ``slow``.
         node: where.
         message: what is wrong.
-        mend: what to do about it.
-        fixable: whether `fix_qdq` does it.
+        repair: how to repair it.
+        fixable: whether `fix_qdq` repairs it.
     """
 
     rule: str
     severity: str
     node: str
     message: str
-    mend: str
+    repair: str
     fixable: bool
 
     def __str__(self) -> str:
         fixable = " (fix_qdq does it)" if self.fixable else ""
-        return f"{self.severity}: {self.node}: {self.message} [{self.rule}]; {self.mend}{fixable}"
+        return f"{self.severity}: {self.node}: {self.message} [{self.rule}]; {self.repair}{fixable}"
 
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """The result of `fix_qdq`: the mended model, what was mended, and what is left."""
+    """The result of `fix_qdq`: the repaired model, what was repaired, and what is left."""
 
     model: onnx.ModelProto
     fixed: tuple[Finding, ...]
@@ -50,7 +57,7 @@ class Checked:
 
 
 def check_qdq(model: ModelLike) -> list[Finding]:
-    """Everything in a Q/DQ model that TensorRT refuses, runs in float, or runs slowly; the worst first.
+    """Return all faults of a Q/DQ model, the worst first.
 
     Examples:
         >>> check_qdq("model.qdq.onnx")
@@ -59,15 +66,12 @@ def check_qdq(model: ModelLike) -> list[Finding]:
     Raises:
         ModelError: the model cannot be read.
     """
-    from trt_int8.quantization.check.table import CHECKS
-
     given = Model.of(model)
-    graph = QdqGraph(given.proto, given.index)
-    return [finding for check in CHECKS for finding in findings(check, graph)]
+    return findings(QdqGraph(given.proto, given.index))
 
 
 def fix_qdq(model: ModelLike) -> Checked:
-    """Mend what can be mended without calibrating again; the model given is not changed.
+    """Repair what can be repaired without calibrating again; the model given is not changed.
 
     Examples:
         >>> checked = fix_qdq("model.qdq.onnx")
@@ -76,42 +80,38 @@ def fix_qdq(model: ModelLike) -> Checked:
 
     Raises:
         ModelError: the model cannot be read.
-        QuantizationError: the mended model does not pass the checker.
+        QuantizationError: the repaired model does not pass the checker.
     """
-    from trt_int8.quantization.check.table import CHECKS
-
-    mended = onnx.ModelProto()
-    mended.CopyFrom(Model.of(model).proto)
+    repaired = onnx.ModelProto()
+    repaired.CopyFrom(Model.of(model).proto)
     fixed: list[Finding] = []
-    graph = QdqGraph(mended)
+    graph = QdqGraph(repaired)
     for check in CHECKS:
-        if check.fix is None:
-            continue
-        found = findings(check, graph)
-        if any(finding.fixable for finding in found):
-            check.fix(graph)
+        faults = list(check.find(graph))
+        fixes = dict.fromkeys(fault.fix for fault in faults if fault.fix is not None)
+        if fixes:
+            found = [_finding(check, fault) for fault in faults]
+            for fix in fixes:
+                fix(graph)
             graph.prune()
-            left = {(finding.node, finding.message) for finding in findings(check, graph)}
+            left = {(finding.node, finding.message) for finding in findings(graph, [check])}
             fixed.extend(finding for finding in found if (finding.node, finding.message) not in left)
-    # Exporters list the types of all tensors; those of mended pairs are others now.
-    del mended.graph.value_info[:]
+    # Exporters list the types of all tensors; those of repaired pairs have changed.
+    del repaired.graph.value_info[:]
     try:
-        onnx.checker.check_model(mended, full_check=True)
+        onnx.checker.check_model(repaired, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise QuantizationError(f"the mended model does not pass onnx.checker: {error}") from error
-    return Checked(mended, tuple(fixed), tuple(check_qdq(mended)))
+        raise QuantizationError(f"the repaired model does not pass onnx.checker: {error}") from error
+    return Checked(repaired, tuple(fixed), tuple(check_qdq(repaired)))
 
 
-def findings(check: Check, graph: QdqGraph) -> list[Finding]:
-    """What ``check`` finds in ``graph``."""
-    return [
-        Finding(
-            check.name,
-            check.severity,
-            fault.node,
-            fault.message,
-            fault.mend or check.mend,
-            fault.fixable and check.fix is not None,
-        )
-        for fault in check.find(graph)
-    ]
+def findings(graph: QdqGraph, checks: Iterable[Check] = CHECKS) -> list[Finding]:
+    """Return what ``checks`` find in ``graph``."""
+    return [_finding(check, fault) for check in checks for fault in check.find(graph)]
+
+
+def _finding(check: Check, fault: Fault) -> Finding:
+    repair = fault.repair or check.repair
+    return Finding(
+        check.name, check.severity, label(fault.node), fault.message, repair, fault.fix is not None
+    )

@@ -1,12 +1,8 @@
-"""A Q/DQ graph, read and changed: parameters of pairs, who reads through them, weights.
-
-A check reads a `QdqGraph` and yields a `Fault` for each place where it fails.
-"""
+"""Read and change a Q/DQ graph: parameters of pairs, their consumers, weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +12,9 @@ from onnx import helper, numpy_helper
 from trt_int8.graph.index import GraphIndex, Names, Use, attribute
 from trt_int8.quantization.scales import quantize_int8, weight_scales
 
-
-@dataclass(frozen=True)
-class Fault:
-    """One place where a check fails.
-
-    Attributes:
-        node: its name.
-        message: what is wrong there.
-        mend: what to do there, if it differs from the check's.
-        fixable: False where the check's fix needs what the model does not hold.
-    """
-
-    node: str
-    message: str
-    mend: str | None = None
-    fixable: bool = True
-
-
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+#: How to repair what lacks a range.
+NOT_CALIBRATED = "its range has to be calibrated: start from the float model"
 
 Array = npt.NDArray[np.generic]
 

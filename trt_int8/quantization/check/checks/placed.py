@@ -1,73 +1,70 @@
-"""Checks of pairs that cost fusions or INT8 copies."""
+"""Check for pairs that cost fusions or INT8 copies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import onnx
 
-from trt_int8.graph.index import label
+from trt_int8.graph.index import Use, label
 from trt_int8.graph.operators import ACTIVATIONS, CONVOLUTIONS, MULTIPLYING
-from trt_int8.quantization.check.qdq import Fault, QdqGraph
+from trt_int8.quantization.check.qdq import NOT_CALIBRATED, QdqGraph
+from trt_int8.quantization.check.register import Fault, check
 
 
-def unread_pair(graph: QdqGraph) -> Iterator[Fault]:
-    """Q and DQ nodes that nothing reads."""
+@check("unread-pair", 300, "slow", "remove it")
+def unused_pair(graph: QdqGraph) -> Iterator[Fault]:
+    """Find Q and DQ nodes without a consumer."""
     read = {*graph.index.consumers, *graph.index.outputs, *graph.index.used_in_bodies}
     for node in graph.linear:
         if not read & set(node.output):
-            yield Fault(label(node), "nothing reads its output")
+            yield Fault(node, "nothing reads its output", fix=QdqGraph.prune)
 
 
-def fix_unread_pair(graph: QdqGraph) -> None:
-    """Drop them."""
-    graph.prune()
-
-
+@check("broken-fusion", 310, "slow", "let the builder fuse: remove the pair")
 def broken_fusion(graph: QdqGraph) -> Iterator[Fault]:
-    """Pairs behind a weighted node and before what fuses into it: BatchNormalization, activation, Add."""
-    for before, behind, reader in _breaking(graph):
+    """Find pairs between a weighted node and a BatchNormalization, activation or Add that fuses into it."""
+    for before, behind, use in _breaking(graph):
         producer = graph.index.producers[before.input[0]]
         yield Fault(
-            label(behind), f"it keeps {reader.op_type} {label(reader)!r} from fusing into {label(producer)!r}"
+            behind,
+            f"it keeps {use.node.op_type} {label(use.node)!r} from fusing into {label(producer)!r}",
+            fix=partial(_read, use=use, tensor=before.input[0]),
         )
 
 
-def fix_broken_fusion(graph: QdqGraph) -> None:
-    """Let what would fuse read the float tensor."""
-    for before, behind, reader in list(_breaking(graph)):
-        for slot, name in enumerate(reader.input):
-            if name == behind.output[0]:
-                reader.input[slot] = before.input[0]
-
-
+@check("residual-pair", 320, "slow", "quantize the residual input of the Add")
 def residual_pair(graph: QdqGraph) -> Iterator[Fault]:
-    """Adds behind a convolution whose residual input is float."""
-    for node, slot in _bare_residuals(graph):
-        known = _pair_of(graph, node.input[slot]) is not None
-        mend = None if known else "its range has to be calibrated: start from the float model"
-        yield Fault(label(node), f"its residual input {node.input[slot]!r} has no pair", mend, known)
+    """Find Adds behind a convolution whose residual input is float."""
+    for use in _bare_residuals(graph):
+        tensor = use.node.input[use.slot]
+        pair = next((behind for before, behind in graph.pairs() if before.input[0] == tensor), None)
+        message = f"its residual input {tensor!r} has no pair"
+        if pair is None:
+            yield Fault(use.node, message, NOT_CALIBRATED)
+        else:
+            yield Fault(use.node, message, fix=partial(_read, use=use, tensor=pair.output[0]))
 
 
-def fix_residual_pair(graph: QdqGraph) -> None:
-    """Read the pair that another reader has."""
-    for node, slot in list(_bare_residuals(graph)):
-        pair = _pair_of(graph, node.input[slot])
-        if pair is not None:
-            node.input[slot] = pair.output[0]
+def _read(graph: QdqGraph, use: Use, tensor: str) -> None:
+    """Let ``use`` read ``tensor``."""
+    use.node.input[use.slot] = tensor
 
 
+@check("concat-scales", 330, "slow", "give all inputs of the Concat the largest scale")
 def concat_scales(graph: QdqGraph) -> Iterator[Fault]:
-    """Concats whose inputs and output have pairs with different scales."""
+    """Find Concats whose inputs and output have pairs with different scales."""
     for node, nodes in _concats(graph):
         scales = sorted({float(s) for n in nodes if (s := graph.scale(n)) is not None and s.size == 1})
         if len(scales) > 1:
-            yield Fault(label(node), f"its tensors have the scales {', '.join(f'{s:g}' for s in scales)}")
+            message = f"its tensors have the scales {', '.join(f'{s:g}' for s in scales)}"
+            yield Fault(node, message, fix=_join_scales)
 
 
-def fix_concat_scales(graph: QdqGraph) -> None:
-    """Give all of them the largest scale."""
+def _join_scales(graph: QdqGraph) -> None:
+    """Give all tensors of each Concat their largest scale."""
     for _ in range(len(graph.linear)):  # groups grow together: until nothing changes
         if not list(concat_scales(graph)):
             return
@@ -79,7 +76,7 @@ def fix_concat_scales(graph: QdqGraph) -> None:
                 graph.refresh()
 
 
-def _breaking(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto]]:
+def _breaking(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto, Use]]:
     for before, behind in graph.pairs():
         producer = graph.index.producers.get(before.input[0])
         if producer is None or producer.op_type not in (*MULTIPLYING, "BatchNormalization"):
@@ -90,11 +87,11 @@ def _breaking(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto,
             reader = use.node
             fuses = reader.op_type in ACTIVATIONS or reader.op_type == "BatchNormalization"
             if fuses or (reader.op_type == "Add" and _fused_slot(graph, reader) == use.slot):
-                yield before, behind, reader
+                yield before, behind, use
 
 
 def _fused_slot(graph: QdqGraph, add: onnx.NodeProto) -> int | None:
-    """The input of an Add whose convolution the sum fuses into: the later of those only it reads."""
+    """Return the input of an Add whose convolution the sum fuses into; of two, the later one."""
     if any(graph.index.is_constant(name) for name in add.input) or add.input[0] == add.input[1]:
         return None
     positions = {node.output[0]: i for i, node in enumerate(graph.index.graph.node) if node.output}
@@ -111,23 +108,18 @@ def _fused_slot(graph: QdqGraph, add: onnx.NodeProto) -> int | None:
     return max(found, key=lambda slot: found[slot]) if found else None
 
 
-def _bare_residuals(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, int]]:
+def _bare_residuals(graph: QdqGraph) -> Iterator[Use]:
     for node in graph.index.graph.node:
         if node.op_type == "Add":
             fused = _fused_slot(graph, node)
             if fused is not None and graph.dequantize_behind(node.input[1 - fused]) is None:
                 convolution = graph.index.producers.get(graph.float_tensor(node.input[fused]))
                 if convolution is not None and any(graph.dequantize_behind(n) for n in convolution.input):
-                    yield node, 1 - fused
-
-
-def _pair_of(graph: QdqGraph, tensor: str) -> onnx.NodeProto | None:
-    """A DequantizeLinear that gives ``tensor`` to another reader."""
-    return next((behind for before, behind in graph.pairs() if before.input[0] == tensor), None)
+                    yield Use(node, 1 - fused)
 
 
 def _concats(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, list[onnx.NodeProto]]]:
-    """Each Concat with the Q and DQ nodes of its inputs and output."""
+    """Yield each Concat with the Q and DQ nodes of its inputs and output."""
     pairs = list(graph.pairs())
     for node in graph.index.graph.node:
         if node.op_type == "Concat":

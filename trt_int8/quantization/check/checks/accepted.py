@@ -1,11 +1,9 @@
-"""Checks of what TensorRT accepts at all: operators, opset, types, scales.
-
-``quantize`` holds its own result against them.
-"""
+"""Check what TensorRT accepts at all: operators, opset, types, scales. ``quantize`` checks its own result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import onnx
@@ -14,47 +12,48 @@ from onnx import TensorProto
 from trt_int8.graph.index import Use, attribute, is_standard, label, opset_version
 from trt_int8.graph.operators import INTEGER, KEEPING_SIGN, KEEPING_SIGN_OF_ALL, NONNEGATIVE, PASSING
 from trt_int8.graph.passes.opset_conversion import MINIMUM, with_minimum_opset
-from trt_int8.quantization.check.multiplied import half_quantized
+from trt_int8.quantization.check.checks.multiplied import half_quantized
 from trt_int8.quantization.check.qdq import (
     DEQUANTIZE,
     QUANTIZE,
-    Fault,
     QdqGraph,
     axis_of,
     dequantized,
     requantize,
     to_float,
 )
+from trt_int8.quantization.check.register import Fault, check
 from trt_int8.quantization.scales import output_channels
 
 #: Element types TensorRT dequantizes besides INT8.
 _OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1])
 
 
+@check("operator", 100, "refused", "quantize the float model in the Q/DQ format")
 def operators(graph: QdqGraph) -> Iterator[Fault]:
-    """Integer operators, and Q/DQ of onnxruntime's own domain."""
+    """Find integer operators, and Q/DQ nodes of onnxruntime's own domain."""
     for node in graph.index.graph.node:
         if node.op_type in INTEGER or node.op_type.startswith("QLinear"):
-            yield Fault(label(node), f"TensorRT does not import {node.op_type}")
+            yield Fault(node, f"TensorRT does not import {node.op_type}")
         elif node.op_type in (QUANTIZE, DEQUANTIZE) and not is_standard(node):
-            yield Fault(
-                label(node), f"TensorRT imports {node.op_type} of the standard domain, not {node.domain}"
-            )
+            yield Fault(node, f"TensorRT imports {node.op_type} of the standard domain, not {node.domain}")
 
 
+@check("opset", 110, "refused", "raise the opset to 13")
 def opset(graph: QdqGraph) -> Iterator[Fault]:
-    """Scales per channel before the opset that has an axis."""
+    """Find per-channel scales below the opset that has an axis for them."""
     version = opset_version(graph.model)
     for node in graph.linear:
         scale = graph.scale(node)
         if version < MINIMUM and (
             (scale is not None and scale.size > 1) or attribute(node, "axis", -99) != -99
         ):
-            yield Fault(label(node), f"it has scales per channel, which opset {version} does not know")
+            message = f"it has per-channel scales, which opset {version} does not know"
+            yield Fault(node, message, fix=_raise_opset)
 
 
-def fix_opset(graph: QdqGraph) -> None:
-    """Convert the model, and say along which axis the scales of weights run: the output channels."""
+def _raise_opset(graph: QdqGraph) -> None:
+    """Convert the model, and set the axis of weight scales to the output channels."""
     graph.model.CopyFrom(with_minimum_opset(graph.model))
     graph.refresh()
     for node in graph.linear:
@@ -67,68 +66,55 @@ def fix_opset(graph: QdqGraph) -> None:
                 node.attribute.append(onnx.helper.make_attribute("axis", axis))
 
 
+@check("computed-scale", 120, "refused", "export with constant scales and zero points")
 def computed_scale(graph: QdqGraph) -> Iterator[Fault]:
-    """Scales that depend on an input (seen to crash the builder of TensorRT-RTX)."""
+    """Find scales that depend on an input (seen to crash the builder of TensorRT-RTX)."""
     for node in graph.linear:
         if graph.scale(node) is None:
-            yield Fault(label(node), f"its scale {node.input[1]!r} is computed, not constant")
+            yield Fault(node, f"its scale {node.input[1]!r} is computed, not constant")
         elif len(node.input) > 2 and node.input[2] and graph.zero_point(node) is None:
-            yield Fault(label(node), f"its zero point {node.input[2]!r} is computed, not constant")
+            yield Fault(node, f"its zero point {node.input[2]!r} is computed, not constant")
 
 
+@check("int32-bias", 130, "refused", "keep the bias in float")
 def int32_bias(graph: QdqGraph) -> Iterator[Fault]:
-    """DequantizeLinear of INT32."""
+    """Find DequantizeLinear of INT32."""
     for node in graph.linear:
         values = graph.weight(node)
         if values is not None and values.dtype == np.int32:
-            yield Fault(label(node), f"it dequantizes INT32 ({node.input[0]!r}, a bias)")
+            message = f"it dequantizes INT32 ({node.input[0]!r}, a bias)"
+            yield Fault(node, message, fix=partial(to_float, node=node))
 
 
-def fix_int32_bias(graph: QdqGraph) -> None:
-    """Make the biases float initializers."""
-    for node in graph.linear:
-        values = graph.weight(node)
-        if values is not None and values.dtype == np.int32:
-            to_float(graph, node)
-
-
+@check("scalar-constant", 140, "refused", "keep the constant in float")
 def scalar_constant(graph: QdqGraph) -> Iterator[Fault]:
-    """DequantizeLinear of a constant without dimensions."""
+    """Find DequantizeLinear of a constant without dimensions."""
     for node in graph.linear:
         values = graph.weight(node)
         if values is not None and values.ndim == 0:
-            yield Fault(label(node), f"it dequantizes the scalar constant {node.input[0]!r}")
+            message = f"it dequantizes the scalar constant {node.input[0]!r}"
+            yield Fault(node, message, fix=partial(to_float, node=node))
 
 
-def fix_scalar_constant(graph: QdqGraph) -> None:
-    """Make the constants float initializers."""
-    for node in graph.linear:
-        values = graph.weight(node)
-        if values is not None and values.ndim == 0:
-            to_float(graph, node)
-
-
+@check("symmetric-int8", 160, "refused", "use INT8 with zero point 0 and a scale that covers the same range")
 def symmetric_int8(graph: QdqGraph) -> Iterator[Fault]:
-    """Zero points other than 0, and types other than INT8."""
+    """Find zero points other than 0, and types other than INT8."""
     for node in graph.linear:
         element = _element(graph, node)
         zero_point = graph.zero_point(node)
         if element is None or element in _OTHER_LOW or element == TensorProto.INT32:
             continue
         if element != TensorProto.INT8:
-            name = TensorProto.DataType.Name(element)
-            fault = f"its type is {name}" + (
-                ", which is read as INT8" if element == TensorProto.UINT8 else ""
-            )
-            yield Fault(label(node), fault)
+            read = ", which is read as INT8" if element == TensorProto.UINT8 else ""
+            yield Fault(node, f"its type is {TensorProto.DataType.Name(element)}{read}", fix=_make_symmetric)
         elif zero_point is not None and zero_point.any():
-            yield Fault(label(node), f"its zero point is {zero_point.flat[np.flatnonzero(zero_point)[0]]}")
+            value = zero_point.flat[np.flatnonzero(zero_point)[0]]
+            yield Fault(node, f"its zero point is {value}", fix=_make_symmetric)
 
 
-def fix_symmetric_int8(graph: QdqGraph) -> None:
-    """Quantize weights again, widen the scales of activations, write out the Relu a zero point implied."""
-    faulty = {fault.node for fault in symmetric_int8(graph)}
-    nodes = [node for node in graph.linear if label(node) in faulty and graph.scale(node) is not None]
+def _make_symmetric(graph: QdqGraph) -> None:
+    """Quantize weights again, widen the scales of activations, add the Relu that a zero point implied."""
+    nodes = [fault.node for fault in symmetric_int8(graph) if graph.scale(fault.node) is not None]
     clipping = [node for node in nodes if _implies_relu(graph, node)]
     scales = {node.output[0]: _covering_scale(graph, node, _known(graph.scale(node))) for node in nodes}
     for node in clipping:
@@ -143,9 +129,9 @@ def fix_symmetric_int8(graph: QdqGraph) -> None:
 
 
 def _implies_relu(graph: QdqGraph, node: onnx.NodeProto) -> bool:
-    """Whether a QuantizeLinear cuts off negative values that its input may have.
+    """Return whether a QuantizeLinear clips negative values that its input may have.
 
-    Quantizers drop a Relu in front of one whose codes start at 0; with a symmetric scale it has to come back.
+    Quantizers drop a Relu in front of one whose codes start at 0; a symmetric scale needs it again.
     """
     if node.op_type != QUANTIZE or not _starts_at_zero(graph, node):
         return False
@@ -163,7 +149,7 @@ def _starts_at_zero(graph: QdqGraph, node: onnx.NodeProto) -> bool:
 def _is_nonnegative(graph: QdqGraph, tensor: str) -> bool:
     node = graph.index.producers.get(tensor)
     if node is None or node.op_type in NONNEGATIVE:
-        return True  # of inputs calibration has seen no negative values
+        return True  # calibration has seen no negative values of an input
     if node.op_type in (QUANTIZE, DEQUANTIZE) and _starts_at_zero(graph, node):
         return True
     if node.op_type in KEEPING_SIGN or node.op_type in KEEPING_SIGN_OF_ALL:
@@ -185,7 +171,7 @@ def _known(values: np.ndarray | None) -> np.ndarray:
 
 
 def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -> np.ndarray:
-    """The symmetric scale whose range holds what the asymmetric one held."""
+    """Return the symmetric scale whose range covers that of the asymmetric one."""
     limits: dict[int, tuple[int, int]] = {
         TensorProto.UINT8: (0, 255),
         TensorProto.UINT16: (0, 65535),
@@ -200,7 +186,7 @@ def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -
 
 
 def _element(graph: QdqGraph, node: onnx.NodeProto) -> int | None:
-    """The type of the quantized side of a Q or DQ node; None if it cannot be told."""
+    """Return the type of the quantized side of a Q or DQ node; None if it is not known."""
     for name in (
         node.input[2] if len(node.input) > 2 else "",
         node.input[0] if node.op_type == DEQUANTIZE else "",
@@ -215,23 +201,28 @@ def _element(graph: QdqGraph, node: onnx.NodeProto) -> int | None:
     return attribute(node, "output_dtype", 0) or TensorProto.UINT8
 
 
+@check("scale", 150, "refused", "scales must be positive and finite")
 def scale(graph: QdqGraph) -> Iterator[Fault]:
-    """Scales that are zero, negative, infinite or NaN."""
+    """Find scales that are zero, negative, infinite or NaN."""
     for node in graph.linear:
         values = graph.scale(node)
         if values is not None and not ((values > 0) & np.isfinite(values)).all():
             worst = values[~((values > 0) & np.isfinite(values))].flat[0]
             weight = graph.weight(node)
-            constant = weight is not None
-            fixable = weight is None or bool(np.isfinite(values).all() and weight.dtype == np.int8)
-            mend = None if constant else "the tensor was always zero or never calibrated: leave it in float"
-            yield Fault(label(node), f"its scale is {worst:g}", mend, fixable)
+            repair = "the tensor was always zero or never calibrated: leave it in float"
+            fixable = weight is None or (np.isfinite(values).all() and weight.dtype == np.int8)
+            yield Fault(
+                node,
+                f"its scale is {worst:g}",
+                None if weight is not None else repair,
+                _make_positive if fixable else None,
+            )
 
 
-def fix_scale(graph: QdqGraph) -> None:
-    """Turn negative weights over, give zero channels scale 1, take dead pairs out.
+def _make_positive(graph: QdqGraph) -> None:
+    """Negate weights with negative scales, give zero channels scale 1, take pairs of zero activations out.
 
-    What multiplied a dead activation is left in float as a whole.
+    A node that multiplied such an activation is left in float as a whole.
     """
     before = {label(node) for node, _ in half_quantized(graph)}
     for node in graph.linear:
@@ -242,7 +233,7 @@ def fix_scale(graph: QdqGraph) -> None:
             if node.op_type == DEQUANTIZE and graph.quantize_behind(node) is not None:
                 graph.bypass(node)
         elif np.isfinite(values).all() and weight.dtype == np.int8:
-            # w = s·q: a negative s turns over into q, a zero s makes w zero under any scale.
+            # w = s·q: the sign of s can go into q; a zero s makes w zero under any scale.
             exact = dequantized(weight, values, graph.zero_point(node), axis_of(node) % max(weight.ndim, 1))
             scales = np.where(values == 0, 1.0, np.abs(values))
             turned = dequantized(weight, np.sign(values), None, axis_of(node) % max(weight.ndim, 1))
@@ -273,7 +264,7 @@ def _leave_in_float(nodes: Iterable[onnx.NodeProto], graph: QdqGraph) -> None:
 
 
 def _behind_moves(use: Use, graph: QdqGraph) -> Use:
-    """The first of the moves before ``use`` that nothing else reads the result of."""
+    """Return the first of the moves before ``use`` whose results have no other consumer."""
     while True:
         tensor = use.node.input[use.slot]
         node = graph.index.producers.get(tensor)
