@@ -1,48 +1,55 @@
-"""One line of a log: the prefix of the logger, the text, the version of TensorRT it may name."""
+"""One line of a log: the prefix of the logger, the text, the version of TensorRT in it."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 _TIME = rb"\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] "
 
-#: trtexec, Python, Python up to 8.0, Polygraphy, this package, C++ samples, custom loggers, onnxruntime.
-PREFIX = re.compile(
-    rb"[ \t]{0,16}(?:" + _TIME + rb")*"
-    rb"(?:"
-    rb"\[(?P<a>[VIWEFSX])\] (?:\[TRT\] ?)?"
-    rb"|\[TRT\] \[(?P<b>[VIWEF])\] ?"
-    rb"|\[TensorRT\] (?P<c>VERBOSE|INFO|WARNING|ERROR|INTERNAL_ERROR): ?"
-    rb"|\[TRT\] {1,4}"
-    rb"|(?:[^\n:\[]{1,40}: )?\[?Severity\.(?P<d>\w+)\]? ?"
-    rb"|DEBUG: \[TRTorch[^\]\n]{0,60}\] - "
-    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \[\w:onnxruntime[^\]\n]{0,200}\] "
-    rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(?P<e>\w+)\] ?"
-    rb")"
-)
+#: Program that writes a log → the prefix of its lines, as a regular expression. A group in it is the level: a
+#: word or its first letter. Prefixes occur nowhere else: add new ones here.
+PREFIXES = {
+    "trtexec, Polygraphy, trt_int8": rb"\[([VIWEFSX])\] (?:\[TRT\] ?)?",
+    "the Python API": rb"\[TRT\] \[([VIWEF])\] ?",
+    "the Python API up to TensorRT 8.0": rb"\[TensorRT\] (VERBOSE|INFO|WARNING|ERROR|INTERNAL_ERROR): ?",
+    "C++ programs": rb"\[TRT\] {1,4}",
+    "loggers written in Python": rb"(?:[^\n:\[]{1,40}: )?\[?Severity\.(\w+)\]? ?",
+    "Torch-TensorRT": rb"DEBUG: \[TRTorch[^\]\n]{0,60}\] - ",
+    "onnxruntime": (
+        rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \[\w:onnxruntime[^\]\n]{0,200}\] "
+        rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(\w+)\] ?"
+    ),
+}
 
-#: Up to TensorRT 7, the parser says where in its source it speaks; a part of what it warns of.
+
+def any_prefix(prefixes: Iterable[bytes]) -> re.Pattern[bytes]:
+    """Return one expression for all ``prefixes``, with times and spaces before them."""
+    return re.compile(rb"[ \t]{0,16}(?:" + _TIME + rb")*(?:" + b"|".join(prefixes) + rb")")
+
+
+PREFIX = any_prefix(PREFIXES.values())
+
+#: Up to TensorRT 7, messages of the parser begin with a place in its source. Warnings keep it in their text.
 LOCATION = re.compile(rb"[A-Za-z_]{1,40}\.[ch]pp:\d{1,5}: ")
 
 _LEVELS = {"V": "V", "I": "I", "W": "W", "E": "E", "F": "E", "X": "V", "S": "I"}
 
 
 def level(found: re.Match[bytes]) -> str:
-    """``V``, ``I``, ``W``, ``E``, or "" where the prefix names none."""
-    word = found["a"] or found["b"] or found["c"] or found["d"] or found["e"]
-    if not word:
-        return ""
+    """Return ``V``, ``I``, ``W`` or ``E``, or "" if the prefix has no level."""
+    word = found[found.lastindex].upper() if found.lastindex else b""
     return "E" if word == b"INTERNAL_ERROR" else _LEVELS.get(word[:1].decode(), "")
 
 
 def text(data: bytes) -> str:
-    """What the log says; bytes that are no UTF-8 become replacement characters."""
+    """Decode UTF-8. Invalid bytes become replacement characters."""
     return data.decode("utf-8", errors="replace")
 
 
 def number_in(digits: bytes) -> float | None:
-    """A printed number; None if it is none, or not finite."""
+    """Parse a printed number. Return None if it is not one, or not finite."""
     try:
         number = float(digits)
     except ValueError:
@@ -50,12 +57,12 @@ def number_in(digits: bytes) -> float | None:
     return number if math.isfinite(number) else None
 
 
-#: trtexec, before its options and behind them; ``trt-int8 build``.
+#: As trtexec prints it before and after its options, and as ``trt-int8 build`` does.
 _SAID = re.compile(rb"TensorRT(?P<rtx>-RTX|_RTX)? (?:version: |v)?(?P<version>\d[\d.]*)(?=$|[\s\]])")
 
 
 def said_version(message: bytes) -> tuple[str, str] | None:
-    """The product, ``TensorRT`` or ``TensorRT-RTX``, and its version; None if the message says neither."""
+    """Return the product, ``TensorRT`` or ``TensorRT-RTX``, and its version; None if there is neither."""
     found = _SAID.search(message)
     if found is None:
         return None
@@ -63,7 +70,7 @@ def said_version(message: bytes) -> tuple[str, str] | None:
 
 
 def version(printed: str) -> str:
-    """``8.5.2`` as it is; NV_TENSORRT_VERSION: 8502 → 8.5.2, 101600 → 10.16.0."""
+    """Return ``8.5.2`` as it is, and NV_TENSORRT_VERSION with points: 8502 → 8.5.2, 101600 → 10.16.0."""
     if "." in printed or not printed.isdigit():
         return printed.strip(".")
     number = int(printed[:9])

@@ -1,4 +1,4 @@
-"""What one build's log said, before it is judged."""
+"""Raw facts of a build, and the state of the reader that collects them."""
 
 from __future__ import annotations
 
@@ -74,10 +74,12 @@ class Observed:
 
 @dataclass
 class Reading:
-    """Where the reader of a log stands: the build, its tuning, and the level of the current line.
+    """State of the reader of a log: the build with its tuning, and the level of the current line.
 
     ``tuned``: a tuning line has been seen. ``calibrating``: between "Starting Calibration" and its end.
-    ``kept``: the tuning pass that TensorRT said it keeps.
+    ``kept``: the tuning pass that TensorRT said it keeps. ``section``: the layers of the layer information
+    that is being read. ``broken``: one of its lines was cut off. ``node``: the ONNX node that the parser is
+    at; lines with its tensors begin with ``node_key``, "NAME [OP] ". ``ready``: the finished builds.
     """
 
     build: Observed = field(default_factory=Observed)
@@ -86,3 +88,50 @@ class Reading:
     tuned: bool = False
     calibrating: bool = False
     kept: tuple[dict[bytes, Kept], Reformats] | None = None
+    section: list[Layer] | None = None
+    broken: bool = False
+    node: NetworkNode | None = None
+    node_key: bytes = b"\n"
+    ready: list[Observed] = field(default_factory=list)
+    _first: bool = True
+
+    def take(self) -> list[Observed]:
+        """Return the finished builds and forget them."""
+        ready, self.ready = self.ready, []
+        return ready
+
+    def new_section(self) -> None:
+        """Begin the layer information of an engine."""
+        self.tuning.close()
+        self._end_section()
+        self.section = []
+
+    def add_layer(self, layer: Layer | None) -> None:
+        """Add a layer of the engine. None stands for a line that was cut off."""
+        if self.section is None:
+            self.section = []
+        if layer is None:
+            self.broken = True
+        else:
+            self.section.append(layer)
+
+    def close(self, last_line: int) -> None:
+        """End the build with ``last_line`` and begin the next one."""
+        build = self.build
+        passed = self.tuning.take()
+        self._end_section()
+        build.candidates, build.reformats = self.kept or passed
+        build.complete = bool(build.layers) and not self.broken
+        build.last_line, build.tuned = last_line, self.tuned
+        # After a build, trtexec may only load and run an engine. That is not another build.
+        if self._first or build.layers or self.tuned or build.nodes or build.missing or build.calibration:
+            self.ready.append(build)
+            self._first = False
+        self.build = Observed(first_line=last_line + 1, tensorrt=build.tensorrt, product=build.product)
+        self.kept, self.section, self.node, self.node_key = None, None, None, b"\n"
+        self.tuned = self.calibrating = self.broken = False
+
+    def _end_section(self) -> None:
+        """Replace the layers if the section, printed again by trtexec --dumpLayerInfo, is no shorter."""
+        if self.section and len(self.section) >= len(self.build.layers):
+            self.build.layers = self.section
