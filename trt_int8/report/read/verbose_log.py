@@ -34,7 +34,7 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
     reading = Reading()
     handlers, named = readers(reading)
     find = {**handlers, b"[TRT] ": _longer_prefix}.get
-    tactic, foreign = find(b"Tactic"), find(b" (fore")
+    tactic, foreign, silent, longer = find(b"Tactic"), find(b" (fore"), ignore, _longer_prefix
     add_tactic, add_row = reading.tuning.pending.append, reading.tuning.table.append
     prefix, start, key, loud = _NONE, 0, slice(0, 6), False
     number = 0
@@ -46,7 +46,7 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
                 if start:
                     reading.build.prefixed = True
             handler = find(line[key])
-            if handler is _longer_prefix or (handler is None and not loud and LOCATION.match(line, start)):
+            if handler is longer or (handler is None and not loud and LOCATION.match(line, start)):
                 # "[V] " (trtexec's own lines) is the beginning of "[V] [TRT] " (TensorRT's lines), and that
                 # is the beginning of "[V] [TRT] ModelImporter.cpp:103: ".
                 prefix, start, reading.severity = _prefix(line)
@@ -57,7 +57,7 @@ def observe(chunks: Iterable[list[bytes]]) -> Iterator[Observed]:
                     _other(line[start:], number, reading, named)
             elif handler is tactic:
                 add_tactic(line)
-            elif handler is ignore:
+            elif handler is silent:
                 if loud:
                     _other(line[start:], number, reading, named)
             elif handler is foreign and line[start + 15 : start + 16] in _ROW:
