@@ -24,7 +24,7 @@ from trt_int8.errors import CalibrationError
 Array = npt.NDArray[np.generic]
 
 #: Batches like the one at hand that are likely to come.
-_AHEAD = 32
+_AHEAD = 64
 
 
 class HistogramCounts:
