@@ -144,7 +144,7 @@ def test_a_wrong_prediction_says_so(bulk, outlier, rng):
 def test_a_bin_next_to_zero_is_not_taken_for_its_edge(rng):
     """A ReLU's values in one bin, far from one outlier: once all of them were taken for zeros, 160 dB."""
     values = np.append(np.maximum(rng.normal(size=N), 0), 1e4)
-    (tensor,) = analyze(one(values), method="minmax").tensors
+    (tensor,) = analyze(one(values), algorithm="minmax").tensors
     assert tensor.sqnr_db["minmax"] < 60
     assert tensor.mean < 10
 
@@ -176,8 +176,8 @@ def test_flags(name, rng):
 
 def test_a_constant_has_no_flag():
     """It loses nothing, and cannot be recentred."""
-    assert analyze(one(np.full(50, 3.3)), method="minmax").tensors[0].flags == ()
-    assert analyze(one(np.full(50, -3.3)), method="minmax").tensors[0].flags == ()
+    assert analyze(one(np.full(50, 3.3)), algorithm="minmax").tensors[0].flags == ()
+    assert analyze(one(np.full(50, -3.3)), algorithm="minmax").tensors[0].flags == ()
 
 
 def test_dead_tiny_and_saturating(rng):
@@ -188,7 +188,7 @@ def test_dead_tiny_and_saturating(rng):
     assert analyze(one(rng.normal(size=N) * 1e-9)).tensors[0].flags == ("tiny",)
     # 3 % of the values far out: percentile keeps them, so the flag is about the chosen range alone
     far = np.append(rng.normal(size=N), np.full(N // 30, 40.0))
-    tensors = {m: analyze(one(far), method=m).tensors[0] for m in ALGORITHMS}
+    tensors = {m: analyze(one(far), algorithm=m).tensors[0] for m in ALGORITHMS}
     for tensor in tensors.values():
         assert ("saturating" in tensor.flags) == (tensor.clipped > 0.01)
     assert tensors["minmax"].clipped == 0
@@ -196,7 +196,7 @@ def test_dead_tiny_and_saturating(rng):
 
 def test_clipped_zeros_and_codes(rng):
     values = np.concatenate([np.zeros(50), rng.uniform(0, 1, 50)])
-    (tensor,) = analyze(one(values), method="minmax").tensors
+    (tensor,) = analyze(one(values), algorithm="minmax").tensors
     assert (tensor.clipped, tensor.zeros) == (0, 0.5)
     h = one(rng.normal(size=N)).tensors["x"]
     scale = 1.0 / 127
@@ -265,9 +265,9 @@ def test_predicted_and_measured_on_lenet(lenet_path, digits):
 
 def test_order_and_json(make_model, rng):
     model, batches = flawed_network(make_model, rng)
-    analysis = analyze(calibrate(model, batches).histograms, method="mse")
+    analysis = analyze(calibrate(model, batches).histograms, algorithm="mse")
     document = json.loads(analysis.to_json())
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     costs = [t["symmetry_cost_db"] for t in document["tensors"]]
     assert costs[:-1] == sorted(costs[:-1], reverse=True)
     assert (costs[-1], document["tensors"][-1]["name"]) == (None, "dead")
@@ -280,7 +280,7 @@ def test_order_and_json(make_model, rng):
             "mean",
             "zeros",
             "amax",
-            "method",
+            "algorithm",
             "clipped",
             "codes_used",
             "sqnr_db",
@@ -289,7 +289,7 @@ def test_order_and_json(make_model, rng):
             "flags",
         }
         assert list(tensor["sqnr_db"]) == ["entropy", "minmax", "percentile", "mse", "affine"]
-        assert tensor["method"] == "mse"
+        assert tensor["algorithm"] == "mse"
     off = next(t for t in document["tensors"] if t["name"] == "off")
     assert off["mean"] == pytest.approx(9, abs=0.05)
 
@@ -299,7 +299,7 @@ def test_extremes_are_placed_exactly():
     cells = density(one([0.1, 0.2, 0.3, 100.0, -70.0]).tensors["x"])
     assert cells.low[-1] == cells.high[-1] == 100
     assert cells.low[0] == cells.high[0] == -70
-    (tensor,) = analyze(one(np.full(100, 3.3)), method="minmax").tensors
+    (tensor,) = analyze(one(np.full(100, 3.3)), algorithm="minmax").tensors
     assert tensor.sqnr_db["minmax"] > 100
     both = density(one([0.999, 1.0]).tensors["x"], parts=1)
     assert both.low[0] < both.high[-1]

@@ -74,11 +74,13 @@ def test_calibrate_holds_every_fourth_batch_out(model, rng):
 
 def test_mistakes(model, rng):
     batch = {"x": rng.normal(size=(2, 50)).astype(np.float32)}
-    with pytest.raises(CalibrationError, match="the data is a single batch; make batches smaller"):
+    with pytest.raises(
+        CalibrationError, match="needs at least two batches .one is held out.; make batches smaller"
+    ):
         calibrate(model, [batch], algorithm="auto")
     with pytest.raises(ValueError, match="'best'; it must be one of entropy, minmax, percentile, mse, auto"):
         calibrate(model, [batch], algorithm="best")
     with pytest.raises(ValueError, match="'auto', which judges by batches that calibrate.. holds out"):
         histograms(x=np.ones(3)).ranges(algorithm="auto")
-    with pytest.raises(CalibrationError, match="cannot be merged with one by 'mse'"):
+    with pytest.raises(CalibrationError, match="cannot be merged with one with 'mse'"):
         calibrate(model, [batch] * 2, algorithm="auto").merge(calibrate(model, [batch], algorithm="mse"))

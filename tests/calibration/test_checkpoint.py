@@ -172,9 +172,9 @@ def test_a_finished_one_of_other_data(lenet_path, digits, tmp_path):
 def test_files_that_are_no_checkpoint(lenet_path, digits, tmp_path):
     path = tmp_path / "h.npz"
     path.write_text("hello")
-    fix = r"h\.npz: not a histogram file.*; delete it to start anew, or give another name$"
+    fix = r"h\.npz: not a histogram file.*; delete it to start again, or give another name$"
     with pytest.raises(CalibrationError, match=fix):
         calibrate(lenet_path, images(digits), checkpoint=path)
     save_histograms(calibrate(lenet_path, images(digits, 2)).histograms, path)
-    with pytest.raises(CalibrationError, match=r"h\.npz: holds histograms, but is no checkpoint"):
+    with pytest.raises(CalibrationError, match=r"h\.npz: a histogram file, not a checkpoint"):
         calibrate(lenet_path, images(digits), checkpoint=path)

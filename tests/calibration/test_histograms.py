@@ -86,12 +86,12 @@ def test_large_counts_come_back():
 FIX = "; give what trt-int8 calibrate --histograms wrote, or calibrate again"
 REFUSED = {
     "missing": "cannot be read: No such file or directory; check the path of the histogram file",
-    "text": f"not a histogram file (.npz), nor any other .npz{FIX}",
-    "empty": f"empty, so not a histogram file{FIX}",
+    "text": f"not a histogram file (.npz){FIX}",
+    "empty": f"the file is empty{FIX}",
     "cut": f"a damaged histogram file, or one of another format{FIX}",
     "deflate": f"a damaged histogram file, or one of another format{FIX}",
     "other npz": f"an .npz file, but not one of histograms{FIX}",
-    "newer": f"its version 99 is newer than this package reads (1){FIX}",
+    "newer": f"version 99 is newer than this package reads (1){FIX}",
     "bins": f"a damaged histogram file, or one of another format{FIX}",
 }
 

@@ -83,7 +83,7 @@ def test_as_many_tensors_a_pass_as_fit(known_memory, notes):
     # and the margin) hold three.
     found = plan(chain(8), [batch()], 105 * MIB)
     assert found.parts == [tuple(f"t{i}" for i in range(s, s + 3)) for s in (0, 3, 6)]
-    assert notes == ["9 tensors do not fit into 105 MiB: 3 passes over the data"]
+    assert notes == ["9 tensors need 3 passes over the data: they do not fit into 105 MiB"]
     assert len(plan(chain(8), [batch()], 108 * MIB).parts) == 2
     assert len(plan(chain(8), [batch(2)], 109 * MIB).parts) == 5
 
@@ -101,7 +101,7 @@ def test_fewer_threads_before_giving_up(known_memory):
 def test_too_little_memory_names_what_would_do(known_memory):
     with pytest.raises(
         CalibrationError,
-        match=r"102 MiB \(max_memory=\) is too little: with tensor 't0' alone \(2 MiB a batch\) calibration takes 103 MiB",
+        match=r"102 MiB \(max_memory=\) is too small: the largest tensor 't0' \(2 MiB per batch\) needs 103 MiB",
     ):
         plan(chain(2), [batch()], 102 * MIB)
     assert len(plan(chain(2), [batch()], 103 * MIB).parts) == 3
@@ -110,7 +110,7 @@ def test_too_little_memory_names_what_would_do(known_memory):
 def test_an_iterator_is_refused_and_not_used_up(known_memory):
     with pytest.raises(
         DataError,
-        match="9 tensors do not fit into 105 MiB and take 3 passes, but an iterator can be read only once; pass a list",
+        match="9 tensors need 3 passes to fit into 105 MiB, but an iterator can be read only once; pass a list",
     ):
         plan(chain(8), iter([batch()]), 105 * MIB)
     found = plan(chain(8), iter([batch(), batch(2)]), 113 * MIB)
@@ -196,7 +196,8 @@ def test_data_that_changes_between_passes(known_memory):
             yield {"t0": self.rng.normal(size=(1, MIB // 4)).astype(np.float32)}
 
     with pytest.raises(
-        DataError, match="other samples than in the pass before; several passes need the same"
+        DataError,
+        match="the data changed between two passes .other samples than in the pass before.; all passes",
     ):
         collect(chain(8), Augmented(), max_memory=105 * MIB)
 

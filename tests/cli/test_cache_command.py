@@ -79,7 +79,7 @@ MISTAKES = {
     "too small": (["set", "old", "conv1=1e-46", "-o", "x"], 2, "is no float32 scale"),
     "too large": (["set", "old", "conv1=1e41", "-o", "x"], 2, "is no float32 scale"),
     "negative": (["set", "old", "conv1=-1", "-o", "x"], 2, "is not GLOB=AMAX"),
-    "no such tensor": (["set", "old", "conv9=1", "-o", "x"], 1, "'conv9' fits none of the 3 tensors; nearest names: conv1"),
+    "no such tensor": (["set", "old", "conv9=1", "-o", "x"], 1, "'conv9' matches none of the 3 tensors; nearest names: conv1"),
     "bad header": (["convert", "old", "--to", "tensorrt", "--header", "TRT", "-o", "x"], 1, "'TRT' is not the header"),
     "header for yaml": (["convert", "old", "--to", "yaml", "--header", "1", "-o", "x"], 2, "--header is for TensorRT caches"),
     "no common tensor": (["diff", "old", "other"], 1, "share no tensor"),

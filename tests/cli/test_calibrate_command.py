@@ -82,7 +82,7 @@ class TestCalibrationOptions:
             (["--dask", "tcp://h:1", "--workers", "2"], "give either --dask"),
             (["--workers", "2", "--checkpoint", "c"], "--checkpoint is for calibration in one process"),
             (["--max-memory", "lots"], "'lots' is no amount of memory; write 800M or 2G"),
-            (["--max-memory", "1M"], "1 MiB (--max-memory) is too little"),
+            (["--max-memory", "1M"], "1 MiB (--max-memory) is too small"),
         ],
     )
     def test_what_does_not_go(self, arguments, more, message):

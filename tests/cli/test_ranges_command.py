@@ -21,8 +21,8 @@ def test_histograms_are_saved_merged_and_analyzed(run, shards, lenet_path):
     assert "10 tensors from 30 samples" in out
     assert to_bytes(load_histograms(shards / "m.npz")) == to_bytes(load_histograms(shards / "all.h.npz"))
     document = json.loads(run("ranges", "analyze", shards / "m.npz", "--format", "json"))
-    # the method of the calibration is the default
-    assert {t["method"] for t in document["tensors"]} == {"mse"}
+    # the algorithm of the calibration is the default
+    assert {t["algorithm"] for t in document["tensors"]} == {"mse"}
     assert "one_sided" in next(t for t in document["tensors"] if t["name"] == "prob")["flags"]
     assert "pool2" in run("ranges", "analyze", shards / "m.npz", "--algorithm", "minmax")
 

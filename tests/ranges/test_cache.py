@@ -118,7 +118,7 @@ def test_files_that_are_none(tmp_path):
         CalibrationCache.read(tmp_path)
     (tmp_path / "b.cache").write_bytes(b"TRT-8601-EntropyCalibration2\n\xff\xfe")
     with pytest.raises(
-        CacheError, match=r"b.cache: not text \(byte 29\).*; give the file that trt-int8 calibrate .*convert"
+        CacheError, match=r"b.cache: a binary file \(byte 29\), not a TensorRT .* cache convert FILE"
     ):
         CalibrationCache.read(tmp_path / "b.cache")
 

@@ -37,5 +37,5 @@ def test_set():
     after = set_ranges(before, {"relu*": 6.0, "relu2": 3.0, "fc [x]": 2.0}, unset=["fc x"])
     assert amax(after) == {"relu1": 6, "relu2": 3, "fc [x]": 2}
     assert amax(before)["relu1"] == 1
-    with pytest.raises(RangeError, match="'rulu' fits none of the 4 tensors; nearest names: relu"):
+    with pytest.raises(RangeError, match="'rulu' matches none of the 4 tensors; nearest names: relu"):
         set_ranges(before, {"rulu": 1.0})

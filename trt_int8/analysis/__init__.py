@@ -1,4 +1,4 @@
-"""What ranges cost: SQNR from histograms, asymmetry, clipping, and the nodes to blame."""
+"""Analyze ranges: SQNR predicted from histograms, asymmetry and clipping of each tensor."""
 
 from trt_int8.analysis.analysis import RangeAnalysis, analyze
 from trt_int8.analysis.tensor import TensorAnalysis

@@ -1,4 +1,4 @@
-"""What is wrong with a range, and the command that helps."""
+"""Flag problems of a range, and name the command that helps."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import shlex
 
 from trt_int8.calibration.density import Density
 
-#: The share of values, zeros left out, that is taken for the bulk of a tensor.
+#: Share of the values other than zero that form the bulk of a tensor.
 _BULK = 0.999
-#: A tensor whose smaller side is within this share of its larger one is one-sided.
+#: A tensor is one-sided if its smaller side is at most this share of its larger one.
 _ONE_SIDED = 0.05
-#: |middle| / half width above which a tensor that crosses zero counts as off centre.
+#: A tensor that crosses zero has an offset if |middle| / half width is above this.
 _OFF_CENTRE = 0.5
-#: |mean| / standard deviation above which a tensor is off centre even if some values come near zero.
+#: A tensor has an offset if |mean| / standard deviation is above this, even if some values are near zero.
 _AWAY = 2.0
-#: Largest value over the bulk's: a normal distribution has 1.5, an exponential one 2.
+#: Limit of the largest value over that of the bulk: a normal distribution has 1.5, an exponential one 2.
 _OUTLIERS = 3.0
-#: Share of values beyond the range.
+#: Limit of the share of clipped values.
 _SATURATING = 0.01
 #: Half of the smallest float16: a scale below it is 0 in FP16.
 _TINY_SCALE = 2.0**-25
@@ -26,14 +26,7 @@ FLAGS = ("dead", "tiny", "offset", "one_sided", "outliers", "saturating")
 
 
 def flags(density: Density, *, minimum: float, maximum: float, amax: float, clipped: float) -> list[str]:
-    """The flags of a tensor.
-
-    Args:
-        density: of the tensor.
-        minimum, maximum: its extreme values.
-        amax: its chosen range.
-        clipped: share of values beyond it.
-    """
+    """Return the flags of a tensor whose range is ``amax``; ``clipped`` is the share of values beyond it."""
     largest = max(-minimum, maximum)
     if largest == 0:
         return ["dead"]
@@ -50,7 +43,7 @@ def flags(density: Density, *, minimum: float, maximum: float, amax: float, clip
 
 
 def bulk(density: Density) -> tuple[float, float]:
-    """Smallest and largest of the values that are not zero, the outermost 0.05 % on each side left out."""
+    """Return the smallest and the largest non-zero value, without the outermost 0.05 % on each side."""
     cumulated = density.weight.cumsum()
     if not cumulated.size or cumulated[-1] == 0:
         return 0.0, 0.0
@@ -72,23 +65,23 @@ def _side(low: float, high: float, density: Density) -> str | None:
     return "offset" if abs(middle) > _OFF_CENTRE * half else None
 
 
-def remedy(flag: str, tensor: str, *, recentrable: bool = True) -> str:
-    """The command that helps a tensor with ``flag``; MODEL, DATA and CACHE stand for the user's files.
+def advice(flag: str, tensor: str, *, recentrable: bool = True) -> str:
+    """Return the command that helps a tensor with ``flag``; MODEL, DATA and CACHE stand for the user's files.
 
     Args:
-        flag: of `FLAGS`.
+        flag: one of `FLAGS`.
         tensor: its name.
-        recentrable: whether `trt_int8.correction.recentre` takes it.
+        recentrable: whether `trt_int8.correction.recentre` can handle it.
     """
-    name = shlex.quote(tensor)
-    if flag in ("offset", "one_sided") and not recentrable:
-        method = "trt-int8 calibrate MODEL --data DATA --algorithm auto -o CACHE"
-        return f"{method}  # what reads it rules recentring out"
+    name, calibrate = shlex.quote(tensor), "trt-int8 calibrate MODEL --data DATA"
+    recentre = f"trt-int8 quantize MODEL --data DATA --recentre {name} -o QDQ_MODEL"
+    if not recentrable:
+        recentre = f"{calibrate} --algorithm auto -o CACHE  # its consumers do not allow recentring"
     return {
-        "dead": "trt-int8 calibrate MODEL --data DATA -o CACHE  # DATA that makes this tensor other than 0",
-        "tiny": f"trt-int8 cache set CACHE --unset {name} -o NEW_CACHE  # its readers stay float",
-        "offset": f"trt-int8 quantize MODEL --data DATA --recentre {name} -o QDQ_MODEL",
-        "one_sided": f"trt-int8 quantize MODEL --data DATA --recentre {name} -o QDQ_MODEL",
-        "outliers": "trt-int8 calibrate MODEL --data DATA --algorithm auto -o CACHE",
-        "saturating": "trt-int8 calibrate MODEL --data DATA --algorithm minmax -o CACHE",
+        "dead": f"{calibrate} -o CACHE  # with DATA for which this tensor is not 0",
+        "tiny": f"trt-int8 cache set CACHE --unset {name} -o NEW_CACHE  # its consumers stay float",
+        "offset": recentre,
+        "one_sided": recentre,
+        "outliers": f"{calibrate} --algorithm auto -o CACHE",
+        "saturating": f"{calibrate} --algorithm minmax -o CACHE",
     }[flag]

@@ -1,7 +1,7 @@
-"""One tensor: its distribution, its range, and what each choice of range costs.
+"""Analyze one tensor: its distribution, its range, and the SQNR of each algorithm.
 
-Symmetric INT8 is measured against the best that INT8 with a zero point could do (`best_affine`). A
-predicted SQNR may be off, since a histogram does not say where in a bin its values lie (`uncertainty_db`).
+Symmetric INT8 is compared with the best INT8 with a zero point (`best_affine`). A predicted SQNR has an
+error, because a histogram does not tell where in a bin its values are (`uncertainty_db`).
 """
 
 from __future__ import annotations
@@ -18,22 +18,17 @@ from trt_int8.calibration.density import HIGHEST, LOWEST, Density, Floats, densi
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.ranges.ranges import TensorRange
 
-#: Clipping tried on each side, as shares of its extreme value.
+#: Clipping candidates of each side, as shares of its extreme value.
 _SHARES = np.concatenate([np.geomspace(1 / 32, 0.9, 24), np.linspace(0.91, 1.01, 11)])
 
 _ROUNDS = 3
 
 
 def best_affine(density: Density, *, minimum: float, maximum: float, symmetric: float) -> tuple[float, int]:
-    """Scale and zero point with the least squared error, as ONNX's QuantizeLinear has them.
+    """Return the scale and zero point of ONNX's QuantizeLinear with the least squared error.
 
-    An int8 zero point is itself a code, so the range holds 0. Each side is clipped in turn where the error
-    falls; the symmetric scale is a candidate, so the result is never worse.
-
-    Args:
-        density: of the tensor.
-        minimum, maximum: its extreme values.
-        symmetric: the best scale with zero point 0.
+    An int8 zero point is itself a code, so the range contains 0. Each side is clipped in turn as long as the
+    error falls. The best ``symmetric`` scale is a candidate, so the result is never worse.
     """
     low, high = min(minimum, 0.0), max(maximum, 0.0)
     ends = [low, high]
@@ -55,23 +50,23 @@ def best_affine(density: Density, *, minimum: float, maximum: float, symmetric: 
 
 
 def parameters(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point that put codes -128 to 127 on [low, high], low ≤ 0 ≤ high."""
+    """Return the scale and zero point that map codes -128 to 127 to [low, high], low ≤ 0 ≤ high."""
     scale = float(np.float32((high - low) / 255))
     zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127)) if scale > 0 else 0
     return scale, zero_point
 
 
-#: What predicted SQNR promises, in dB.
+#: A predicted SQNR is marked as uncertain if its error may be larger, in dB.
 CERTAIN_DB = 0.5
 
 
 def uncertainty_db(histogram: Histogram, scale: float, zero_point: int = 0) -> float:
-    """About how far `trt_int8.calibration.density.sqnr_db` may be from the truth, in dB.
+    """Estimate the error of `trt_int8.calibration.density.sqnr_db`, in dB.
 
-    Within a bin, x² and the squared error of INT8 may be anything between their least and their largest
-    value there. Bins are taken to be off independently of each other, each by half of that. Where values
-    fill many bins this is little; where one outlier has stretched the bins until a few of them hold nearly
-    all values, the prediction is a guess.
+    Within a bin, x² and the squared error of INT8 may have any value between their least and their largest
+    value there. The error of each bin is assumed to be half of that, and independent of other bins. It is
+    small if the values fill many bins. It is large if one outlier has widened the bins so much that a few of
+    them contain nearly all values.
     """
     power, error = density(histogram).power, noise(density(histogram), scale, zero_point)
     bins = known_bins(histogram)
@@ -85,7 +80,7 @@ def uncertainty_db(histogram: Histogram, scale: float, zero_point: int = 0) -> f
 
 
 def _spread(bins: Density, scale: float, zero_point: int) -> Floats:
-    """Largest squared error within each bin less the least."""
+    """Return the largest minus the least squared error within each bin."""
     lowest, highest = LOWEST - zero_point, HIGHEST - zero_point
     codes = [np.clip(np.rint(edge / scale), lowest, highest) for edge in (bins.low, bins.high)]
     ends = [np.abs(edge - scale * code) for edge, code in zip((bins.low, bins.high), codes, strict=True)]
@@ -100,21 +95,20 @@ def _spread(bins: Density, scale: float, zero_point: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class TensorAnalysis:
-    """What is known of a tensor.
+    """The analysis of a tensor.
 
     Attributes:
-        name: in the model.
+        name: the tensor.
         histogram: its values.
         minimum, maximum, mean: of its finite values.
         zeros: share of values equal to 0.
-        amax, method: the chosen range and the method that chose it.
-        clipped: share of values beyond it.
+        amax, algorithm: the range, and how it was chosen.
+        clipped: share of values beyond the range.
         used: bool [256], whether INT8 code i − 128 occurs.
-        sqnr_db: SQNR of each method's symmetric INT8, and of ``affine``, the best one with an int8 zero
-            point; NaN for a tensor of zeros.
-        uncertain: keys of ``sqnr_db`` whose figure may be off by more than 0.5 dB
-            (`trt_int8.analysis.tensor.uncertainty_db`).
-        flags: of `trt_int8.analysis.flags.FLAGS`.
+        sqnr_db: SQNR of symmetric INT8 with each algorithm's range, and of ``affine``, the best INT8 with a
+            zero point; NaN for a tensor of zeros.
+        uncertain: keys of ``sqnr_db`` whose value may have an error above 0.5 dB (see `uncertainty_db`).
+        flags: some of `trt_int8.analysis.flags.FLAGS`.
     """
 
     name: str
@@ -124,7 +118,7 @@ class TensorAnalysis:
     mean: float
     zeros: float
     amax: float
-    method: str
+    algorithm: str
     clipped: float
     used: np.ndarray[Any, np.dtype[np.bool_]]
     sqnr_db: Mapping[str, float]
@@ -138,13 +132,13 @@ class TensorAnalysis:
 
     @property
     def symmetry_cost_db(self) -> float:
-        """SQNR of the best affine INT8 less that of the best symmetric one, in dB."""
-        best = max(value for method, value in self.sqnr_db.items() if method != "affine")
+        """SQNR of the best affine INT8 minus that of the best symmetric one, in dB; NaN for only zeros."""
+        best = max(value for name, value in self.sqnr_db.items() if name != "affine")
         affine = self.sqnr_db["affine"]
         return 0.0 if best == affine else affine - best  # both inf: no cost
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: infinite and undefined SQNR become null."""
+        """Return JSON values; infinite and undefined SQNR become null."""
         return {
             "name": self.name,
             "min": self.minimum,
@@ -152,10 +146,10 @@ class TensorAnalysis:
             "mean": self.mean,
             "zeros": self.zeros,
             "amax": _finite(self.amax),
-            "method": self.method,
+            "algorithm": self.algorithm,
             "clipped": self.clipped,
             "codes_used": self.codes_used,
-            "sqnr_db": {method: _finite(value) for method, value in self.sqnr_db.items()},
+            "sqnr_db": {name: _finite(value) for name, value in self.sqnr_db.items()},
             "uncertain": list(self.uncertain),
             "symmetry_cost_db": _finite(self.symmetry_cost_db),
             "flags": list(self.flags),
@@ -163,18 +157,11 @@ class TensorAnalysis:
 
 
 def analyze_tensor(
-    name: str, histogram: Histogram, candidates: Mapping[str, TensorRange], *, method: str
+    name: str, histogram: Histogram, candidates: Mapping[str, TensorRange], *, algorithm: str
 ) -> TensorAnalysis:
-    """Everything about one tensor.
-
-    Args:
-        name: in the model.
-        histogram: its values.
-        candidates: method → range.
-        method: the one of ``candidates`` that is used.
-    """
+    """Analyze one tensor whose range is that of ``algorithm`` among ``candidates`` (algorithm → range)."""
     fine = density(histogram)
-    amax = candidates[method].amax
+    amax = candidates[algorithm].amax
     scales = {key: float(entry.scale) for key, entry in candidates.items()}
     sqnr = {key: sqnr_db(fine, scale) for key, scale in scales.items()}
     known = {key: value for key, value in sqnr.items() if not math.isnan(value)}
@@ -186,7 +173,7 @@ def analyze_tensor(
         scale, zero_point = best_affine(
             coarse, minimum=histogram.minimum, maximum=histogram.maximum, symmetric=best
         )
-        # The search ran on coarse cells: the symmetric one may be better by a trifle.
+        # The search ran on coarse cells, so the symmetric scale may be slightly better.
         sqnr["affine"] = max(sqnr_db(fine, scale, zero_point), max(known.values()))
         if uncertainty_db(histogram, scale, zero_point) > CERTAIN_DB:
             uncertain.append("affine")
@@ -203,9 +190,9 @@ def analyze_tensor(
         fine.mean,
         histogram.zeros / total if total else 0.0,
         amax,
-        method,
+        algorithm,
         clipped,
-        used_codes(histogram, scales[method]),
+        used_codes(histogram, scales[algorithm]),
         sqnr,
         tuple(uncertain),
         tuple(found),
@@ -213,9 +200,9 @@ def analyze_tensor(
 
 
 def used_codes(histogram: Histogram, scale: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """bool [256]: the codes that values of ``histogram`` map to, -128 first.
+    """Return bool [256], the codes that values of ``histogram`` map to, -128 first.
 
-    A bin narrower than a step counts for the code of its middle, a wider one for all codes it covers.
+    A bin narrower than a quantization step uses the code of its middle, a wider one all codes it covers.
     """
     used = np.zeros(256, np.bool_)
     if not 0 < scale < math.inf:

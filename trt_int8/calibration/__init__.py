@@ -1,7 +1,7 @@
-"""The float model's activations become histograms, and histograms become ranges.
+"""Turn the float model's activations into histograms, and histograms into ranges.
 
-Names are imported on first use: the names of the threshold methods, which the command line lists, need
-neither numpy nor onnx.
+Names are imported on first use: the list of threshold methods, for the command line, needs neither numpy nor
+onnx.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trt_int8.calibration.calibration import Calibration, calibrate
-    from trt_int8.calibration.histogram import Histogram
-    from trt_int8.calibration.histograms import Histograms
-    from trt_int8.calibration.run import collect
+    from trt_int8.calibration.calibration import Calibration as Calibration
+    from trt_int8.calibration.calibration import calibrate as calibrate
+    from trt_int8.calibration.histogram import Histogram as Histogram
+    from trt_int8.calibration.histograms import Histograms as Histograms
+    from trt_int8.calibration.run import collect as collect
 
 _PUBLIC = {
     "Calibration": "calibration",
@@ -22,8 +23,6 @@ _PUBLIC = {
     "calibrate": "calibration",
     "collect": "run",
 }
-
-__all__ = ["Calibration", "Histogram", "Histograms", "calibrate", "collect"]
 
 
 def __getattr__(name: str) -> Any:

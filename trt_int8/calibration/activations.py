@@ -1,4 +1,4 @@
-"""Run a model so that its activations come out: which tensors there are, and their values for a batch."""
+"""Run a model with its float tensors as outputs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from trt_int8.graph.tensors import tied_outputs, view_outputs
 class Activations:
     """A model in onnxruntime with the float tensors to calibrate as its outputs.
 
-    Safe to use from several threads at a time; each batch runs on the thread that asks for it.
+    Several threads may use it at the same time; each batch runs on the calling thread.
 
     Args:
         model: the float model.
-        tensors: names to calibrate; None: every float input and activation. Names that are no float
-            tensors of the model are an error.
-        only: those of them that come out this time, with the bits they have when all of them do.
-        arena: let onnxruntime keep memory for the next batch; without, it takes no more than it needs.
+        tensors: names to calibrate; None: every float input and activation.
+        only: the outputs of this session, a part of ``tensors``. Their values have the same bits as if all
+            tensors were outputs.
+        arena: let onnxruntime keep memory for the next batch.
 
     Attributes:
         names: the tensors to calibrate, in graph order.
-        ties: tensor → the tensor whose range it takes.
-        views: tensor → the tensor that holds the same values, and is counted in its stead.
+        ties: tensor → the tensor whose range it shares.
+        views: tensor → the tensor with the same values that is counted instead.
 
     Raises:
-        CalibrationError: ``tensors`` names something that is no float tensor of the model.
-        ModelError: onnxruntime refuses the model.
+        CalibrationError: ``tensors`` has a name that is not a float tensor of the model.
+        ModelError: onnxruntime rejects the model.
         MissingDependencyError: onnxruntime is not installed.
     """
 
@@ -56,9 +56,9 @@ class Activations:
         if only is not None:
             tensors = wanted = set(only)
             ends = [name for name in only if name in index.producers]
-            # onnxruntime refuses a graph that computes nothing.
+            # onnxruntime rejects a graph without nodes.
             extended = part_of(rewritten(extended), ends or [extended.graph.output[0].name])
-        # One core a run: batches run side by side, and no result depends on how work was divided.
+        # One core per run: batches run in parallel, and the results do not depend on how work is divided.
         self._session = Session(extended, threads=1, arena=arena, optimize=only is None)
         floats = {name for name, spec in self.specs.items() if spec.is_float}
         floats.update(self._session.float_outputs)
@@ -71,7 +71,7 @@ class Activations:
         self.names = tuple(name for name in index.order if name in (known if tensors is None else tensors))
         unknown = sorted(set(tensors or ()) - known)
         if unknown:
-            raise CalibrationError(f"{unknown[0]!r} is no float tensor of the model that can be calibrated")
+            raise CalibrationError(f"the model has no float tensor {unknown[0]!r} that can be calibrated")
         self._inputs = [name for name in counted if name in self.specs]
         self._outputs = [name for name in counted if name not in self.specs]
         self.views = {name: root for name, root in views.items() if name in self.names}
@@ -84,7 +84,7 @@ class Activations:
 
     @property
     def element_sizes(self) -> dict[str, int]:
-        """Bytes of an element of each counted tensor."""
+        """Bytes per element of each counted tensor."""
         fed = {name: self.specs[name].dtype.itemsize for name in self._inputs}
         computed = self._session.float_outputs
         return {**fed, **{name: computed[name] for name in self._outputs}}
@@ -92,7 +92,7 @@ class Activations:
     def values(
         self, batch: Mapping[str, npt.NDArray[np.generic]], *, place: str
     ) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
-        """Name and values of each counted tensor for one checked batch, in place: no copies are made."""
+        """Yield name and values of each counted tensor for one checked batch, without copies."""
         for name in self._inputs:
             yield name, batch[name]
         if self._outputs:

@@ -1,4 +1,4 @@
-"""Model and data in, ranges out."""
+"""Calibrate a model: find the range of each tensor on samples."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Calibration:
 
     Attributes:
         ranges: tensor → amax.
-        histograms: what the ranges were computed from; mergeable with other shards.
-        algorithm: the method that chose the ranges.
-        held_out: for ``auto``: the part of ``histograms`` that the other methods were judged by.
+        histograms: the source of the ranges; can be merged with those of other shards.
+        algorithm: how the ranges were chosen.
+        held_out: for ``auto``: the part of ``histograms`` on which the algorithms were evaluated.
         fitted: for ``auto``: the rest.
     """
 
@@ -50,16 +50,17 @@ class Calibration:
         return CalibrationCache.from_ranges(self.ranges, calibrator=method(self.algorithm).calibrator)
 
     def merge(self, other: Calibration) -> Calibration:
-        """The calibration of both parts of the data, by this one's algorithm."""
+        """Combine the calibrations of two parts of the data, with this one's algorithm."""
         histograms = self.histograms.merge(other.histograms)
         if self.fitted is not None and self.held_out is not None:
             if other.fitted is None or other.held_out is None:
                 raise CalibrationError(
-                    f"a calibration by {self.algorithm!r} cannot be merged with one by {other.algorithm!r}, "
-                    f"which held no batches out; calibrate both with {self.algorithm!r}"
+                    f"a calibration with {self.algorithm!r} cannot be merged with one with "
+                    f"{other.algorithm!r}, which has no held-out batches; calibrate both with "
+                    f"{self.algorithm!r}"
                 )
             fitted, held_out = self.fitted.merge(other.fitted), self.held_out.merge(other.held_out)
-            return _judged(fitted, held_out, self.algorithm)
+            return _from_held_out(fitted, held_out, self.algorithm)
         return Calibration(histograms.ranges(algorithm=self.algorithm), histograms, self.algorithm)
 
 
@@ -90,26 +91,26 @@ def calibrate(
         model: the trained float model.
         batches: any iterable of ``{input name: array}``, tuples or arrays (see
             `trt_int8.batches.items.as_batch`) with the dtypes and shapes the model takes.
-        algorithm: ``entropy`` (TensorRT's published method), ``minmax``, ``percentile``, ``mse``, or
+        algorithm: ``entropy`` (as TensorRT published it), ``minmax``, ``percentile``, ``mse``, or
             ``auto``: for each tensor the one with the best SQNR on every fourth batch, which is held out.
-        tensors: only these; None: all. `trt_int8.quantization.required_tensors` names those that
-            `quantize` reads.
-        threads: batches in flight, each on a core of its own; None: as many as there are cores.
-        max_memory: bytes the process may take: tensors that do not fit at a time are calibrated in several
-            passes, for which ``batches`` must be iterable again.
-        checkpoint: a file to save to on the way. Where it exists, calibration goes on from there, after
-            reading the data up to there and holding it against what was counted. It stays when all is done.
-        scheduler: address of a Dask scheduler whose workers do it (``tcp://host:8786``).
-        workers: so many Dask workers on this machine do it.
+        tensors: the tensors to calibrate; None: all. `trt_int8.quantization.required_tensors` names those
+            that `quantize` reads.
+        threads: batches in flight, each on its own core; None: the number of cores.
+        max_memory: limit of the process in bytes. If not all tensors fit, they are calibrated in several
+            passes, and ``batches`` must be iterable again.
+        checkpoint: a file to save to on the way. If it exists, the data up to there is compared with the
+            saved digest, and calibration resumes. The file is not deleted.
+        scheduler: address of a Dask scheduler whose workers calibrate (``tcp://host:8786``).
+        workers: the number of Dask workers to start on this machine.
 
     Raises:
         ModelError: the model cannot be read or run.
-        DataError: a batch does not fit the model, or there is none, or it cannot be read again.
-        CalibrationError: the model computes NaN, or holds Q/DQ nodes; a checkpoint of another calibration;
-            too little memory; no Dask workers.
+        DataError: a batch does not fit the model, there is none, or the data cannot be read again.
+        CalibrationError: the model computes NaN or has Q/DQ nodes; the checkpoint is of another calibration;
+            there is too little memory or no Dask worker.
         OutputError: the checkpoint cannot be written.
-        ValueError: no such algorithm, a number below 1, or options that exclude each other.
-        TypeError: ``threads``, ``max_memory`` or ``workers`` is no whole number.
+        ValueError: no such algorithm, a number below 1, or arguments that exclude each other.
+        TypeError: ``threads``, ``max_memory`` or ``workers`` is not a whole number.
         MissingDependencyError: onnxruntime (or distributed) is not installed.
     """
     holds_out = method(algorithm).held_out
@@ -120,20 +121,19 @@ def calibrate(
     require_batches(batches, given.inputs)
     if given.has_qdq:
         raise CalibrationError(
-            "the model holds Q/DQ nodes, so it has its ranges already; calibrate the float model"
+            "the model has Q/DQ nodes, so it has its ranges already; calibrate the float model"
         )
     if holds_out:
         if checkpoint is not None or max_memory is not None or scheduler is not None or workers is not None:
             raise ValueError(
-                f"{algorithm!r} takes one process and one pass: leave checkpoint and max_memory out"
+                f"algorithm={algorithm!r} cannot be combined with checkpoint, max_memory or Dask workers"
             )
         fitted, held_out = collect_held_out(given, batches, tensors=tensors, threads=threads)
         if not held_out.samples:
             raise CalibrationError(
-                f"{algorithm!r} judges by batches that it holds out, and the data is a single batch; "
-                "make batches smaller"
+                f"algorithm={algorithm!r} needs at least two batches (one is held out); make batches smaller"
             )
-        return _judged(fitted, held_out, algorithm)
+        return _from_held_out(fitted, held_out, algorithm)
     if scheduler is not None or workers is not None:
         if checkpoint is not None or threads is not None:
             raise ValueError(
@@ -146,8 +146,7 @@ def calibrate(
     else:
         saved = None
         if checkpoint is not None:
-            identity = _identity(given.proto, algorithm, tensors)
-            saved = Checkpoint(checkpoint, identity=identity)
+            saved = Checkpoint(checkpoint, identity=_identity(given.proto, algorithm, tensors))
         histograms = collect(
             given, batches, tensors=tensors, threads=threads, max_memory=max_memory, checkpoint=saved
         )
@@ -155,7 +154,7 @@ def calibrate(
 
 
 def _identity(model: onnx.ModelProto, algorithm: str, tensors: Collection[str] | None) -> dict[str, str]:
-    """What must not change between a checkpoint and going on from it."""
+    """Return what must be the same when a calibration resumes from a checkpoint."""
     names = "all" if tensors is None else hashlib.sha256("\n".join(sorted(tensors)).encode()).hexdigest()
     return {
         "model": model_id(model),
@@ -165,6 +164,6 @@ def _identity(model: onnx.ModelProto, algorithm: str, tensors: Collection[str] |
     }
 
 
-def _judged(fitted: Histograms, held_out: Histograms, algorithm: str) -> Calibration:
+def _from_held_out(fitted: Histograms, held_out: Histograms, algorithm: str) -> Calibration:
     ranges = fitted.ranges(algorithm=algorithm, held_out=held_out)
     return Calibration(ranges, fitted.merge(held_out), algorithm, held_out, fitted)

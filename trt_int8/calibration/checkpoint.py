@@ -1,4 +1,4 @@
-"""What was counted so far, in a file: a calibration that was killed goes on from there."""
+"""Save the histograms so far in a file, so that an interrupted calibration can resume."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ INTERVAL = 64
 
 @dataclass(frozen=True)
 class Position:
-    """How far a calibration has come.
+    """The progress of a calibration.
 
     Attributes:
-        done: histograms of tensors whose passes are over.
-        current: histograms of the pass that goes on.
-        batches: batches counted in the pass that goes on.
+        done: histograms of tensors whose passes are complete.
+        current: histograms of the current pass.
+        batches: batches counted in the current pass.
         digest: `trt_int8.batches.items.DataDigest` of those.
-        samples: how many samples they hold, or the last pass held.
-        data: digest of all the data, once a pass is over.
+        samples: the number of samples in them, or in the last complete pass.
+        data: digest of all the data, after the first complete pass.
     """
 
     done: Mapping[str, Histogram] = field(default_factory=dict)
@@ -40,8 +40,8 @@ class Checkpoint:
     """The file of one calibration.
 
     Args:
-        path: written in one step each time, so that it is whole whenever the process dies.
-        identity: what must be the same for the counts to fit (``{"model": hash, …}``).
+        path: the file, replaced in one step each time, so that it is always complete.
+        identity: what must be the same to resume (``{"model": hash, …}``).
     """
 
     def __init__(self, path: str | os.PathLike[str], *, identity: Mapping[str, str]) -> None:
@@ -70,20 +70,17 @@ class Checkpoint:
         save_histograms(Histograms(counted, samples=position.samples), self.path, extra=extra)
 
     def load(self) -> Position | None:
-        """Where to go on; None if there is no file.
+        """Read the position to resume from; None if there is no file.
 
         Raises:
-            CalibrationError: damaged, no checkpoint, or one of another model or other options.
+            CalibrationError: the file is damaged, not a checkpoint, or one of another model or other options.
         """
         if not self.path.exists():
             return None
-        histograms, extra = load_histograms_and_extra(
-            self.path, fix="delete it to start anew, or give another name"
-        )
+        fix = "delete it to start again, or give another name"
+        histograms, extra = load_histograms_and_extra(self.path, fix=fix)
         if "checkpoint" not in extra:
-            raise CalibrationError(
-                f"{self.path}: holds histograms, but is no checkpoint; choose another name"
-            )
+            raise CalibrationError(f"{self.path}: a histogram file, not a checkpoint; choose another name")
         for what in {**extra["checkpoint"], **self._identity}:
             was, now = extra["checkpoint"].get(what, "not given"), self._identity.get(what, "not given")
             if was != now:
@@ -93,13 +90,13 @@ class Checkpoint:
         return Position(done, current, extra["batches"], extra["digest"], histograms.samples, extra["data"])
 
     def refusal(self, difference: str) -> CalibrationError:
-        """The error for a checkpoint that does not fit."""
+        """Return the error for a checkpoint that does not fit."""
         return CalibrationError(
             f"{self.path}: this checkpoint belongs to another calibration ({difference}); delete it to start "
-            "anew, or give the model, data and options it was made with"
+            "again, or give the model, data and options it was made with"
         )
 
 
 def _short(value: str) -> str:
-    """Hashes are shown by their beginning."""
+    """Shorten a hash."""
     return value[:12] + "…" if len(value) == 64 else value

@@ -1,4 +1,4 @@
-"""A histogram as a piecewise constant density, finer than its bins, and the error of INT8 on it."""
+"""Model a histogram as a piecewise constant density, finer than its bins, and compute the error of INT8."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 #: The codes of INT8.
 LOWEST, HIGHEST = -128, 127
 
-#: Bins from zero on that are narrow beside the values in them.
+#: Bins farther from zero than this are narrow in comparison with their values.
 _FAR = BINS // 8
 #: Parts of a bin whose density may differ.
 PARTS = 8
@@ -29,7 +29,7 @@ class Density:
     Attributes:
         low, high: float64 [cells], ascending; equal for values known exactly.
         weight: float64 [cells], numbers of values.
-        zeros: number of values equal to 0, exact at every scale.
+        zeros: number of values equal to 0, which every scale represents exactly.
     """
 
     low: Floats
@@ -49,11 +49,11 @@ class Density:
 
     @property
     def mean(self) -> float:
-        """0.0 for a density without values."""
+        """The mean of x; 0.0 for a density without values."""
         return float((self.low + self.high) / 2 @ self.weight) / self.total if self.total else 0.0
 
     def below(self, value: float) -> float:
-        """Number of values under ``value``, zeros included."""
+        """Return the number of values below ``value``, zeros included."""
         width = self.high - self.low
         safe = np.where(width > 0, width, 1)
         inside = np.where(width > 0, np.clip((value - self.low) / safe, 0, 1), self.low < value)
@@ -61,16 +61,12 @@ class Density:
 
 
 def density(histogram: Histogram, *, parts: int = PARTS) -> Density:
-    """Model how values spread inside the bins of ``histogram``.
+    """Model how values spread inside the bins of ``histogram``, with ``parts`` cells per bin (1: evenly).
 
-    The density grows or falls exponentially across a bin, as the counts of its neighbours say. Next to
-    zero only the outer neighbour counts: that is where most distributions have their peak. Data on a grid
-    of its own (pixels / 256, integers) is known exactly. The bins of the smallest and the largest value end
-    there, and hold only that value if they stand alone, far from zero.
-
-    Args:
-        histogram: of one tensor.
-        parts: cells a bin; 1: even spread.
+    The density grows or falls exponentially across a bin, following the counts of its neighbours. Next to
+    zero only the outer neighbour is used, because most distributions have their peak there. Values on a grid
+    (pixels / 256, integers) are known exactly. The bins of the smallest and the largest value end there, and
+    contain only that value if they are isolated and far from zero.
     """
     bins = known_bins(histogram)
     low, high, counts = bins.low.copy(), bins.high.copy(), bins.weight
@@ -88,9 +84,9 @@ def density(histogram: Histogram, *, parts: int = PARTS) -> Density:
 
 
 def known_bins(histogram: Histogram) -> Density:
-    """The bins of ``histogram``, as narrow as is certain: cut at the extreme values, a point for one value.
+    """Return the non-empty bins, as narrow as is certain: cut at the extreme values, a point for one value.
 
-    Data on a grid of its own is a point a bin.
+    Each bin of values on a grid is a point.
     """
     filled = np.flatnonzero(histogram.counts)
     counts = histogram.counts[filled].astype(np.float64)
@@ -110,14 +106,14 @@ def known_bins(histogram: Histogram) -> Density:
 
 
 def _on_grid(filled: npt.NDArray[np.intp], histogram: Histogram) -> bool:
-    """Whether all values seem to be multiples of two or more bins, so that they end on their bin's edge."""
+    """Return whether all values seem to be multiples of two or more bins, so that they are on bin edges."""
     outer = np.where(filled >= BINS, filled + 1 - BINS, BINS - filled)
     ends = [end / histogram.width for end in (histogram.minimum, histogram.maximum)]
     return bool(np.gcd.reduce(outer) > 1) and all(end == round(end) for end in ends)
 
 
 def _place_extremes(low: Floats, high: Floats, filled: npt.NDArray[np.intp], histogram: Histogram) -> None:
-    """Put an outermost bin that stands alone, far from zero, on the extreme value, in place."""
+    """Shrink an isolated outermost bin, far from zero, to the extreme value, in place."""
     if len(filled) < 2 and histogram.minimum * histogram.maximum > 0:
         return  # one bin holds both ends
     away = np.where(filled >= BINS, filled - BINS, BINS - 1 - filled) >= _FAR
@@ -128,13 +124,13 @@ def _place_extremes(low: Floats, high: Floats, filled: npt.NDArray[np.intp], his
 
 
 def _slopes(histogram: Histogram) -> Floats:
-    """d ln(density) across each bin, in units of a bin; 0 at the edge of the data."""
+    """Return d ln(density) across each bin, in units of a bin; 0 at the edge of the data."""
     counts = histogram.counts
     logs = np.log(np.maximum(counts, 0.5))
     slopes = np.zeros(len(counts))
     slopes[1:-1] = np.where((counts[:-2] > 0) & (counts[2:] > 0), (logs[2:] - logs[:-2]) / 2, 0)
     filled = np.flatnonzero(counts)
-    if filled.size:  # a peak at the very end, as of saturated data
+    if filled.size:  # a peak in the last bin, as of saturated data
         first, last = filled[0], filled[-1]
         slopes[last] = max(logs[last] - logs[last - 1], 0) if counts[last - 1] else 0
         slopes[first] = min(logs[first + 1] - logs[first], 0) if counts[first + 1] else 0
@@ -144,33 +140,30 @@ def _slopes(histogram: Histogram) -> Floats:
 
 
 def noise(density: Density, scale: float, zero_point: int = 0) -> float:
-    """Σ(x − x̂)² for x̂ = scale · (clip(round(x / scale) + zero_point, -128, 127) − zero_point).
+    """Return Σ(x − x̂)² for x̂ = scale · (clip(round(x / scale) + zero_point, -128, 127) − zero_point).
 
     The antiderivative of the squared error is F(x) = n·scale³/12 + r³/3, with n the clipped rounded
-    quotient and r = x − n·scale: a full step adds scale³/12, and what is left of it or lies beyond the last
-    code adds a cubic. The mean over a cell is (F(high) − F(low)) / (high − low).
+    quotient and r = x − n·scale: a full step adds scale³/12, and the rest of a step, or the part beyond the
+    last code, adds a cubic. The mean over a cell is (F(high) − F(low)) / (high − low).
     """
     low, high = (LOWEST - zero_point, HIGHEST - zero_point)
     width = density.high - density.low
     middle = (density.low + density.high) / 2
     point = np.square(middle - scale * np.clip(np.rint(middle / scale), low, high))
-    # Differences of F lose all digits where a cell is far narrower than its distance from zero.
+    # Differences of F lose all digits if a cell is far narrower than its distance from zero.
     wide = width > 1e-9 * np.maximum(np.abs(middle), scale)
-    integral = _antiderivative(density.high, scale, low, high) - _antiderivative(
-        density.low, scale, low, high
-    )
+
+    def antiderivative(x: Floats) -> Floats:
+        steps = np.clip(np.rint(x / scale), low, high)
+        return np.asarray(steps * scale**3 / 12 + (x - steps * scale) ** 3 / 3)
+
+    integral = antiderivative(density.high) - antiderivative(density.low)
     mean = np.where(wide, integral / np.where(wide, width, 1), point)
     return float(np.maximum(mean, 0) @ density.weight)
 
 
-def _antiderivative(x: Floats, scale: float, low: int, high: int) -> Floats:
-    steps = np.clip(np.rint(x / scale), low, high)
-    rest = x - steps * scale
-    return np.asarray(steps * scale**3 / 12 + rest**3 / 3)
-
-
 def sqnr_db(density: Density, scale: float, zero_point: int = 0) -> float:
-    """10·log10(Σx² / Σ(x − x̂)²); inf without an error, NaN without a signal or a usable scale."""
+    """Return 10·log10(Σx² / Σ(x − x̂)²); inf without an error, NaN without a signal or a usable scale."""
     power = density.power
     if not power > 0 or not 0 < scale < math.inf:
         return math.nan

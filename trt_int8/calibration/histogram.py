@@ -1,16 +1,15 @@
-"""Histograms of constant size whose counts depend neither on order nor on how the data was split.
+"""Histograms of constant size. Their counts depend neither on the order nor on the split of the data.
 
-The grid is a power of two: ``BINS`` bins a side, each ``2**exponent`` wide. When a value falls outside,
-the width doubles and neighbouring bins are summed, as often as needed. Bins are closed on the side
-away from zero, (i·w, (i + 1)·w] for positive values, so that
+The bin width is a power of two, ``2**exponent``, and there are ``BINS`` bins on each side of zero. If a value
+falls outside, the width doubles and each two neighbouring bins are added, as often as needed. Bins are closed
+on the side away from zero, (i·w, (i + 1)·w] for positive values, so that
 
 * two neighbours are exactly one bin of the doubled grid: coarsening earlier or later gives the same
-  counts, and hence any order, split or merge of the same data does;
-* a maximum of exactly 2^k fills the last bin of its grid instead of doubling it.
+  counts, and so does any order, split or merge of the same data;
+* a maximum of exactly 2^k fills the last bin of its grid instead of doubling the width.
 
-Zeros have a count of their own: they are exact at every scale.
-
-Counting itself has two implementations with identical counts, `add_compiled` and `add_by_numpy`.
+Zeros are counted separately: every scale represents them exactly. Two implementations of counting give
+identical counts, `add_compiled` and `add_by_numpy`.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ Scratch = npt.NDArray[np.int32]
 
 _FLOAT32 = np.dtype(np.float32)
 _LOG2_BINS = 11
-#: Exponent of the finest grid: that of the smallest float32. What float64 holds below is counted there.
+#: Exponent of the finest grid: that of the smallest float32. Smaller float64 values are counted there.
 _SMALLEST = -149 - _LOG2_BINS
-#: Values numpy counts at a time: the working set stays in the processor's cache.
+#: Values that numpy counts at a time, so that the working set stays in the processor's cache.
 _CHUNK = 1 << 15
 
 
@@ -47,10 +46,10 @@ class Histogram:
     Attributes:
         counts: int64 [2·BINS]; ``counts[BINS + i]`` counts values in (i·w, (i+1)·w] and
             ``counts[BINS - 1 - i]`` values in [-(i+1)·w, -i·w), with w = ``width``.
-        exponent: log2 of the bin width; None as long as nothing but zeros was seen.
+        exponent: log2 of the bin width; None as long as all values are zero.
         zeros: number of values equal to 0.
-        minimum, maximum: smallest and largest value seen (0.0 when nothing was).
-        infinities: number of ±inf values, which are counted here and nowhere else.
+        minimum, maximum: smallest and largest value; 0.0 if there is none.
+        infinities: number of ±inf values, which no other count includes.
     """
 
     counts: Counts
@@ -66,12 +65,12 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Width of a bin; 0.0 as long as nothing but zeros was seen."""
+        """Width of a bin; 0.0 as long as all values are zero."""
         return 0.0 if self.exponent is None else math.ldexp(1.0, self.exponent)
 
     @property
     def amax(self) -> float:
-        """Largest absolute value seen."""
+        """Largest absolute value."""
         return max(-self.minimum, self.maximum)
 
     @property
@@ -80,11 +79,11 @@ class Histogram:
         return self.zeros + int(self.counts.sum())
 
     def magnitudes(self) -> Counts:
-        """int64 [BINS]: counts of |x| in (i·w, (i+1)·w], without the zeros."""
+        """Return int64 [BINS], the counts of |x| in (i·w, (i+1)·w] without the zeros."""
         return self.counts[BINS:] + self.counts[BINS - 1 :: -1]
 
     def add(self, values: npt.NDArray[np.generic]) -> Histogram:
-        """The histogram of what this one holds and ``values`` (any shape, any float dtype).
+        """Return this histogram with ``values`` (any shape, any float dtype) added.
 
         Raises:
             CalibrationError: a value is NaN.
@@ -96,7 +95,7 @@ class Histogram:
         return self._add_beyond(flat) if more is None else self.merge(more)
 
     def _add_beyond(self, flat: Floats) -> Histogram:
-        """`add` where the values need a wider grid, or some are not finite."""
+        """Do the work of `add` if the values need a wider grid, or some are not finite."""
         lowest, highest = float(flat.min()), float(flat.max())  # NaN if any value is
         infinities = 0
         if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -116,7 +115,7 @@ class Histogram:
         return self.merge(replace(more, infinities=infinities))
 
     def merge(self, other: Histogram) -> Histogram:
-        """The histogram of what both hold, whichever way round."""
+        """Return the histogram of the values of both."""
         if self._unused:
             return replace(other, infinities=self.infinities + other.infinities)
         if other._unused:
@@ -137,7 +136,7 @@ class Histogram:
         return self.zeros == 0 and self.exponent is None
 
     def _coarsened(self, exponent: int | None) -> Counts:
-        """``counts`` on the grid of width 2**exponent, at least as wide as this one's."""
+        """Return ``counts`` on the grid of width 2**exponent, at least as wide as this one's."""
         if exponent is None or self.exponent is None or exponent == self.exponent:
             return self.counts
         factor = 2 ** min(exponent - self.exponent, _LOG2_BINS)
@@ -153,7 +152,7 @@ def new_slots() -> Counts:
 
 
 def from_slots(slots: Counts, exponent: int, minimum: float, maximum: float) -> Histogram:
-    """Return the histogram of what was counted in ``slots``, with the extremes of its values."""
+    """Return the histogram of the counts in ``slots``, with the extremes of its values."""
     # + 0.0: never -0.0, which would depend on the order of the data
     return Histogram(np.delete(slots, BINS), exponent, int(slots[BINS]), minimum + 0.0, maximum + 0.0)
 
@@ -179,8 +178,8 @@ def add_counts(
         scratch: from `trt_int8.calibration.kernels.new_scratch`, of the calling thread; None: a new one.
 
     Returns:
-        The least and the greatest value. None, and nothing added, if a value is outside the grid, infinite
-        or NaN.
+        The least and the greatest value. If a value is outside the grid, infinite or NaN, the result is
+        None and ``slots`` is unchanged.
     """
     loop = COUNT.ready or COUNT.after(numpy_seconds(flat))
     if loop is not None and _compiled_takes(flat, exponent):
@@ -189,16 +188,16 @@ def add_counts(
 
 
 def numpy_seconds(flat: Floats) -> float:
-    """Return about how long numpy takes to count an array: 20 µs and 4 ns a value."""
+    """Return about how long numpy takes to count an array: 20 µs and 4 ns per value."""
     return 2e-5 + 4e-9 * flat.size
 
 
 def add_by_numpy(slots: Counts, flat: Floats, exponent: int) -> tuple[float, float] | None:
-    """`add_counts` in plain numpy."""
+    """Do the work of `add_counts` with numpy."""
     minimum, maximum = float(flat.min()), float(flat.max())
     if not _within(minimum, maximum, exponent):
         return None
-    # float32 where its product with the scale neither underflows nor overflows.
+    # float32 if its product with the scale neither underflows nor overflows.
     dtype = np.float32 if flat.dtype == np.float32 and -126 <= exponent <= 0 else np.float64
     scale = dtype(math.ldexp(1.0, -exponent))
     for start in range(0, flat.size, _CHUNK):
@@ -217,7 +216,7 @@ def add_by_numpy(slots: Counts, flat: Floats, exponent: int) -> tuple[float, flo
 def add_compiled(
     loop: Callable[..., Any], slots: Counts, flat: Floats, exponent: int, scratch: Scratch
 ) -> tuple[float, float] | None:
-    """`add_counts` by the compiled `trt_int8.calibration.kernels.count`, for what `_compiled_takes`."""
+    """Do the work of `add_counts` with the compiled `trt_int8.calibration.kernels.count`."""
     minimum, maximum = loop(flat, *_scale_and_limit(exponent), slots, scratch)
     return (minimum, maximum) if _within(minimum, maximum, exponent) else None
 
@@ -229,12 +228,12 @@ def _scale_and_limit(exponent: int) -> tuple[np.float32, np.float32]:
 
 
 def _compiled_takes(flat: Floats, exponent: int) -> bool:
-    """Whether the array is what the loop is compiled for, and float32 holds the scale."""
+    """Return whether the loop is compiled for this kind of array, and float32 can represent the scale."""
     return flat.dtype == _FLOAT32 and flat.flags.carray and -126 <= exponent <= 117
 
 
 def _within(minimum: float, maximum: float, exponent: int) -> bool:
-    """Whether extremes lie on a grid; not if one is infinite or NaN."""
+    """Return whether extremes lie on a grid; False if one is infinite or NaN."""
     limit = math.ldexp(BINS, exponent)
     return -limit <= minimum and maximum <= limit
 
@@ -246,7 +245,7 @@ def _counted(flat: Floats, exponent: int) -> Histogram | None:
 
 
 def _exponent(amax: float) -> int | None:
-    """The smallest exponent of a bin width on whose grid ``amax`` lies; None for 0."""
+    """Return the smallest exponent of a bin width whose grid contains ``amax``; None for 0."""
     if amax == 0:
         return None
     fraction, power = math.frexp(amax)  # amax = fraction · 2**power, 0.5 ≤ fraction < 1

@@ -1,9 +1,9 @@
-"""Histograms of the tensors of one model: mergeable, the source of ranges, and kept in a file.
+"""Histograms of the tensors of one model: merge them, compute ranges, and save them in a file.
 
-The file is compact, versioned and never pickled: an ``.npz`` with one entry a column, not one a tensor,
-so that thousands of tensors stay a few members. ``counts`` is int32 or int64 [tensors, 2·BINS] (equal rows
-once, ``row`` says which), the scalar columns are [tensors], and ``header`` is a JSON text with the format's
-version, names, ties and the number of samples.
+The file is compact, versioned and never pickled: an ``.npz`` with one entry per column, so that thousands of
+tensors need only a few members. ``counts`` is int32 or int64 [rows, 2·BINS] (equal rows are stored once, and
+``row`` maps tensors to rows), the scalar columns are [tensors], and ``header`` is a JSON text with the
+format's version, the names, ties and the number of samples.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Histograms:
 
     Attributes:
         tensors: tensor name → histogram, in the graph's order.
-        ties: tensor → the tensor whose range it takes (see `trt_int8.graph.tensors`).
-        samples: how many samples were run.
+        ties: tensor → the tensor whose range it shares (see `trt_int8.graph.tensors.tied_outputs`).
+        samples: the number of samples.
     """
 
     tensors: Mapping[str, Histogram]
@@ -48,14 +48,14 @@ class Histograms:
     samples: int = 0
 
     def merge(self, other: Histograms) -> Histograms:
-        """What one run over both parts of the data would have collected, to the last count.
+        """Combine the histograms of two parts of the data; the counts are those of one run over both.
 
         Raises:
             CalibrationError: the two come from models with different tensors.
         """
         different = set(self.tensors) ^ set(other.tensors)
         if different or dict(self.ties) != dict(other.ties):
-            listed = ", ".join(sorted(different)[:5]) or "the same names, connected differently"
+            listed = ", ".join(sorted(different)[:5]) or "the same names, but other connections"
             raise CalibrationError(
                 f"histograms of different models cannot be merged (differing tensors: {listed}); "
                 "merge only shards that were calibrated with one model"
@@ -67,8 +67,8 @@ class Histograms:
         """Return a range for every tensor.
 
         Args:
-            algorithm: a method of `trt_int8.calibration.thresholds`.
-            held_out: of the same tensors on other batches, for ``auto``, which judges by them.
+            algorithm: a name of `trt_int8.calibration.thresholds.names`.
+            held_out: histograms of the same tensors on other batches, for ``auto``, which evaluates on them.
 
         Raises:
             ValueError: no such algorithm, or one that needs ``held_out``.
@@ -93,12 +93,7 @@ class Histograms:
 def save_histograms(
     histograms: Histograms, path: str | os.PathLike[str], *, extra: dict[str, Any] | None = None
 ) -> None:
-    """Write ``histograms`` to ``path`` in one step.
-
-    Args:
-        histograms: what `trt_int8.calibration.collect` returned.
-        path: an ``.npz`` file.
-        extra: JSON values to keep beside them (see `load_histograms_and_extra`).
+    """Write ``histograms``, and the JSON values ``extra``, to the ``.npz`` file ``path`` in one step.
 
     Raises:
         OutputError: the file cannot be written.
@@ -110,7 +105,7 @@ def load_histograms(path: str | os.PathLike[str]) -> Histograms:
     """Read what `save_histograms` wrote.
 
     Raises:
-        CalibrationError: no such file, damaged, or of another format or a later version.
+        CalibrationError: the file is missing, damaged, or of another format or a later version.
     """
     return load_histograms_and_extra(path)[0]
 
@@ -120,7 +115,7 @@ def load_histograms_and_extra(
     *,
     fix: str = "give what trt-int8 calibrate --histograms wrote, or calibrate again",
 ) -> tuple[Histograms, dict[str, Any]]:
-    """`load_histograms`, and what was saved beside them; ``fix`` is said of a file that is none."""
+    """Read histograms and ``extra``; an error message ends with ``fix``."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -129,27 +124,27 @@ def load_histograms_and_extra(
         ) from error
     try:
         return from_bytes(data)
-    except Exception as error:  # numpy, zipfile, zlib and json raise a dozen kinds
+    except Exception as error:  # numpy, zipfile, zlib and json raise a dozen types
         why = str(error) if isinstance(error, _Unreadable) else _why(data, error)
         raise CalibrationError(f"{path}: {why}; {fix}") from error
 
 
 class _Unreadable(ValueError):
-    """Said in the words of this package."""
+    """An error whose text this package wrote."""
 
 
 def _why(data: bytes, error: Exception) -> str:
     if not data:
-        return "empty, so not a histogram file"
+        return "the file is empty"
     if not data.startswith(b"PK"):
-        return "not a histogram file (.npz), nor any other .npz"
+        return "not a histogram file (.npz)"
     if isinstance(error, KeyError):
         return "an .npz file, but not one of histograms"
     return "a damaged histogram file, or one of another format"
 
 
 def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> bytes:
-    """The content of a histogram file; equal histograms give equal bytes."""
+    """Return the content of a histogram file; equal histograms give equal bytes."""
     tensors = list(histograms.tensors.values())
     rows: dict[bytes, int] = {}
     row = [rows.setdefault(h.counts.tobytes(), len(rows)) for h in tensors]
@@ -176,19 +171,13 @@ def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> 
 
 
 def from_bytes(data: bytes) -> tuple[Histograms, dict[str, Any]]:
-    """Inverse of `to_bytes`.
-
-    Raises:
-        Exception, of whatever kind: not such bytes.
-    """
+    """Invert `to_bytes`. Other bytes raise an exception of any type."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         header = json.loads(file["header"].tobytes())
         if header["format"] != _FORMAT:
             raise _Unreadable("an .npz file of another format than histograms")
         if header["version"] > _VERSION:
-            raise _Unreadable(
-                f"its version {header['version']} is newer than this package reads ({_VERSION})"
-            )
+            raise _Unreadable(f"version {header['version']} is newer than this package reads ({_VERSION})")
         counts = file["counts"].astype(np.int64)
         columns = [file[name].tolist() for name in _COLUMNS]
     if counts.shape[1:] != (2 * BINS,):
@@ -201,7 +190,7 @@ def from_bytes(data: bytes) -> tuple[Histograms, dict[str, Any]]:
 
 
 def _zip(columns: dict[str, npt.NDArray[Any]]) -> bytes:
-    """An ``.npz`` without time stamps."""
+    """Return an ``.npz`` without time stamps."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in columns.items():

@@ -1,4 +1,4 @@
-"""Which tensors to count in which pass over the data, so that memory suffices."""
+"""Divide tensors into passes over the data, so that memory suffices."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from trt_int8.calibration.kernels import BINS, load_all
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph.runtime import Session
 
-#: What a thread keeps for a tensor beside its values: counts in place, a histogram, and their sum.
+#: Bytes per tensor and thread besides the values: counts in place, a histogram, and their sum.
 _COUNTS = 3 * 8 * (2 * BINS + 1)
 #: Later batches may be a little larger, and an allocator rounds up.
 _MARGIN = 1.2
 _MIB = 1 << 20
-#: For everything else that comes and goes: readers, hashing, checkpoints.
+#: For readers, hashing, checkpoints and all other temporary memory.
 _RESERVE = 32 * _MIB
 
 _PROCESS = Path("/proc/self")
@@ -39,13 +39,7 @@ _LARGE = 1 << 18
 
 @dataclass(frozen=True)
 class Passes:
-    """How to stay within memory.
-
-    Attributes:
-        parts: the tensors counted in each pass.
-        threads: batches in flight.
-        batches: the batches, none of them used up.
-    """
+    """The tensors counted in each pass, the number of batches in flight, and all batches."""
 
     parts: list[tuple[str, ...]]
     threads: int
@@ -64,7 +58,7 @@ def plan_passes(
 ) -> Passes:
     """Divide ``names`` so that no pass takes this process beyond ``max_memory`` bytes.
 
-    The first batch is run, asking for the size of each tensor instead of its values.
+    The first batch is run to find the size of each tensor, without holding its values.
 
     Args:
         model: the float model.
@@ -72,12 +66,12 @@ def plan_passes(
         names: counted tensors, in graph order.
         batches: calibration data.
         max_memory: bytes of resident memory.
-        threads: batches in flight, at most.
-        place: what to call the data in messages.
+        threads: maximum number of batches in flight.
+        place: the name of the data in messages.
 
     Raises:
-        CalibrationError: a single tensor does not fit (names it and what it takes).
-        DataError: several passes are needed over an iterator, which can be read once.
+        CalibrationError: a single tensor does not fit; the message has its name and size.
+        DataError: an iterator, which can be read only once, needs several passes.
     """
     once = iter(batches) is batches
     source = iter(batches)
@@ -100,26 +94,24 @@ def plan_passes(
         largest = max(sizes, key=sizes.__getitem__)
         needed = before + inference + (sizes[largest] + _COUNTS) * _MARGIN
         raise CalibrationError(
-            f"{max_memory // _MIB} MiB (max_memory=) is too little: with tensor {largest!r} alone "
-            f"({sizes[largest] // _MIB + 1} MiB a batch) calibration takes {int(needed) // _MIB + 1} MiB; "
-            "allow that much, or make the batches smaller"
+            f"{max_memory // _MIB} MiB (max_memory=) is too small: the largest tensor {largest!r} "
+            f"({sizes[largest] // _MIB + 1} MiB per batch) needs {int(needed) // _MIB + 1} MiB; increase the "
+            "limit, or make the batches smaller"
         )
     if len(parts) > 1:
         if once:
             raise DataError(
-                f"{place}: {len(names)} tensors do not fit into {max_memory // _MIB} MiB and take "
-                f"{len(parts)} passes, but an iterator can be read only once; pass a list or another object "
-                "that can be read again, or allow more memory"
+                f"{place}: {len(names)} tensors need {len(parts)} passes to fit into {max_memory // _MIB} "
+                "MiB, but an iterator can be read only once; pass a list, or increase max_memory"
             )
         progress.note(
-            f"{len(names)} tensors do not fit into {max_memory // _MIB} MiB: {len(parts)} passes over the "
-            "data"
+            f"{len(names)} tensors need {len(parts)} passes over the data: they do not fit into "
+            f"{max_memory // _MIB} MiB"
         )
     return Passes(parts, count, itertools.chain([raw], source) if once else batches)  # type: ignore[list-item]  # the first is as raw as the rest
 
 
 def _parts(sizes: Mapping[str, int], room: int) -> list[tuple[str, ...]]:
-    """Names in order, as many in a part as there is room for."""
     parts: list[list[str]] = [[]]
     used = 0
     for name, size in sizes.items():
@@ -137,7 +129,7 @@ def _sizes(
     batch: Mapping[str, npt.NDArray[np.generic]],
     element_sizes: Mapping[str, int],
 ) -> dict[str, int]:
-    """Bytes of each tensor for ``batch``."""
+    """Measure the bytes of each tensor for ``batch``."""
     measured = onnx.ModelProto()
     measured.CopyFrom(model)
     computed = [name for name in names if name not in batch]
@@ -154,7 +146,7 @@ def _sizes(
 
 
 def resident() -> int:
-    """Bytes of memory this process holds now (its peak, where the system does not tell)."""
+    """Return the resident bytes of this process (or its peak, if the system does not tell)."""
     try:
         return int((_PROCESS / "statm").read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
@@ -164,17 +156,17 @@ def resident() -> int:
 def return_memory_at_once() -> None:
     """Let glibc give large blocks back to the system when they are freed, from now on.
 
-    mallopt(3): it otherwise raises its threshold with the blocks it sees, up to 32 MiB, and keeps them.
+    mallopt(3): otherwise it keeps blocks of up to 32 MiB, since its threshold grows with the blocks it frees.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 class PeakMemory:
-    """Measures the most memory this process holds while the block runs.
+    """Measure the peak memory of this process during a block.
 
     Attributes:
-        bytes: that, once the block is over; at least, where the system cannot forget earlier peaks.
+        bytes: the peak after the block; an earlier and higher peak if the system cannot reset it.
     """
 
     bytes = 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from trt_int8.batches.check import checked
+from trt_int8.batches.check import checked, count_samples
 from trt_int8.batches.items import Batches, DataDigest
 from trt_int8.batches.samples import Batch
 from trt_int8.calibration.activations import Activations
@@ -25,9 +25,9 @@ from trt_int8.graph.model import Model
 
 Counted = dict[str, Histogram]
 
-#: Of so many batches the second is held out.
+#: The second of this many batches is held out.
 EVERY = 4
-#: Batches in a row, and whether they are held out.
+#: Number of consecutive batches, and whether they are held out.
 _CYCLE = ((1, False), (1, True), (EVERY - 2, False))
 
 
@@ -43,28 +43,25 @@ def collect(
     first: int = 0,
     activations: Activations | None = None,
 ) -> Histograms:
-    """A histogram of every float input and activation of ``model`` over ``batches``.
+    """Make a histogram of every float input and activation of ``model`` over ``batches``.
 
-    Memory does not grow with the number of batches. The counts do not depend on the order of the
-    samples nor on how they are split over calls, threads or passes, as far as the model computes the same
-    values for a sample whatever else is in its batch.
+    Memory does not grow with the number of batches. The counts depend neither on the order of the samples
+    nor on their split over calls, threads or passes, provided that the model computes the same values for a
+    sample in any batch.
 
     Args:
         model: the float model.
         batches: ``{input name: array}``, see `trt_int8.batches.checked`.
-        tensors: count only these; None: all.
-        threads: batches in flight, each on a core of its own; None: as many as there are cores.
-        max_memory: bytes the process may take; tensors that do not fit at a time are counted in several
-            passes over ``batches`` (`trt_int8.calibration.passes`).
-        checkpoint: saved to on the way; where its file exists, counting goes on from there.
-        place: what to call the data in messages.
-        first: number of the first batch there.
-        activations: ``model`` and ``tensors``, loaded before.
+        tensors, threads, max_memory: see `trt_int8.calibrate`.
+        checkpoint: saved to on the way; if its file exists, counting resumes from it.
+        place: the name of the data in messages.
+        first: the number of the first batch in messages.
+        activations: ``model`` and ``tensors``, if already loaded.
 
     Raises:
-        DataError: a batch does not fit the model, or there is none; several passes over an iterator.
-        CalibrationError: an activation is NaN (named with its batch); the checkpoint is that of another
-            calibration; ``max_memory`` is too little.
+        DataError: a batch does not fit the model, there is none, or an iterator needs several passes.
+        CalibrationError: an activation is NaN (named with its batch); the checkpoint is of another
+            calibration; ``max_memory`` is too small.
         ModelError: onnxruntime cannot run the model.
     """
     known = Model.unchecked(model)
@@ -85,7 +82,7 @@ def collect(
     if not parts:
         counting.require_data(position, whole)
     for part in parts:
-        # A session holds the weights: one at a time.
+        # A session holds the weights, so there is one at a time.
         if set(part) != set(whole.counted):
             del whole
             whole = Activations(known, tensors=tensors, only=part, arena=max_memory is None)
@@ -115,7 +112,7 @@ class _Counting:
         self._hashed = several or checkpoint is not None
 
     def run(self, activations: Activations, position: Position) -> Position:
-        """One pass, from ``position`` on, to the end of the data."""
+        """Count one pass, from ``position`` to the end of the data."""
         digest = DataDigest()
         queue = self._queue(activations, digest)
         self._go_to(position, queue, digest)
@@ -125,14 +122,9 @@ class _Counting:
             found, more = count_batches(activations, queue, threads=self._threads, place=self._place)
             current, samples = merged(current, found) if current else found, samples + more
             if self._checkpoint is not None and not queue.ended:
+                taken, found_digest = queue.taken, digest.hexdigest()
                 self._checkpoint.save(
-                    replace(
-                        position,
-                        current=current,
-                        batches=queue.taken,
-                        digest=digest.hexdigest(),
-                        samples=samples,
-                    )
+                    replace(position, current=current, batches=taken, digest=found_digest, samples=samples)
                 )
         if position.data and digest.hexdigest() != position.data:
             raise self._other_data("other samples than in the pass before")
@@ -142,7 +134,7 @@ class _Counting:
         return over
 
     def require_data(self, position: Position, activations: Activations) -> None:
-        """Hold the data against a finished calibration."""
+        """Compare the data with that of a finished calibration."""
         digest = DataDigest()
         queue = self._queue(activations, digest)
         while queue.take() is not None:
@@ -156,7 +148,7 @@ class _Counting:
         return BatchQueue(batches, first=self._first, digest=digest if self._hashed else None)
 
     def _go_to(self, position: Position, queue: BatchQueue, digest: DataDigest) -> None:
-        """Skip the batches that are counted already, holding them against what was counted."""
+        """Skip the batches that are already counted, and check that they are the same."""
         complete = queue.skip(position.batches)
         queue.raise_first()
         if position.batches and not complete:
@@ -168,8 +160,8 @@ class _Counting:
         if self._checkpoint is not None:
             return self._checkpoint.refusal(f"data: {difference}")
         return DataError(
-            f"{self._place}: {difference}; several passes need the same samples each time, so give data "
-            "that does not change (no random augmentation)"
+            f"{self._place}: the data changed between two passes ({difference}); all passes must read the "
+            "same samples, so switch off random augmentation"
         )
 
 
@@ -181,16 +173,12 @@ def collect_held_out(
     threads: int | None = None,
     place: str = "the data",
 ) -> tuple[Histograms, Histograms]:
-    """One pass over ``batches``: histograms of three batches of four, and of the fourth.
+    """Make histograms of three of every four batches, and of the fourth, in one pass.
 
-    Args:
-        model, batches, tensors, threads, place: see `trt_int8.calibration.collect`.
+    See `trt_int8.calibration.collect` for the arguments and errors.
 
     Returns:
-        (fitted, held out); the second holds no samples where there is but one batch.
-
-    Raises:
-        Everything that `trt_int8.calibration.collect` does.
+        (fitted, held out); the second has no samples if there is only one batch.
     """
     activations = Activations(model, tensors=tensors)
     queue = BatchQueue(checked(batches, activations.specs, place=place))
@@ -215,10 +203,9 @@ def _histograms(activations: Activations, counted: Counted, samples: int) -> His
 def count_batches(
     activations: Activations, queue: BatchQueue, *, threads: int, place: str
 ) -> tuple[Counted, int]:
-    """Histograms of the counted tensors over the batches that ``queue`` hands out, and the number of samples.
+    """Return histograms of the counted tensors over the batches of ``queue``, and the number of samples.
 
-    Raises:
-        whatever failed first, by batch number: a batch, the model, the loader.
+    The first error by batch number, of a batch, the model or the loader, is raised.
     """
 
     def work() -> tuple[Counted, int]:
@@ -231,7 +218,7 @@ def count_batches(
                 found.add(activations.values(batch, place=where), place=where)
             except BaseException as error:
                 queue.stop(number, error)
-            samples += _samples(batch)
+            samples += count_samples([batch])
             del item, batch  # before the next one is there
         return found.histograms(), samples
 
@@ -239,7 +226,7 @@ def count_batches(
         try:
             parts = [future.result() for future in [pool.submit(work) for _ in range(threads)]]
         except BaseException:
-            queue.close()  # Ctrl-C: workers end with their current batch
+            queue.close()  # Ctrl-C: workers stop after their current batch
             raise
     queue.raise_first()
     total, samples = parts[0]
@@ -249,25 +236,20 @@ def count_batches(
 
 
 def merged(one: Mapping[str, Histogram], other: Mapping[str, Histogram]) -> Counted:
-    """Histograms of both parts of the data."""
+    """Merge the histograms of two parts of the data."""
     return {name: histogram.merge(other[name]) for name, histogram in one.items()}
 
 
-def _samples(batch: Batch) -> int:
-    first = next(iter(batch.values()))
-    return first.shape[0] if first.ndim else 1
-
-
 class BatchQueue:
-    """Numbered batches for several threads; the first thing wrong, by batch number, stops them all.
+    """Numbered batches for several threads. An error stops all threads.
 
     Args:
-        batches: checked ones.
-        first: number of the first one.
-        digest: gets every batch that is taken; None: they are not hashed.
+        batches: checked batches.
+        first: the number of the first one.
+        digest: every batch taken is added to it; None: batches are not hashed.
 
     Attributes:
-        taken: batches handed out so far.
+        taken: the number of batches handed out.
         ended: no batch is left.
     """
 
@@ -283,21 +265,21 @@ class BatchQueue:
         self.ended = False
 
     def allow(self, count: int | None) -> None:
-        """Hand out ``count`` more batches, then stop until the next call; None: all there are."""
+        """Hand out ``count`` more batches, then stop until the next call; None: all batches."""
         self._limit = None if count is None else self.taken + count
 
     def take(self) -> tuple[int, Batch] | None:
-        """The next batch and its number; None where there is none, none is allowed, or something failed."""
+        """Return number and copy of the next batch; None at the end, at the limit, or after an error."""
         with self._lock:
             if self._closed or self.ended or self.taken == self._limit:
                 return None
             try:
                 batch = next(self._batches, None)
-                if batch is not None:  # a copy: the source may fill the same array again
+                if batch is not None:  # a copy: the source may reuse the array
                     batch = {name: array.copy() for name, array in batch.items()}
                 if batch is not None and self._digest is not None:
                     self._digest.add(batch)
-            except SystemExit as error:  # would end the program as if all had gone well
+            except SystemExit as error:  # would end the program without an error message
                 stopped = DataError(f"the data source called sys.exit({error.code!r}); let it return instead")
                 stopped.__cause__ = error
                 self._errors.append((self._first + self.taken, stopped))
@@ -312,25 +294,25 @@ class BatchQueue:
             return self._first + self.taken - 1, batch
 
     def skip(self, count: int) -> bool:
-        """Take ``count`` batches for nothing; whether there were as many."""
+        """Skip ``count`` batches; return False if there are fewer."""
         self.allow(count)
         while self.take() is not None:
             pass
         return self.taken == count
 
     def stop(self, number: int, error: BaseException) -> None:
-        """Batch ``number`` failed."""
+        """Record that batch ``number`` failed, and hand out no more batches."""
         with self._lock:
             self._errors.append((number, error))
             self._closed = True
 
     def close(self) -> None:
-        """Hand out nothing any more."""
+        """Hand out no more batches."""
         # Without the lock: a loader that hangs holds it.
         self._closed = True
 
     def raise_first(self) -> None:
-        """Raise what failed at the lowest batch number, if anything did."""
+        """Raise the error with the lowest batch number, if there is one."""
         if self._errors:
             error: Any = min(self._errors, key=lambda entry: entry[0])[1]
             raise error

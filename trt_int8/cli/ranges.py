@@ -55,7 +55,7 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     known = extra.get("recentrable")
     result = run(
         loaded,
-        method=algorithm or (used if used in judged else "entropy"),
+        algorithm=algorithm or (used if used in judged else "entropy"),
         recentrable=known if isinstance(known, list) else None,
     )
     if form == "html":

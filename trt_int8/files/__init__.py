@@ -1,1 +1,1 @@
-"""Files of results: written whole or not at all, and checked before the work."""
+"""Write result files completely or not at all, and check their paths before the work."""

@@ -1,4 +1,4 @@
-"""Write files so that a reader finds the old content or the new, never a part of it."""
+"""Write files so that a reader finds the old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
     """Replace ``path`` by ``data`` in one step.
 
-    The data goes to a temporary file beside ``path``, is flushed to the disk, and takes the name by
-    ``os.replace``. On any failure, Ctrl-C included, ``path`` is as it was and no temporary file stays.
-    What is no regular file (a pipe, a device, /dev/stdout) is written to instead.
+    The data is written to a temporary file in the same folder, flushed to the disk, and renamed by
+    ``os.replace``. After any failure, Ctrl-C included, ``path`` is unchanged and no temporary file remains.
+    A pipe, a device or /dev/stdout is not replaced but written to.
 
     Raises:
-        OutputError: the folder is missing or cannot be written, the disk is full, …
-        TypeError: ``path`` is no path.
+        OutputError: the folder is missing or not writable, the disk is full, …
+        TypeError: ``path`` is not a path.
     """
     require_path(path, "path", of="the file to write")
     target = Path(path)
     try:
         if str(path) in _STANDARD:
-            # Opened by its name it would start at the beginning of the file that a shell has behind it.
+            # Opening it by name would write from the beginning of the file that a shell redirects to.
             with os.fdopen(os.dup(_STANDARD[str(path)]), "wb") as stream:
                 stream.write(data)
             return
@@ -36,14 +36,13 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
             target.write_bytes(data)
             return
         # Write through a link instead of replacing the link itself.
-        target = target.resolve() if target.is_symlink() else target
-        _replace(target, data)
+        _replace(target.resolve() if target.is_symlink() else target, data)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {_advice(target, error)}") from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """`write_bytes` of ``text`` in UTF-8, newlines as they are."""
+    """Write ``text`` in UTF-8 by `write_bytes`; newlines are not changed."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -63,7 +62,7 @@ def _replace(target: Path, data: bytes | bytearray | memoryview) -> None:
 
 
 def _mode(target: Path) -> int:
-    """The permissions ``target`` has, or those a plain ``open`` would give it."""
+    """Return the permissions of ``target``, or those that ``open`` would give it."""
     try:
         return target.stat().st_mode & 0o7777
     except OSError:

@@ -1,4 +1,4 @@
-"""Find out before the work whether its results have somewhere to go, and overwrite nothing they need."""
+"""Check before the work that its results can be written, and that they overwrite none of its inputs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ FilePath = str | os.PathLike[str]
 
 
 def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath] | None = None) -> None:
-    """Refuse results that cannot be written, share a file, or would overwrite what they are made from.
+    """Check that results can be written, have different files, and do not overwrite an input.
 
     Args:
-        outputs: what a file will hold (``"engine"``) → its path.
+        outputs: content of a file (``"engine"``) → its path.
         inputs: likewise, files that are read.
 
     Raises:
-        OutputError: naming both files or the folder, and what to do.
+        OutputError: with both files or the folder, and what to do.
     """
-    taken = {_identity(path): (what, path) for what, path in (inputs or {}).items()}
+    taken = {_identity(path): what for what, path in (inputs or {}).items()}
     for what, path in outputs.items():
         identity = _identity(path)
         if identity in taken:
-            other, _ = taken[identity]
-            raise OutputError(f"the {what} would overwrite the {other} {path}; choose another name for it")
-        taken[identity] = (what, path)
+            raise OutputError(
+                f"the {what} would overwrite the {taken[identity]} {path}; choose another name for it"
+            )
+        taken[identity] = what
         _check_writable(Path(path))
         if os.fspath(path).endswith(os.sep):
             raise OutputError(f"cannot write {path}: it is the name of a folder; give a file name")
 
 
 def _identity(path: FilePath) -> object:
-    """Equal for paths of one file, by whatever name or link."""
+    """Return a value that is equal for all names of one file, links included."""
     try:
         status = os.stat(path)
     except OSError:

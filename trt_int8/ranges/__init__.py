@@ -1,4 +1,4 @@
-"""Dynamic ranges, and the text file in which TensorRT keeps them."""
+"""Dynamic ranges, and the files that store them."""
 
 from trt_int8.ranges.cache import CalibrationCache
 from trt_int8.ranges.ranges import Ranges, TensorRange

@@ -1,14 +1,13 @@
-r"""TensorRT's calibration cache, in both directions, bit for bit.
+r"""Read and write TensorRT's calibration cache, bit for bit.
 
-A text file: a header, then a line ``name: scale`` for each tensor, the scale being the big-endian bytes
-of a float32 in hexadecimal::
+It is a text file: a header, then one line ``name: scale`` per tensor. The scale is written as the big-endian
+bytes of a float32 in hexadecimal::
 
     TRT-8601-EntropyCalibration2
     data: 3c008912
 
-Range and scale: amax = 127 · scale. Very old headers are ``1`` (entropy) and ``0 <double> <double>``
-(legacy). Names hold colons and spaces, so a line is split at its last ``": "``. TensorRT prints zero as
-``0``, unpadded.
+amax = 127 · scale. Very old headers are ``1`` (entropy) and ``0 <double> <double>`` (legacy). Names may have
+colons and spaces, so a line is split at its last ``": "``. TensorRT writes zero as ``0``, unpadded.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class CalibrationCache:
     Attributes:
         scales: tensor name → scale, in the file's order. Zero and inf occur; NaN and negative do not.
         header: the first line.
-        text: the file as it is or will be, byte for byte in UTF-8.
-        source: what to call the cache in messages: the file it was read from.
+        text: the content of the file, byte for byte in UTF-8.
+        source: the name of the cache in messages: the file it was read from.
 
     Examples:
         >>> cache = CalibrationCache.parse("TRT-8601-EntropyCalibration2\ndata: 3c008912\n")
@@ -73,34 +72,26 @@ class CalibrationCache:
             'TRT-8601-EntropyCalibration2'
 
         Raises:
-            CacheError: no such file, or a line that is no part of a cache (named as file:line).
-            TypeError: ``path`` is no path.
+            CacheError: the file does not exist, or a line does not belong to a cache (named as file:line).
+            TypeError: ``path`` is not a path.
         """
         require_path(path, "path", of="a calibration cache")
-        file = Path(path)
         try:
-            text = file.read_bytes().decode("utf-8")
-        except FileNotFoundError as error:
-            raise CacheError(f"{file}: no such file; check the path of the cache") from error
-        except IsADirectoryError as error:
-            raise CacheError(f"{file} is a folder; give the cache file in it") from error
-        except OSError as error:
-            raise CacheError(f"{file}: cannot be read: {error.strerror or error}") from error
+            text = read_bytes(path).decode("utf-8")
         except UnicodeDecodeError as error:
             raise CacheError(
-                f"{file}: not text (byte {error.start}), so not a TensorRT calibration cache; give the file "
-                "that trt-int8 calibrate or TensorRT wrote, or turn onnxruntime's table into one (trt-int8 "
-                "cache convert FILE --to tensorrt)"
+                f"{path}: a binary file (byte {error.start}), not a TensorRT calibration cache; convert an "
+                "onnxruntime calibration table with trt-int8 cache convert FILE --to tensorrt -o OUT"
             ) from error
-        return cls.parse(text, source=str(file))
+        return cls.parse(text, source=str(path))
 
     @classmethod
     def parse(cls, text: str, *, source: str = "the cache") -> CalibrationCache:
-        """Parse the text of a cache; LF and CRLF, with and without a final newline.
+        """Parse the text of a cache with LF or CRLF, with or without a final newline.
 
         Raises:
             CacheError: see `read`.
-            TypeError: ``text`` is no text.
+            TypeError: ``text`` is not a str.
         """
         if not isinstance(text, str):
             raise TypeError(
@@ -112,7 +103,7 @@ class CalibrationCache:
         if not _HEADER.fullmatch(header):
             raise CacheError(
                 f"{source}:1: {_shown(lines[0])} is not the header of a TensorRT calibration cache, "
-                "which looks like TRT-8601-EntropyCalibration2"
+                f"which looks like {DEFAULT_HEADER}"
             )
         scales: dict[str, np.float32] = {}
         for number, line in enumerate(lines[1:], start=2):
@@ -122,8 +113,8 @@ class CalibrationCache:
             name, scale = _entry(line, place)
             if number == len(lines) and scale and len(line.rpartition(": ")[2].strip()) < 8:
                 raise CacheError(
-                    f"{place}: the file ends in the middle of the scale of tensor {name!r}; it was cut "
-                    "short, so copy it again or calibrate again"
+                    f"{place}: the file ends in the middle of the scale of tensor {name!r}; copy it again or "
+                    "calibrate again"
                 )
             if name in scales:
                 raise CacheError(f"{place}: tensor {name!r} is listed twice; remove one of the lines")
@@ -134,23 +125,23 @@ class CalibrationCache:
     def from_ranges(
         cls, ranges: Ranges, *, calibrator: str = _ENTROPY2, header: str | None = None
     ) -> CalibrationCache:
-        """The cache that holds ``ranges``, in their order.
+        """Make a cache of ``ranges``, in their order.
 
         Args:
-            ranges: of the tensors.
-            calibrator: the one that the header names, and the only one that TensorRT reads the cache into:
-                ``EntropyCalibration2`` or ``MinMaxCalibration``. `trt_int8.Calibration.cache` knows which.
+            ranges: the ranges.
+            calibrator: the calibrator in the header, the only one for which TensorRT accepts the cache:
+                ``EntropyCalibration2`` or ``MinMaxCalibration``. `trt_int8.Calibration.cache` sets it.
             header: the whole first line, instead.
 
         Raises:
-            CacheError: a name with a line break, which the format cannot hold.
-            TypeError: ``ranges`` is no `Ranges`.
+            CacheError: a name has a line break, which the format cannot represent.
+            TypeError: ``ranges`` is not a `Ranges`.
         """
         require_ranges(ranges)
         for name in ranges:
             if "\n" in name or "\r" in name:
                 raise CacheError(
-                    f"tensor name {name!r} has a line break, which a cache cannot hold; rename the tensor"
+                    f"tensor name {name!r} has a line break, which a cache cannot have; rename the tensor"
                 )
         header = header or f"{_VERSION}-{calibrator}"
         scales = {name: range_.scale for name, range_ in ranges.items()}
@@ -158,7 +149,7 @@ class CalibrationCache:
         return cls(header, scales, f"{header}\n{body}")
 
     def ranges(self) -> Ranges:
-        """amax = 127 · scale of each tensor; `TensorRange.scale` gives the same bits back."""
+        """Return amax = 127 · scale of each tensor; `TensorRange.scale` has the same bits again."""
         return Ranges(
             {name: TensorRange(float(scale) * 127, source=self.source) for name, scale in self.scales.items()}
         )
@@ -172,8 +163,24 @@ class CalibrationCache:
         atomic.write_text(path, self.text)
 
 
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read a file of ranges.
+
+    Raises:
+        CacheError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise CacheError(f"{path}: no such file; check the path of the cache") from error
+    except IsADirectoryError as error:
+        raise CacheError(f"{path} is a folder; give the cache file in it") from error
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 def is_header(line: str) -> bool:
-    """Whether ``line`` is the first line of a TensorRT cache."""
+    """Return whether ``line`` is the first line of a TensorRT cache."""
     return _HEADER.fullmatch(line) is not None
 
 
@@ -192,13 +199,13 @@ def _entry(line: str, place: str) -> tuple[str, np.float32]:
     scale = np.float32(struct.unpack(">f", bytes.fromhex(digits.zfill(8)))[0])
     if np.isnan(scale) or np.signbit(scale):
         raise CacheError(
-            f"{place}: scale {digits} of tensor {name!r} is {scale}; scales are 0 or more, so calibrate again"
+            f"{place}: scale {digits} of tensor {name!r} is {scale}; it must be 0 or more, so calibrate again"
         )
     return name, scale
 
 
 def scale_to_hex(scale: np.float32) -> str:
-    """As TensorRT prints a scale: the big-endian bytes of the float32; zero is ``0``."""
+    """Return a scale as TensorRT writes it: the big-endian bytes of the float32; zero is ``0``."""
     return struct.pack(">f", scale).hex() if scale else "0"
 
 

@@ -1,4 +1,4 @@
-"""Show, compare and combine ranges: a table, the changes between two calibrations, merges."""
+"""Show, compare, merge and change ranges."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
 def range_table(ranges: Ranges, *, tensors: Iterable[str] | None = None, source: bool = False) -> str:
-    """Aligned columns: tensor, scale as in the cache, scale, amax, and the source if asked for.
+    """Return aligned columns: tensor, scale as in the cache, scale, amax, and the source if asked for.
 
     Args:
-        ranges: what to show.
-        tensors: which, in this order; None: all.
-        source: add where each range came from.
+        ranges: the ranges.
+        tensors: the tensors to show, in this order; None: all.
+        source: add the origin of each range.
     """
     rows = [["tensor", "scale (hex)", "scale", "amax"] + (["from"] if source else [])]
     for name in ranges if tensors is None else tensors:
@@ -39,7 +39,7 @@ class RangeChange:
 
     Attributes:
         left, right: amax.
-        ratio: the larger over the smaller; 1 where they are equal, inf where one is 0 or infinite.
+        ratio: the larger over the smaller; 1 if they are equal, inf if one is 0 or infinite.
     """
 
     name: str
@@ -59,8 +59,8 @@ class RangeDiff:
     """The result of `diff`.
 
     Attributes:
-        changes: tensors of both, the largest ratio first.
-        only_left, only_right: names that the other one lacks.
+        changes: tensors that both have, the largest ratio first.
+        only_left, only_right: names that only one of them has.
     """
 
     changes: tuple[RangeChange, ...]
@@ -68,20 +68,16 @@ class RangeDiff:
     only_right: tuple[str, ...]
 
     def above(self, ratio: float) -> tuple[RangeChange, ...]:
-        """Tensors whose ranges differ by more than ``ratio``."""
+        """Return the tensors whose ranges differ by more than ``ratio``."""
         return tuple(change for change in self.changes if not change.ratio <= ratio)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; infinite values become null."""
+        """Return JSON values; infinite values become null."""
+        figures = ("left", "right", "ratio")
         return {
             "tensors": [
-                {
-                    "name": c.name,
-                    "left": _finite(c.left),
-                    "right": _finite(c.right),
-                    "ratio": _finite(c.ratio),
-                }
-                for c in self.changes
+                {"name": change.name, **{key: _finite(getattr(change, key)) for key in figures}}
+                for change in self.changes
             ],
             "only_left": list(self.only_left),
             "only_right": list(self.only_right),
@@ -98,7 +94,7 @@ def diff(left: Ranges, right: Ranges) -> RangeDiff:
     )
 
 
-#: How `merge` chooses where both have a tensor.
+#: How `merge` chooses the range of a tensor that both have.
 MERGES: dict[str, Callable[[TensorRange, TensorRange], TensorRange]] = {
     "max": lambda left, right: max(left, right, key=lambda entry: entry.amax),
     "min": lambda left, right: min(left, right, key=lambda entry: entry.amax),
@@ -108,12 +104,7 @@ MERGES: dict[str, Callable[[TensorRange, TensorRange], TensorRange]] = {
 
 
 def merge(left: Ranges, right: Ranges, *, how: str = "max") -> Ranges:
-    """All tensors of both, in the order of ``left``, then of ``right``.
-
-    Args:
-        left, right: the ranges.
-        how: of `MERGES`, for tensors that both have.
-    """
+    """Return the tensors of both, in the order of ``left``, then ``right``; ``how`` is a key of `MERGES`."""
     choose = MERGES[how]
     merged = {name: choose(entry, right[name]) if name in right else entry for name, entry in left.items()}
     merged.update({name: entry for name, entry in right.items() if name not in left})
@@ -121,20 +112,20 @@ def merge(left: Ranges, right: Ranges, *, how: str = "max") -> Ranges:
 
 
 def set_ranges(ranges: Ranges, values: Mapping[str, float], *, unset: Sequence[str] = ()) -> Ranges:
-    """Ranges with those of some tensors replaced, and others left out.
+    """Return ranges in which those of some tensors are replaced and others are removed.
 
     Args:
         ranges: the ranges.
-        values: name or glob → amax; a later one wins.
-        unset: names or globs of tensors to leave out, so that what reads them stays float.
+        values: name or glob → amax; a later one overrides.
+        unset: names or globs of tensors to remove, so that their consumers stay float.
 
     Raises:
-        RangeError: a glob fits no tensor.
+        RangeError: a glob matches no tensor.
     """
     changed = dict(ranges)
     for glob, amax in values.items():
         for name in _matching(glob, ranges):
-            changed[name] = TensorRange(amax, source="set by hand")
+            changed[name] = TensorRange(amax, source="set manually")
     for glob in unset:
         for name in _matching(glob, ranges):
             changed.pop(name, None)
@@ -144,7 +135,7 @@ def set_ranges(ranges: Ranges, values: Mapping[str, float], *, unset: Sequence[s
 def _matching(glob: str, names: Mapping[str, Any]) -> list[str]:
     found = matching(glob, names)
     if not found:
-        raise RangeError(f"{glob!r} fits none of the {len(names)} tensors; {nearest(glob, names)}")
+        raise RangeError(f"{glob!r} matches none of the {len(names)} tensors; {nearest(glob, names)}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Files of ranges in every form there is: read by their content, written by name of the form."""
+"""Read files of ranges, whose format is detected, and write them in a given format."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from trt_int8.dependencies import require
 from trt_int8.errors import CacheError
 from trt_int8.files import atomic
 from trt_int8.ranges import onnxruntime as ort
-from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header
+from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header, read_bytes
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
 @dataclass(frozen=True, eq=False)
 class RangeFile:
-    """What a file of ranges holds.
+    """The content of a file of ranges.
 
     Attributes:
         ranges: tensor → amax, in the file's order.
-        form: of `trt_int8.choices.RANGE_FORMS`.
-        header: first line of a TensorRT cache; None for other forms.
+        form: the format, one of `trt_int8.choices.RANGE_FORMS`.
+        header: first line of a TensorRT cache; None for other formats.
     """
 
     ranges: Ranges
@@ -35,15 +35,15 @@ class RangeFile:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> RangeFile:
-        """Read a file of any form.
+        """Read a file of any format.
 
         Raises:
-            CacheError: no such file, or its content is none of the forms; says where and why.
+            CacheError: the file does not exist, or has none of the formats.
             MissingDependencyError: YAML needs PyYAML, flatbuffers needs flatbuffers.
         """
         require_path(path, "path", of="a file of ranges")
         source = str(path)
-        data = _bytes(Path(path))
+        data = read_bytes(path)
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -52,27 +52,26 @@ class RangeFile:
             return cls(_ranges(ort.parse_flatbuffers(data, source), source), "ort-flatbuffers")
         first = text.lstrip().split("\n", 1)[0].strip()
         if is_header(first):
-            cache = CalibrationCache.read(path)
+            cache = CalibrationCache.parse(text, source=source)
             return cls(cache.ranges(), "tensorrt", cache.header)
         if first.startswith("{"):
             return _from_json(text, source)
         if Path(path).suffix in (".yaml", ".yml") or _looks_like_yaml(text):
             return cls(_ranges(_parse_yaml(text, source), source), "yaml")
         if not first or not re.fullmatch(r".+ [-+.0-9a-zA-Z]+", first) or first.startswith("TRT-"):
-            CalibrationCache.parse(text, source=source)  # says what a cache looks like
-        found = ort.parse_decimal(text, source)
-        return cls(_ranges(found, source), "ort-cache")
+            CalibrationCache.parse(text, source=source)  # its error shows what a cache looks like
+        return cls(_ranges(ort.parse_decimal(text, source), source), "ort-cache")
 
     def write(self, path: str | os.PathLike[str], *, form: str, header: str | None = None) -> None:
-        """Write as ``form``, in one step.
+        """Write the file in one step.
 
         Args:
             path: the file.
-            form: of `trt_int8.choices.RANGE_FORMS`.
+            form: the format, one of `trt_int8.choices.RANGE_FORMS`.
             header: first line of a TensorRT cache; None: this file's own, or that of TensorRT 8.6.
 
         Raises:
-            CacheError: the form cannot hold a name or a value.
+            CacheError: the format cannot represent a name or a value.
             OutputError: the file cannot be written.
         """
         if header is not None and not is_header(header):
@@ -81,8 +80,7 @@ class RangeFile:
                 f"{DEFAULT_HEADER}"
             )
         if form == "tensorrt":
-            cache = CalibrationCache.from_ranges(self.ranges, header=header or self.header)
-            cache.write(path)
+            CalibrationCache.from_ranges(self.ranges, header=header or self.header).write(path)
             return
         amax = {name: entry.amax for name, entry in self.ranges.items()}
         if form == "ort-flatbuffers":
@@ -91,20 +89,9 @@ class RangeFile:
             atomic.write_text(path, _TEXTS[form](amax))
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise CacheError(f"{path}: no such file; check the path of the cache") from error
-    except IsADirectoryError as error:
-        raise CacheError(f"{path} is a folder; give the cache file in it") from error
-    except OSError as error:
-        raise CacheError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
 def _ranges(amax: Mapping[str, float], source: str) -> Ranges:
     if not amax:
-        raise CacheError(f"{source}: holds no tensor; calibrate again")
+        raise CacheError(f"{source}: has no tensors; calibrate again")
     return Ranges({name: TensorRange(value, source=source) for name, value in amax.items()})
 
 
@@ -138,12 +125,12 @@ def _looks_like_yaml(text: str) -> bool:
 def _parse_yaml(text: str, source: str) -> dict[str, float]:
     yaml = require("yaml", purpose=f"reading {source}")
     try:
-        # As text: a name such as 106 is a name, and 1e-05 is a number that YAML takes for text.
+        # As text: a name such as 106 stays a name, and YAML reads a number such as 1e-05 as text.
         document = yaml.load(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise CacheError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
-        raise CacheError(f"{source}: must map tensor names to ranges, one a line: 'conv1: 6.0'")
+        raise CacheError(f"{source}: must map tensor names to ranges, one per line: 'conv1: 6.0'")
     return {name: ort.amax_of(value, f"{source}: tensor {name!r}") for name, value in document.items()}
 
 
@@ -156,15 +143,12 @@ def _to_yaml(amax: Mapping[str, float]) -> str:
 
 
 def _to_plain_json(amax: Mapping[str, float]) -> str:
-    return json.dumps(
-        {name: value if value < float("inf") else "inf" for name, value in amax.items()},
-        indent=1,
-        ensure_ascii=False,
-    )
+    document = {name: value if value < float("inf") else "inf" for name, value in amax.items()}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, float]], str]] = {
-    "json": lambda amax: _to_plain_json(amax) + "\n",
+    "json": _to_plain_json,
     "yaml": _to_yaml,
     "ort-json": ort.to_json,
     "ort-tensors": ort.to_tensors_json,

@@ -1,13 +1,13 @@
-"""onnxruntime's calibration tables for its TensorRT execution provider. They hold ranges, not scales.
+"""Read and write onnxruntime's calibration tables for its TensorRT execution provider.
 
-Four forms of one table:
+They contain ranges, not scales. There are four formats:
 
-- ``ort-flatbuffers``: what the provider reads (``calibration.flatbuffers``): key and value strings;
-- ``ort-cache``: ``name 2.64``, one a line (``calibration.cache``);
+- ``ort-flatbuffers``: key and value strings; the provider reads it (``calibration.flatbuffers``);
+- ``ort-cache``: ``name 2.64``, one per line (``calibration.cache``);
 - ``ort-json``: ``{"name": [lowest, highest]}`` (``calibration.json``);
 - ``ort-tensors``: the JSON of ``onnxruntime.quantization.calibrate.load_tensors_data``, float32.
 
-Reading understands each, and ``calibration.json`` of newer releases, whose values are objects.
+All can be read, and also the ``calibration.json`` of newer releases, whose values are objects.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _FIELD_0, _FIELD_1 = 4, 6
 
 
 def amax_of(value: Any, place: str) -> float:
-    """max(|lowest|, |highest|) of what a table says of one tensor: a number, a pair, a TensorData object.
+    """Return max(|lowest|, |highest|) of one tensor, given as a number, a pair, or a TensorData object.
 
     Raises:
-        CacheError: anything else, NaN, or a negative amax.
+        CacheError: the value is something else, NaN, or a negative amax.
     """
     if isinstance(value, dict) and "lowest" in value and "highest" in value:
         value = [_number(value["lowest"], place), _number(value["highest"], place)]
@@ -63,7 +63,7 @@ def _number(value: Any, place: str) -> float:
 
 
 def parse_decimal(text: str, source: str) -> dict[str, float]:
-    """``name value`` lines; names may hold spaces."""
+    """Read ``name value`` lines; names may have spaces."""
     found: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -72,7 +72,7 @@ def parse_decimal(text: str, source: str) -> dict[str, float]:
         place = f"{source}:{number}"
         if not name:
             raise CacheError(
-                f"{place}: {line[:80]!r} is no 'tensor value' line; this is no calibration table"
+                f"{place}: {line[:80]!r} is not 'tensor value', so the file is not a calibration table"
             )
         if name in found:
             raise CacheError(f"{place}: tensor {name!r} is listed twice; remove one of the lines")
@@ -81,10 +81,10 @@ def parse_decimal(text: str, source: str) -> dict[str, float]:
 
 
 def parse_flatbuffers(data: bytes, source: str) -> dict[str, float]:
-    """The ``dict`` vector of a ``TrtTable``.
+    """Read the ``dict`` vector of a ``TrtTable``.
 
     Raises:
-        CacheError: not such a table.
+        CacheError: the bytes are not such a table.
         MissingDependencyError: flatbuffers is not installed.
     """
     flatbuffers = require("flatbuffers", purpose="reading an onnxruntime table")
@@ -100,10 +100,10 @@ def parse_flatbuffers(data: bytes, source: str) -> dict[str, float]:
             entry = table_module.Table(data, root.Indirect(root.Vector(vector) + 4 * i))
             pairs.append([_string(entry, slot) for slot in (_FIELD_0, _FIELD_1)])
     except (struct.error, ValueError, IndexError, OverflowError, TypeError) as error:
-        found = "it is a zip file" if data.startswith(b"PK") else "it is binary, and no table or cut short"
+        found = "a zip file" if data.startswith(b"PK") else "binary, but not a table, or truncated"
         raise CacheError(
             f"{source}: neither text nor an onnxruntime calibration table ({found}); give a calibration "
-            "cache, or what trt-int8 cache convert wrote"
+            "cache, or a file that trt-int8 cache convert wrote"
         ) from error
     return {name: amax_of(value, f"{source}: tensor {name!r}") for name, value in pairs}
 
@@ -116,12 +116,12 @@ def _string(table: Any, slot: int) -> str:
     start = table.Indirect(offset + table.Pos)
     (length,) = struct.unpack_from("<I", table.Bytes, start)
     if len(text) != length or start + 4 + length >= len(table.Bytes):  # a NUL follows
-        raise ValueError("it was cut short")
+        raise ValueError("truncated")
     return text.decode("utf-8")
 
 
 def to_flatbuffers(amax: Mapping[str, float]) -> bytes:
-    """A ``TrtTable``.
+    """Write a ``TrtTable``.
 
     Raises:
         MissingDependencyError: flatbuffers is not installed.
@@ -130,7 +130,7 @@ def to_flatbuffers(amax: Mapping[str, float]) -> bytes:
     builder = flatbuffers.Builder(1024)
     entries = []
     for name in sorted(amax):
-        strings = [builder.CreateString(name), builder.CreateString(_decimal(amax[name]))]
+        strings = [builder.CreateString(name), builder.CreateString(repr(float(amax[name])))]
         builder.StartObject(2)
         for field, string in enumerate(strings):
             builder.PrependUOffsetTRelativeSlot(field, string, 0)
@@ -146,50 +146,46 @@ def to_flatbuffers(amax: Mapping[str, float]) -> bytes:
 
 
 def to_decimal(amax: Mapping[str, float]) -> str:
-    """``name value`` lines.
+    """Write ``name value`` lines.
 
     Raises:
-        CacheError: a name with a line break.
+        CacheError: a name has a line break.
     """
     for name in amax:
         if "\n" in name or "\r" in name:
-            raise CacheError(f"tensor name {name!r} has a line break, which this form cannot hold")
-    return "".join(f"{name} {_decimal(amax[name])}\n" for name in sorted(amax))
+            raise CacheError(f"tensor name {name!r} has a line break, which this format cannot have")
+    return "".join(f"{name} {float(amax[name])!r}\n" for name in sorted(amax))
 
 
 def to_json(amax: Mapping[str, float]) -> str:
-    """``{"name": [lowest, highest]}``.
+    """Write ``{"name": [lowest, highest]}``.
 
     Raises:
-        CacheError: an infinite range, which JSON cannot hold.
+        CacheError: a range is infinite, which JSON cannot represent.
     """
     return _dump({name: [-value, value] for name, value in amax.items()}, amax)
 
 
 def to_tensors_json(amax: Mapping[str, float]) -> str:
-    """What ``load_tensors_data`` of onnxruntime reads.
+    """Write the JSON that ``load_tensors_data`` of onnxruntime reads.
 
     Raises:
-        CacheError: an infinite range, which JSON cannot hold.
+        CacheError: a range is infinite, which JSON cannot represent.
     """
+
+    def array(value: float) -> dict[str, Any]:
+        return {"data": float(np.float32(value)), "dtype": "float32", "CLS": "numpy.array"}
+
     tensors = {
-        name: {"lowest": _array(-value), "highest": _array(value), "CLS": "TensorData"}
+        name: {"lowest": array(-value), "highest": array(value), "CLS": "TensorData"}
         for name, value in amax.items()
     }
     method = {"CLS": "CalibrationMethod", "value": "CalibrationMethod.MinMax"}
     return _dump({"CLS": "TensorsData", "data": tensors, "calibration_method": method}, amax)
 
 
-def _array(value: float) -> dict[str, Any]:
-    return {"data": float(np.float32(value)), "dtype": "float32", "CLS": "numpy.array"}
-
-
 def _dump(document: Any, amax: Mapping[str, float]) -> str:
     for name, value in amax.items():
         if math.isinf(value):
-            raise CacheError(f"tensor {name!r} has an infinite range, which JSON cannot hold; unset it first")
+            raise CacheError(f"tensor {name!r} has an infinite range, which JSON cannot have; unset it first")
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-
-
-def _decimal(value: float) -> str:
-    return repr(float(value))

@@ -1,4 +1,4 @@
-"""The symmetric dynamic range of each tensor, and where it came from."""
+"""The symmetric dynamic range of each tensor, with its origin."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TensorRange:
-    """Values from -amax to amax map to INT8 codes -127 to 127; what is beyond is clipped.
+    """Values from -amax to amax map to INT8 codes -127 to 127; values beyond are clipped.
 
     Attributes:
-        amax: 0 for a tensor that was always zero; inf if a cache says so. Held as float64, in which
+        amax: 0 for a tensor that was always zero; inf if a cache has that. It is a float64, in which
             127 · scale is exact for every float32 scale.
-        source: how it was found: an algorithm, ``entropy of conv1``, a cache file, …
+        source: its origin: an algorithm, ``entropy of conv1``, a cache file, …
     """
 
     amax: float
@@ -30,13 +30,13 @@ class TensorRange:
     @property
     def scale(self) -> np.float32:
         """amax / 127, the step of one INT8 code, as TensorRT and ONNX store it."""
-        # Rounded once, from float64: a scale that came from a cache comes back bit for bit.
+        # Rounded once, from float64, so that a scale from a cache keeps its bits.
         with np.errstate(over="ignore"):
             return np.float32(self.amax / 127)
 
     @property
     def usable(self) -> bool:
-        """Whether TensorRT takes the scale: it must be positive and finite in float32."""
+        """Whether TensorRT accepts the scale: it must be positive and finite in float32."""
         return bool(0 < self.scale < np.inf)
 
 
@@ -44,7 +44,7 @@ class Ranges(Mapping[str, TensorRange]):
     """Tensor name → `TensorRange`, in the graph's order. Read-only.
 
     Raises:
-        TypeError: a value is no `TensorRange`.
+        TypeError: a value is not a `TensorRange`.
     """
 
     def __init__(self, ranges: Mapping[str, TensorRange]) -> None:
@@ -53,7 +53,7 @@ class Ranges(Mapping[str, TensorRange]):
             if not isinstance(value, TensorRange):
                 raise TypeError(
                     f"the range of {name!r} is {value!r}; it must be a TensorRange:"
-                    " TensorRange(amax, source='by hand')"
+                    " TensorRange(amax, source='set manually')"
                 )
 
     def __getitem__(self, name: str) -> TensorRange:
@@ -70,14 +70,14 @@ class Ranges(Mapping[str, TensorRange]):
 
 
 def require_ranges(ranges: Any) -> None:
-    """Refuse what is no `Ranges`, above all what people give instead.
+    """Check that ``ranges`` is a `Ranges`.
 
     Raises:
-        TypeError: saying how to make ranges of it.
+        TypeError: it is not; the message says how to make one.
     """
     if isinstance(ranges, Ranges):
         return
     fix = "CalibrationCache.read(path).ranges() or calibrate(…).ranges"
     if isinstance(ranges, Mapping):
-        fix = "Ranges({name: TensorRange(amax, source='by hand')})"
+        fix = "Ranges({name: TensorRange(amax, source='set manually')})"
     raise TypeError(f"ranges is a {type(ranges).__name__}; it must be Ranges: {fix}")

@@ -69,7 +69,7 @@ def test_what_is_no_address(address, instead):
     with pytest.raises(CalibrationError) as caught, cluster(scheduler=address):
         pass
     assert str(caught.value) == (
-        f"{address!r} is no address of a Dask scheduler; give the one that dask scheduler prints, such as {instead}"
+        f"{address!r} is not the address of a Dask scheduler; give the one that dask scheduler prints, such as {instead}"
     )
 
 
@@ -83,7 +83,9 @@ def test_schedulers_and_workers():
 
         asyncio.run(inside())
         (worker,) = local.workers.values()
-        with pytest.raises(CalibrationError, match="is a Dask Worker; give the address of its scheduler"):
+        with pytest.raises(
+            CalibrationError, match="is the address of a Dask Worker; give the address of its scheduler"
+        ):
             require_scheduler(worker.address, patience=5)
 
 
@@ -99,10 +101,10 @@ def test_a_script_without_a_guard_is_told(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "would start workers; in a Python script, start them below if __name__ ==" in done.stderr
+    assert "would start more; in a Python script, start them inside if __name__ ==" in done.stderr
     assert done.stderr.splitlines()[-1] == (
         "trt_int8.errors.CalibrationError: 1 Dask workers cannot be started (Nanny failed to start.); calibrate in "
-        "this process, without workers, or, in a Python script, start them below if __name__ == '__main__':"
+        "this process, without workers, or, in a Python script, start them inside if __name__ == '__main__':"
     )
     text = script.read_text().replace("with cluster", "if __name__ == '__main__':\n  with cluster")
     script.write_text(text)

@@ -1,1 +1,1 @@
-"""A range analysis as text and as a page."""
+"""Show a range analysis as text or as an HTML page."""

@@ -1,6 +1,6 @@
-"""One self-contained page: no script, no network, a drawing per tensor.
+"""Make a self-contained HTML page, without scripts or network access, with one drawing per tensor.
 
-A drawing has the counts on a log scale, ±T, and the codes that nothing maps to.
+A drawing shows the counts on a log scale, ±T, and the unused codes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Drawing:
         bars: x, y, width, height of each bar.
         unused: x and width of each run of unused codes.
         threshold: x of −T and of +T; empty without a range.
-        extent: the value at the right edge; −extent is at the left one.
+        extent: the value at the right edge; the left edge is −extent.
     """
 
     bars: tuple[tuple[float, float, float, float], ...]
@@ -43,7 +43,7 @@ class Drawing:
 
 
 def draw(tensor: TensorAnalysis) -> Drawing:
-    """The drawing of ``tensor``, zero in the middle."""
+    """Draw ``tensor`` with zero in the middle."""
     amax = tensor.amax if math.isfinite(tensor.amax) else 0.0
     extent = 1.05 * max(amax, tensor.histogram.amax) or 1.0
     step = amax / 127
@@ -80,13 +80,13 @@ def _bars(tensor: TensorAnalysis, extent: float) -> list[tuple[float, float, flo
 
 
 def _runs(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[tuple[int, int]]:
-    """[first, end) of each run of True."""
+    """Return [first, end) of each run of True."""
     changes = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(changes[::2], changes[1::2], strict=True)]
 
 
 def render(analysis: RangeAnalysis) -> str:
-    """The page. Names are escaped by the template.
+    """Make the page; the template escapes names.
 
     Raises:
         MissingDependencyError: jinja2 is not installed.
@@ -95,11 +95,7 @@ def render(analysis: RangeAnalysis) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     source = resources.files("trt_int8.analysis.views").joinpath("ranges.html.j2").read_text(encoding="utf-8")
     tensors = [
-        {
-            "tensor": tensor,
-            "drawing": draw(tensor),
-            "remedies": analysis.remedies(tensor),
-        }
+        {"tensor": tensor, "drawing": draw(tensor), "advice": analysis.advice(tensor)}
         for tensor in analysis.tensors
     ]
     page: str = environment.from_string(source).render(tensors=tensors, samples=analysis.samples)

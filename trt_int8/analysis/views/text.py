@@ -1,4 +1,4 @@
-"""A table, and below it a command for each flag."""
+"""Print a table of the tensors, and a command for each flag."""
 
 from __future__ import annotations
 
@@ -9,24 +9,12 @@ if TYPE_CHECKING:
     from trt_int8.analysis.tensor import TensorAnalysis
 
 _COLUMNS = ("tensor", "min", "max", "mean", "zeros", "amax", "clipped", "codes")
-_METHODS = ("entropy", "minmax", "percentile", "mse", "affine")
 
 
 def render(analysis: RangeAnalysis) -> str:
-    """Lines for people; SQNR in dB, the chosen method marked by a star."""
-    head = [
-        "tensor",
-        "min",
-        "max",
-        "mean",
-        "zeros",
-        "amax",
-        "clipped",
-        "codes",
-        *_METHODS,
-        "cost dB",
-        "flags",
-    ]
+    """Return lines with SQNR in dB; a star marks the chosen algorithm."""
+    algorithms = analysis.tensors[0].sqnr_db if analysis.tensors else ()
+    head = [*_COLUMNS, *algorithms, "cost dB", "flags"]
     rows = [head, *(_row(tensor) for tensor in analysis.tensors)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [f"{len(analysis.tensors)} tensors from {analysis.samples} samples; SQNR in dB, * chosen"]
@@ -34,19 +22,19 @@ def render(analysis: RangeAnalysis) -> str:
         lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
     if any(tensor.uncertain for tensor in analysis.tensors):
         lines.append(
-            "~ uncertain by more than 0.5 dB: few bins hold most values, as where an outlier stretches "
-            "the histogram; measure with trt-int8 sensitivity"
+            "~ uncertain by more than 0.5 dB: most values are in a few bins, for instance because of an "
+            "outlier; measure with trt-int8 sensitivity"
         )
     for tensor in analysis.tensors:
-        for flag, command in analysis.remedies(tensor):
+        for flag, command in analysis.advice(tensor):
             lines.append(f"{tensor.name}: {flag}: {command}")
     return "\n".join(lines) + "\n"
 
 
 def _row(tensor: TensorAnalysis) -> list[str]:
     sqnr = [
-        f"{'~' if m in tensor.uncertain else ''}{tensor.sqnr_db[m]:.1f}{'*' if m == tensor.method else ''}"
-        for m in _METHODS
+        f"{'~' if name in tensor.uncertain else ''}{value:.1f}{'*' if name == tensor.algorithm else ''}"
+        for name, value in tensor.sqnr_db.items()
     ]
     return [
         tensor.name,

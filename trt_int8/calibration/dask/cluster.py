@@ -1,4 +1,4 @@
-"""The Dask workers to calibrate on, and whether a scheduler answers at an address."""
+"""Connect to a Dask scheduler, or start Dask workers on this machine."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from trt_int8.errors import CalibrationError
 _PURPOSE = "calibration on Dask workers"
 #: Seconds to wait for a scheduler.
 _PATIENCE = 10
-_GUARD = "in a Python script, start them below if __name__ == '__main__':"
-#: Where Dask schedulers are unless told.
+_GUARD = "in a Python script, start them inside if __name__ == '__main__':"
+#: The default port of Dask schedulers.
 _PORT = 8786
 
 
 @contextmanager
 def cluster(*, scheduler: str | None = None, workers: int | None = None) -> Iterator[Any]:
-    """A `distributed.Client` of running workers, closed when the block ends.
+    """Yield a `distributed.Client` of running workers, closed when the block ends.
 
     Args:
-        scheduler: address of a running one (``tcp://host:8786``).
-        workers: processes to start on this machine instead, which share its cores.
+        scheduler: address of a running scheduler (``tcp://host:8786``).
+        workers: number of processes to start on this machine instead; they share its cores.
 
     Raises:
-        ValueError: both or neither were given, or ``workers`` is below 1.
-        CalibrationError: no scheduler answers at the address, or it has no workers; workers cannot be
-            started.
+        ValueError: both or neither are given, or ``workers`` is below 1.
+        CalibrationError: no scheduler answers, it has no workers, or workers cannot be started.
         MissingDependencyError: distributed is not installed.
     """
     if (scheduler is None) == (workers is None):
-        raise ValueError("give the address of a scheduler or a number of workers: one, not both")
+        raise ValueError("give either the address of a scheduler or a number of workers, not both")
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
     distributed = require("distributed", purpose=_PURPOSE)
@@ -50,8 +49,7 @@ def cluster(*, scheduler: str | None = None, workers: int | None = None) -> Iter
             )
             if not client.scheduler_info(n_workers=-1)["workers"]:
                 raise CalibrationError(
-                    f"the Dask scheduler at {scheduler} has no workers; start some with dask worker "
-                    f"{scheduler}"
+                    f"the Dask scheduler at {scheduler} has no workers; run: dask worker {scheduler}"
                 )
         else:
             local = stack.enter_context(_started(distributed, workers or 1))
@@ -60,16 +58,18 @@ def cluster(*, scheduler: str | None = None, workers: int | None = None) -> Iter
 
 
 def _started(distributed: Any, workers: int) -> Any:
-    """A `distributed.LocalCluster`."""
-    # A worker that is just started imports the script that starts it, as multiprocessing tells here.
+    """Start a `distributed.LocalCluster`."""
+    # A starting worker imports the script that started it; multiprocessing marks its process.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise CalibrationError(f"a Dask worker that is just starting would start workers; {_GUARD}")
+        raise CalibrationError(
+            f"the script starts Dask workers when it is imported, so each worker would start more; {_GUARD}"
+        )
     try:
         return distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=max(1, cores() // workers),
             dashboard_address="127.0.0.1:0",
-            # One worker needs room for what calibration in one process would take.
+            # One worker needs as much memory as calibration in one process.
             memory_limit=0,
             preload=[__name__],
         )
@@ -81,22 +81,18 @@ def _started(distributed: Any, workers: int) -> Any:
 
 
 def dask_setup(_: object) -> None:
-    """Called by Dask in the process of a worker, once it runs: Ctrl-C is for the process that started it.
+    """Ignore Ctrl-C in a worker; Dask calls this in its process.
 
-    A terminal sends it to all of them, and each would print a traceback of its own.
+    A terminal sends Ctrl-C to all processes, and each would print its own traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def require_scheduler(address: str, *, patience: float) -> None:
-    """Ask what is at ``address`` who it is.
-
-    Args:
-        address: ``tcp://host:8786``, or another that Dask knows.
-        patience: seconds to wait.
+    """Check that a Dask scheduler answers at ``address`` (``tcp://host:8786``) within ``patience`` seconds.
 
     Raises:
-        CalibrationError: it is no such address, nothing answers there, or something else does.
+        CalibrationError: it is not an address of Dask, or no scheduler answers there.
     """
     try:
         url = urlsplit(address if "://" in address else f"//{address}")
@@ -104,27 +100,27 @@ def require_scheduler(address: str, *, patience: float) -> None:
         url = urlsplit("http:")
     if url.scheme in ("http", "https") or (not url.scheme and not url.path and ":" not in url.netloc):
         raise CalibrationError(
-            f"{address!r} is no address of a Dask scheduler; give the one that dask scheduler prints, such "
-            f"as tcp://{url.hostname or 'host'}:{_PORT}"
+            f"{address!r} is not the address of a Dask scheduler; give the one that dask scheduler prints, "
+            f"such as tcp://{url.hostname or 'host'}:{_PORT}"
         )
     try:
         # In a thread: an event loop may be running in this one, as in a notebook.
         with ThreadPoolExecutor(1) as pool:
             role = pool.submit(asyncio.run, _role(address, patience)).result()
-    except Exception as error:  # whatever another program sends may be taken for anything
+    except Exception as error:  # another program may answer with any bytes
         raise CalibrationError(
             f"no Dask scheduler answers at {address} ({_reason(error, patience)}); give the address that "
             "dask scheduler prints when it starts"
         ) from error
     if role != "Scheduler":
         raise CalibrationError(
-            f"what answers at {address} is a Dask {role}; give the address of its scheduler"
+            f"{address} is the address of a Dask {role}; give the address of its scheduler"
         )
 
 
 async def _role(address: str, patience: float) -> str:
-    core = require("distributed.core", purpose="calibration on Dask workers")
-    security = require("distributed.security", purpose="calibration on Dask workers").Security()
+    core = require("distributed.core", purpose=_PURPOSE)
+    security = require("distributed.security", purpose=_PURPOSE).Security()
     connection: dict[str, Any] = security.get_connection_args("client")
     async with core.rpc(address, connection_args=connection, timeout=patience) as scheduler:
         identity = await asyncio.wait_for(scheduler.identity(), patience)

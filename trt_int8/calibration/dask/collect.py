@@ -1,4 +1,4 @@
-"""Deal the batches out in shards, count each on a worker, and merge the histograms that come back."""
+"""Divide the batches into shards, make the histograms of each on a worker, and merge them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,17 @@ from trt_int8.dependencies import require
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph.load import serialize
 
-#: Shards for each thread of the workers: the price of a lost one against that of dealing it out.
+#: Shards per thread of the workers. More shards lose less with a dead worker, and take more to send.
 _SHARDS_PER_THREAD = 4
-#: Batches in a shard where their number is not known, or more would have to wait in memory.
+#: Largest number of batches in a shard.
 _MOST = 16
-#: How often a shard may lose its worker before it is taken for the cause.
+#: How often a shard may lose its worker before it counts as the cause.
 _RETRIES = 3
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """A stretch of the batches: themselves, or how to read them.
-
-    Attributes:
-        start: number of the first batch.
-        count: how many there are.
-        batches: a list, or a part of `ReadableBatches`.
-    """
+    """``count`` batches from number ``start`` on: a list, or a part of `ReadableBatches`."""
 
     start: int
     count: int
@@ -53,36 +47,28 @@ def collect_on(
     max_memory: int | None = None,
     place: str = "the data",
 ) -> Histograms:
-    """`trt_int8.calibration.collect` on the workers of a Dask cluster, with the same result to the last bit.
+    """Do the work of `trt_int8.calibration.collect` on the workers of a `distributed.Client`, bit for bit.
 
-    The model travels to the cluster once. Batches of `ReadableBatches` are read by the workers, others are
-    sent to them. What a worker has counted comes back shard by shard, so that a worker that dies costs the
-    shards it is at (and what it had no time to hand over); others do those again.
-
-    Args:
-        client: `distributed.Client`.
-        model: the float model.
-        batches: calibration data.
-        tensors: count only these; None: all.
-        max_memory: bytes for a worker process.
-        place: what to call the data in messages.
+    The model is sent to the cluster once. The workers read the batches of `ReadableBatches` themselves; other
+    batches are sent to them. Histograms come back per shard. If a worker dies, only its current shards and
+    its unsent results are computed again. ``max_memory`` is the limit of each worker process in bytes.
 
     Raises:
-        as `trt_int8.calibration.collect`; CalibrationError if workers keep dying over a shard.
+        CalibrationError: workers die repeatedly on one shard; others see `trt_int8.calibration.collect`.
     """
     distributed = require("distributed", purpose="calibration on Dask workers")
     threads = max(1, sum(client.nthreads().values()))
     total = batches.count() if isinstance(batches, ReadableBatches) else None
     shards = _shards(batches, total, threads, place)
     with warnings.catch_warnings():
-        # A task, unlike scattered data, is made again when the worker that holds it dies.
+        # A task, unlike scattered data, is computed again when its worker dies.
         warnings.filterwarnings("ignore", message="Sending large graph")
         shared = client.submit(_itself, serialize(model), retries=_RETRIES)
-        # With one copy, its worker's death would call back the shards that others are at, too.
+        # With one copy, the death of its worker would restart the shards of other workers, too.
         client.replicate([shared])
-    merged = _Merge()
+    merged = _MergeTree()
     pending: dict[Any, _Shard] = {}
-    # Results are fetched as soon as they are there: what a worker holds dies with it.
+    # Results are fetched at once, because they are lost if their worker dies.
     finished = distributed.as_completed(loop=client.loop, with_results=True, raise_errors=False)
     try:
         with progress.phase(_title(client), total=total, unit="batches") as phase:
@@ -101,7 +87,7 @@ def collect_on(
                     )
                     pending[future] = shard
                     finished.add(future)
-                # Two shards a thread: one to count, one to wait; at the end all.
+                # Two shards per thread: one is counted, one waits. At the end, wait for all.
                 while pending and (shard is None or len(pending) >= 2 * threads):
                     done, found = next(finished)
                     _raise_failure(done, pending)
@@ -128,7 +114,7 @@ def _shards(batches: Batches, total: int | None, threads: int, place: str) -> It
 
 
 def _raise_failure(finished: Any, pending: dict[Any, _Shard]) -> None:
-    """Raise the error of a failed shard; of several known ones, the first in the order of the data."""
+    """Raise the error of a failed shard; of several, the first in the order of the data."""
     distributed = require("distributed", purpose="calibration on Dask workers")
     failed = [future for future in (finished, *pending) if future.status == "error"]
     if not failed:
@@ -139,8 +125,8 @@ def _raise_failure(finished: Any, pending: dict[Any, _Shard]) -> None:
     except distributed.KilledWorker as error:
         shard = pending[future]
         raise CalibrationError(
-            f"batches {shard.start} to {shard.start + shard.count - 1} lost their worker {_RETRIES + 1} "
-            f"times ({error}); if memory ran out there, use fewer workers or set max_memory="
+            f"the worker of batches {shard.start} to {shard.start + shard.count - 1} died {_RETRIES + 1} "
+            f"times ({error}); if it ran out of memory, use fewer workers or set max_memory="
         ) from error
 
 
@@ -162,21 +148,14 @@ def count_shard(
     max_memory: int | None,
     place: str,
 ) -> Histograms:
-    """Histograms of one shard.
-
-    Args:
-        model: the serialized float model.
-        batches: of this shard.
-        start: number of the first one, for messages.
-        tensors, max_memory, place: see `trt_int8.calibration.collect`.
-    """
+    """Make the histograms of one shard, whose first batch has the number ``start``."""
     chosen = None if tensors is None else tuple(tensors)
     loaded, activations = _ready(model, chosen)
     return collect(
         loaded,
         batches,
         tensors=chosen,
-        threads=1,  # the cores of a worker are for its shards
+        threads=1,  # a worker runs one shard per core
         max_memory=max_memory,
         place=place,
         first=start,
@@ -186,13 +165,13 @@ def count_shard(
 
 @functools.lru_cache(maxsize=1)
 def _ready(model: bytes, tensors: tuple[str, ...] | None) -> tuple[onnx.ModelProto, Activations]:
-    """The model, loaded once for all shards of this worker."""
+    """Load the model once for all shards of this worker."""
     loaded = onnx.load_from_string(model)
     return loaded, Activations(loaded, tensors=tensors)
 
 
-class _Merge:
-    """Merge in a tree: equals with equals, so that nothing large is copied for each small part."""
+class _MergeTree:
+    """Merge parts of equal size in pairs, so that large histograms are not copied for each small part."""
 
     def __init__(self) -> None:
         self._levels: list[Histograms | None] = []
@@ -210,10 +189,7 @@ class _Merge:
         parts = [part for part in self._levels if part is not None]
         if not parts:
             raise DataError(
-                f"{place}: holds no batches; if it is a generator it may have been used up already, "
-                "so pass a fresh one (or a list)"
+                f"{place}: holds no batches; a generator may have been used up already, so pass a new one, "
+                "or a list"
             )
-        result = parts[0]
-        for part in parts[1:]:
-            result = result.merge(part)
-        return result
+        return functools.reduce(Histograms.merge, parts)
