@@ -62,8 +62,8 @@ def test_quantize_options_reach_the_work(run, lenet_path, tmp_path):
     assert "2 nodes quantized, 2 left in float" in out
     assert "1 nodes quantized" in run(*base, "--nodes", "conv1")
     assert "2 nodes quantized" in run(*base, "--without", "gemm")
-    assert "give both or leave it out" in run(*base, "--scales", "fp16", code=2)
-    run(*base, "--high-precision", "fp16", "--scales", "fp16")
+    assert "give both or leave it out" in run(*base, "--scale-dtype", "fp16", code=2)
+    run(*base, "--high-precision", "fp16", "--scale-dtype", "fp16")
     halves = [
         t for t in onnx.load(tmp_path / "q.onnx").graph.initializer if t.data_type == onnx.TensorProto.FLOAT16
     ]

@@ -65,7 +65,7 @@ QUANTIZE, BUILD = main.commands["quantize"].params, main.commands["build"].param
     ("text", "parameters", "expected"),
     [
         ("nodes='a*' matches none", QUANTIZE, "--nodes 'a*' matches none"),
-        ("use scales='fp32'.", QUANTIZE, "use --scales fp32."),  # the parameter is called scale_type
+        ("use scale_dtype='fp32'.", QUANTIZE, "use --scale-dtype fp32."),
         ("use placement='rtx'", QUANTIZE, "use --placement rtx"),
         ("add scale=1/255 (and mean=, std=)", BUILD, "add --scale 1/255 (and --mean, --std)"),
         ("set skip_bad=True, or leave size= out", BUILD, "set --skip-bad, or leave --size out"),
@@ -117,12 +117,12 @@ def test_what_stays_float_is_said_in_options(run, monkeypatch, capsys):
     from trt_int8.cli.options import report_skipped
 
     class Quantized:
-        notes = ("scales='fp32' keeps them exact",)
+        notes = ("scale_dtype='fp32' keeps them exact",)
         skipped = ("conv1: excluded by exclude='conv1'",)
 
     with click.Context(main.commands["quantize"]) as context:
         context.meta["trt_int8.parameters"] = QUANTIZE
         report_skipped(Quantized())
     assert capsys.readouterr().err == (
-        "note: --scales fp32 keeps them exact\nstays float: conv1: excluded by --exclude conv1\n"
+        "note: --scale-dtype fp32 keeps them exact\nstays float: conv1: excluded by --exclude conv1\n"
     )

@@ -178,7 +178,7 @@ def test_what_ran_in_fp16_is_simulated_in_fp32(build, batches):
     [
         ((), "lenet.log is empty"),
         (("Engine Layer Information:\nLayer(CaskConvolution): other, Tactic: 0x1, a (Int8[1]) -> b (Int8[1])",),
-         "names none of the nodes of the model"),
+         "contains no node of the model"),
     ],
 )  # fmt: skip
 def test_a_log_that_names_no_layer_fails_no_build(

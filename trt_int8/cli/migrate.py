@@ -26,7 +26,7 @@ from trt_int8.cli.wording import in_options
 @options.target
 @placement.options
 @placement.high_precision
-@placement.scales
+@placement.scale_dtype
 def migrate(
     model: str,
     cache: str,
@@ -35,7 +35,7 @@ def migrate(
     target: str | None,
     choice: placement.Choice,
     high_precision: str,
-    scale_type: str,
+    scale_dtype: str,
 ) -> None:
     """Turn MODEL and its calibration CACHE into a Q/DQ model with exactly the cache's scales.
 
@@ -63,7 +63,7 @@ def migrate(
         placement=choice.placement(resolved),
         selection=choice.selection(),
         high_precision=high_precision,
-        scales=scale_type,
+        scale_dtype=scale_dtype,
     )
     save_like(result.model, output, source=model)
     for note in result.notes:

@@ -111,12 +111,11 @@ high_precision = option(
     show_default=True,
     help="The type of everything that is not INT8.",
 )
-scales = option(
-    "--scales",
-    "scale_type",
+scale_dtype = option(
+    "--scale-dtype",
     panel=Panel.QUANTIZATION,
     type=click.Choice(FLOAT_TYPES),
     default="fp32",
     show_default=True,
-    help="Of a model in FP16: exact fp32 scales (opset 23), or fp16 ones (opset 19), rounded.",
+    help="The type of the scales of an FP16 model: fp32 (exact, opset 23) or fp16 (rounded, opset 19).",
 )

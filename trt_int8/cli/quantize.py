@@ -17,7 +17,7 @@ from trt_int8.cli.parameters import option
 @options.cache
 @placement.options
 @placement.high_precision
-@placement.scales
+@placement.scale_dtype
 @option(
     "--recentre",
     panel=Panel.QUANTIZATION,
@@ -37,7 +37,7 @@ def quantize(
     cache: str | None,
     choice: placement.Choice,
     high_precision: str,
-    scale_type: str,
+    scale_dtype: str,
     recentre: tuple[str, ...],
     bias_correction: bool | None,
     algorithm: str | None,
@@ -72,8 +72,8 @@ def quantize(
         dask=calibration.dask,
         recentre=recentre or None,
     )
-    if scale_type == "fp16" and high_precision != "fp16":
-        raise click.UsageError("--scales fp16 is for --high-precision fp16: give both or leave it out")
+    if scale_dtype == "fp16" and high_precision != "fp16":
+        raise click.UsageError("--scale-dtype fp16 is for --high-precision fp16: give both or leave it out")
     if bias_correction and not data.given:
         raise click.UsageError("--bias-correction measures what it gains: give --data")
     options.check_outputs(
@@ -99,7 +99,7 @@ def quantize(
             bias_correction=bias_correction,
             recentred=recentre,
             high_precision=high_precision,
-            scale_dtype=scale_type,
+            scale_dtype=scale_dtype,
         ),
         calibration=calibration.pipeline(),
         profile=Profile(shapes=profile, rename_dims=shapes.rename_dims),

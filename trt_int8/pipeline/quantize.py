@@ -114,7 +114,7 @@ def quantize_prepared(
         tell(correction.text)
     model, accuracy, note = corrected.quantized.model, figures(corrected.after), corrected.note
     if prepared.options.high_precision == "fp16":
-        model = to_half(model, scales=prepared.options.scale_dtype)
+        model = to_half(model, scale_dtype=prepared.options.scale_dtype)
         if accuracy:
             accuracy, note = _judged(prepared, model)
     record = QuantizationRecord(

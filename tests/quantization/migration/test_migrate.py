@@ -101,12 +101,10 @@ def test_nodes_the_log_does_not_name_are_counted_and_listed(lenet_path, real):
     assert result.quantized.nodes == ("conv1", "ip1")
     row = next(row for row in result.rows if row.node == "conv2")
     assert (row.implicit, row.explicit, row.named, row.same) == ("not named", "float", False, False)
-    assert row.why == "the log does not name it"
+    assert row.why == "it is not in the log"
     text = result.to_text()
-    assert (
-        "2 of 4 nodes in INT8; 1 differ from the implicit build, 1 of them as its log does not name" in text
-    )
-    assert "not named in the log, so perhaps INT8 there:\n  conv2\n" in text
+    assert "2 of 4 nodes in INT8; 1 differ from the implicit build, 1 of them are not in its log" in text
+    assert "not in the log, so perhaps INT8 in the implicit build:\n  conv2\n" in text
     assert "conv2  Conv  not named  float (differs)" in text
 
 
@@ -117,9 +115,7 @@ def test_a_log_of_another_model_is_refused(make_model, rng, real):
         outputs=["y"],
         weights={"w": weight(rng, 4, 4)},
     )
-    with pytest.raises(
-        QuantizationError, match=r"names none of the nodes .*wanted: other; found: conv1, pool1"
-    ):
+    with pytest.raises(QuantizationError, match=r"contains no node .*model: other; log: conv1, pool1"):
         migrate(model, real, log=PrecisionReport.from_log(LOG), placement="tensorrt")
 
 
@@ -325,7 +321,7 @@ class TestFromQdq:
         ("name", "value", "message"),
         [
             ("data_zero_point", np.uint8(128), "quantizes tensor 'data' asymmetrically"),
-            ("data_scale", np.ones(2, np.float32), "a cache holds one scale for each tensor"),
+            ("data_scale", np.ones(2, np.float32), "a cache holds one constant scale for each tensor"),
         ],
     )
     def test_what_a_cache_cannot_express(self, lenet_path, real, name, value, message):

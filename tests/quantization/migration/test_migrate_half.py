@@ -57,7 +57,9 @@ def test_scales_of_a_half_model_are_the_caches_bit_for_bit(make_model, rng, cach
 
 
 def test_scales_are_rounded_only_if_asked_for_and_a_note_says_how_far(make_model, rng, cache):
-    result = migrate(model_of(make_model, rng, np.float16, 17), cache, scales="fp16", placement="tensorrt")
+    result = migrate(
+        model_of(make_model, rng, np.float16, 17), cache, scale_dtype="fp16", placement="tensorrt"
+    )
     assert result.model.opset_import[0].version == 19
     assert scale(result.model, "conv1") == np.float16(cache.scales["x"])
     assert scale(result.model, "conv1").dtype == np.float16
@@ -70,7 +72,7 @@ def test_scales_are_rounded_only_if_asked_for_and_a_note_says_how_far(make_model
 
 def test_a_changed_half_scale_goes_before_the_kept_cache(make_model, rng, cache):
     model = migrate(
-        model_of(make_model, rng, np.float16, 17), cache, scales="fp16", placement="tensorrt"
+        model_of(make_model, rng, np.float16, 17), cache, scale_dtype="fp16", placement="tensorrt"
     ).model
     for tensor in model.graph.initializer:
         if tensor.name == "x_scale":
@@ -82,7 +84,7 @@ def test_rounded_scales_that_underflow_are_refused(make_model, rng):
     small = CalibrationCache.parse("TRT-8601-EntropyCalibration2\nx: 35863bd0\nr: 3c88edfc\n")
     model = model_of(make_model, rng, np.float16, 17)
     with pytest.raises(QuantizationError, match=r"1 scales underflow float16.*\(x 1e-06\); use fp32 scales"):
-        migrate(model, small, scales="fp16", placement="tensorrt")
+        migrate(model, small, scale_dtype="fp16", placement="tensorrt")
     assert scale(migrate(model, small, placement="tensorrt").model, "conv1") == small.scales["x"]
 
 
@@ -94,16 +96,19 @@ def test_an_opset_that_cannot_be_raised_is_an_error_with_a_way_out(make_model, r
 
     monkeypatch.setattr(opset_conversion.version_converter, "convert_version", failing)
     model = model_of(make_model, rng, np.float16, 19)
-    with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*scales='fp16'"):
+    with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*scale_dtype='fp16'"):
         migrate(model, cache, placement="tensorrt")
-    assert migrate(model, cache, scales="fp16", placement="tensorrt").quantized.nodes == ("conv1", "conv2")
+    assert migrate(model, cache, scale_dtype="fp16", placement="tensorrt").quantized.nodes == (
+        "conv1",
+        "conv2",
+    )
 
 
 def test_fp16_scales_without_anything_fp16_are_an_error(lenet_path, cache):
     with pytest.raises(
-        QuantizationError, match=r"give high_precision='fp16' as well, or leave scales='fp16'"
+        QuantizationError, match=r"give high_precision='fp16' as well, or leave scale_dtype='fp16'"
     ):
-        migrate(lenet_path, cache, scales="fp16", placement="tensorrt")
+        migrate(lenet_path, cache, scale_dtype="fp16", placement="tensorrt")
     with pytest.raises(ValueError, match="high_precision is 'bf16'"):
         migrate(lenet_path, cache, high_precision="bf16", placement="tensorrt")
 
@@ -115,7 +120,7 @@ LENET = CalibrationCache.parse(
 
 @pytest.mark.parametrize(("scales", "notes"), [("fp32", 0), ("fp16", 1)])
 def test_the_rest_in_half(lenet_path, digits, scales, notes):
-    result = migrate(lenet_path, LENET, high_precision="fp16", scales=scales, placement="tensorrt")
+    result = migrate(lenet_path, LENET, high_precision="fp16", scale_dtype=scales, placement="tensorrt")
     assert len(result.notes) == notes
     assert [row.explicit for row in result.rows] == ["int8"] * 4
     # What is cast to Half before it is quantized is still the cache's tensor.

@@ -1,4 +1,4 @@
-"""Read the scales of a Q/DQ model back out of it, as a calibration cache."""
+"""Write the scales of a Q/DQ model as a calibration cache."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from trt_int8.quantization.check.qdq import QdqGraph
 from trt_int8.ranges.cache import CalibrationCache
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
-#: Where a migrated model keeps the cache it was made from, and which entry each other tensor took.
+#: Metadata of a migrated model: the cache it was made from, and the entries that other tensors took.
 CACHE_KEY, NAMES_KEY = "trt_int8.calibration_cache", "trt_int8.calibration_cache.names"
 
 
 def pair_scales(graph: QdqGraph) -> dict[str, np.generic]:
-    """Quantized tensor → the scale of its pairs, in the type the model has it.
+    """Return quantized tensor → the scale of its pairs, in the type of the model.
 
     Raises:
-        CacheError: a pair a cache cannot express: asymmetric, per channel, two scales for a tensor.
+        CacheError: a cache cannot express a pair: asymmetric, per channel, two scales for a tensor.
     """
     scales: dict[str, np.generic] = {}
+    advice = "repair the model first, with fix_qdq or trt-int8 check-qdq --fix"
     for before, _ in graph.pairs():
         tensor = before.input[0]
         if graph.index.is_constant(tensor):
@@ -33,37 +34,24 @@ def pair_scales(graph: QdqGraph) -> dict[str, np.generic]:
         values = graph.index.constant(before.input[1])
         zero_point = graph.zero_point(before)
         if values is None or values.size != 1:
-            raise CacheError(
-                f"{label(before)}: a cache holds one scale for each tensor; repair the model first, with "
-                "fix_qdq or trt-int8 check-qdq --fix"
-            )
+            raise CacheError(f"{label(before)}: a cache holds one constant scale for each tensor; {advice}")
         if zero_point is None or zero_point.dtype != np.int8 or zero_point.any():
             raise CacheError(
                 f"{label(before)}: quantizes tensor {tensor!r} asymmetrically or not to INT8, "
-                "which a cache cannot express; repair the model first, with fix_qdq or "
-                "trt-int8 check-qdq --fix"
+                f"which a cache cannot express; {advice}"
             )
         scale = values.reshape(-1)[0]
         if tensor in scales and scales[tensor] != scale:
             raise CacheError(
                 f"tensor {tensor!r} has pairs with the scales {scales[tensor]:g} and {scale:g}; "
-                "a cache holds one"
+                "a cache holds one scale for each tensor"
             )
         scales[tensor] = scale
     return scales
 
 
-def rounded(scale: np.float32 | None, dtype: np.dtype[np.generic]) -> np.generic | None:
-    """``scale`` as a model with scales of type ``dtype`` has it; None for None."""
-    if scale is None:
-        return None
-    with np.errstate(over="ignore"):
-        value: np.generic = scale.astype(dtype)
-    return value
-
-
-def uncast(tensor: str, known: Container[str], index: GraphIndex) -> str:
-    """The one of ``known`` that ``tensor`` is, Casts aside; itself if there is none."""
+def _uncast(tensor: str, known: Container[str], index: GraphIndex) -> str:
+    """Return the tensor of ``known`` before the Casts that lead to ``tensor``; itself if there is none."""
     name = tensor
     while name not in known:
         node = index.producers.get(name)
@@ -74,11 +62,11 @@ def uncast(tensor: str, known: Container[str], index: GraphIndex) -> str:
 
 
 def rounding(model: onnx.ModelProto, scales: Mapping[str, np.float32]) -> str | None:
-    """How far the scales in ``model`` are from ``scales``, in a line; None if they are the same."""
+    """Return a note that says how much the scales in ``model`` differ from ``scales``, or None."""
     graph = QdqGraph(model)
     changes = {}
     for tensor, written in pair_scales(graph).items():
-        name = uncast(tensor, scales, graph.index)
+        name = _uncast(tensor, scales, graph.index)
         if name in scales and np.float32(written) != scales[name]:
             changes[name] = abs(float(written) / float(scales[name]) - 1)
             dtype = written.dtype
@@ -87,16 +75,16 @@ def rounding(model: onnx.ModelProto, scales: Mapping[str, np.float32]) -> str | 
     worst = max(changes, key=lambda name: changes[name])
     return (
         f"{len(changes)} of {len(scales)} scales are rounded to {dtype}, by up to {changes[worst]:.2g} of "
-        f"their value ({worst!r}); scales='fp32' keeps them exact"
+        f"their value ({worst!r}); scale_dtype='fp32' keeps them exact"
     )
 
 
 def cache_from_qdq(model: ModelLike) -> CalibrationCache:
-    """The scales of all activation pairs of ``model`` as a TensorRT calibration cache.
+    """Return the scales of all activation pairs of ``model`` as a TensorRT calibration cache.
 
-    A model made by `migrate` gives back the cache it was made from, byte for byte, entries without a pair
-    included, also if the model has its scales rounded to float16; a pair whose scale was changed since goes
-    before the old entry.
+    For a model made by `migrate` this is the cache it was made from, byte for byte: with entries without a
+    pair, and with exact scales even if the model has them rounded to float16. A pair whose scale was changed
+    since then overrides the old entry.
 
     Examples:
         >>> list(cache_from_qdq("model.qdq.onnx").scales)
@@ -104,23 +92,25 @@ def cache_from_qdq(model: ModelLike) -> CalibrationCache:
 
     Raises:
         ModelError: the model cannot be read.
-        CacheError: no pairs, or one a cache cannot express: asymmetric, per channel, two scales for a tensor.
+        CacheError: the model has no pairs, or a cache cannot express one (see `pair_scales`).
     """
     given = Model.of(model)
     written = pair_scales(QdqGraph(given.proto, given.index))
     metadata = {entry.key: entry.value for entry in given.proto.metadata_props}
     if CACHE_KEY not in metadata:
         if not written:
-            raise CacheError("the model holds no Q/DQ pairs on activations, so there are no scales to write")
+            raise CacheError("the model has no Q/DQ pairs on activations, so no cache can be written")
         return _cache({tensor: np.float32(scale) for tensor, scale in written.items()})
     kept = CalibrationCache.parse(metadata[CACHE_KEY], source="the cache kept in the model")
     taken = json.loads(metadata.get(NAMES_KEY, "{}"))
     known = {*kept.scales, *taken}
     changed = {}
     for tensor, scale in written.items():
-        name = uncast(tensor, known, given.index)
-        if rounded(kept.scales.get(taken.get(name, name)), scale.dtype) != scale:
-            changed[name] = np.float32(scale)
+        name = _uncast(tensor, known, given.index)
+        old = kept.scales.get(taken.get(name, name))
+        with np.errstate(over="ignore"):
+            if old is None or old.astype(scale.dtype) != scale:
+                changed[name] = np.float32(scale)
     if not changed:
         return kept
     merged = {**kept.scales, **changed}

@@ -1,4 +1,4 @@
-"""Turn a model and its calibration cache into a Q/DQ model with exactly the cache's scales."""
+"""Make a Q/DQ model from a model and its calibration cache, with exactly the scales of the cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trt_int8.record import QuantizationRecord, store_record
 from trt_int8.report.report import PrecisionReport
 from trt_int8.target import Target, resolve_target
 
-#: Rules that would change a scale: of the cache, or of weights, which implicit quantization has per channel.
+#: Rules that would change a scale of the cache, or of weights: implicit quantization has per-channel ones.
 _CHANGING = ("concat-scales", "max-pool-scales", "softmax-range", "one-scale-convolution")
 
 
@@ -40,13 +40,13 @@ class Migration:
     Attributes:
         model: the Q/DQ model; it carries the cache as metadata for `cache_from_qdq`.
         quantized: nodes, scales, and what stayed float.
-        rows: the parity table.
-        resolved: entry with a name TensorRT made up → tensor.
-        moved: tensor without an entry → the entry it took, values being only moved between.
+        rows: the comparison with the implicit build, a row for each node.
+        resolved: entry with a name that TensorRT generated → tensor.
+        moved: tensor without an entry → the entry of the tensor whose values it holds.
         missing: tensors that would be quantized and have no entry.
-        gone: entries that no tensor of the model has.
-        disagreements: what shares a scale in TensorRT's INT8 and does not in the cache, in words.
-        notes: what else there is to know: bodies left alone, scales rounded to float16.
+        gone: entries that match no tensor of the model.
+        disagreements: tensors that share a scale in TensorRT's INT8 and not in the cache, in words.
+        notes: for people: bodies left in float, scales rounded to float16.
     """
 
     model: onnx.ModelProto
@@ -60,7 +60,7 @@ class Migration:
     notes: tuple[str, ...] = ()
 
     def to_text(self) -> str:
-        """The parity table and the lists below it, for people."""
+        """Return the comparison table and the lists below it, for people."""
         lines = [parity_table(self.rows)]
         differing = sum(not row.same for row in self.rows)
         unnamed = [row.node for row in self.rows if not row.named]
@@ -69,15 +69,15 @@ class Migration:
         if any(row.implicit is not None for row in self.rows):
             summary += f"; {differing} differ from the implicit build"
             if unnamed:
-                summary += f", {len(unnamed)} of them as its log does not name them"
+                summary += f", {len(unnamed)} of them are not in its log"
         lines.append(summary + "\n")
         lists = {
-            "resolved by position": [f"{entry} → {tensor}" for entry, tensor in self.resolved.items()],
-            "taken from another tensor (values only move)": [f"{t} ← {e}" for t, e in self.moved.items()],
-            "not named in the log, so perhaps INT8 there": unnamed,
+            "matched by position": [f"{entry} → {tensor}" for entry, tensor in self.resolved.items()],
+            "taken from a tensor with the same values": [f"{t} ← {e}" for t, e in self.moved.items()],
+            "not in the log, so perhaps INT8 in the implicit build": unnamed,
             "missing from the cache": self.missing,
             "in the cache and not in the model": self.gone,
-            "scales that disagree, kept as the cache has them": self.disagreements,
+            "different scales where TensorRT wants one, kept as in the cache": self.disagreements,
         }
         for title, entries in lists.items():
             if entries:
@@ -94,11 +94,11 @@ def migrate(
     placement: str | Placement | None = None,
     selection: Selection | None = None,
     high_precision: str = "fp32",
-    scales: str = "fp32",
+    scale_dtype: str = "fp32",
 ) -> Migration:
     """Insert Q/DQ pairs with the scales of ``cache``, bit for bit.
 
-    No rule that changes a scale is followed: tensors around a Concat or max-pool keep theirs.
+    Rules that change a scale are off: the tensors around a Concat or max-pool keep their own scales.
 
     Examples:
         >>> result = migrate("model.onnx", CalibrationCache.read("model.cache"))
@@ -110,28 +110,33 @@ def migrate(
     Args:
         model: the float model the cache was made for; never changed.
         cache: TensorRT's calibration cache.
-        log: the verbose log of the implicit build. Nodes that ran in INT8 there get Q/DQ, the others do not.
+        log: the verbose log of the implicit build. Only nodes that ran in INT8 in it get Q/DQ pairs.
         target: what the model will be built for, see `trt_int8.target.resolve_target`.
-        placement: rules for Q/DQ pairs; None: those that fit the target.
-        selection: which nodes may be quantized.
-        high_precision: ``fp16`` makes what is not INT8 float16, see `trt_int8.quantization.to_half`.
-        scales: of a model that is or becomes float16: ``fp32`` (exact, raises the opset to 23) or ``fp16``
-            (opset 19, rounded, which a note says).
+        placement: rules for Q/DQ pairs; None: those of the target.
+        selection: the nodes that may be quantized.
+        high_precision: ``fp16`` makes all else float16, see `trt_int8.quantization.to_half`.
+        scale_dtype: the type of the scales of a model that is or becomes float16: ``fp32`` (exact, raises the
+            opset to 23) or ``fp16`` (opset 19, rounded; a note says how much).
 
     Raises:
-        ModelError: the model cannot be read, or an input is no tensor of numbers.
-        TypeError: ``cache`` is no `CalibrationCache`.
-        QuantizationError: nothing can be quantized, the log names none of the model's nodes, the opset cannot
-            be raised, or scales underflow float16.
+        ModelError: the model cannot be read, or an input is not a tensor of numbers.
+        TypeError: ``cache`` is not a `CalibrationCache`.
+        QuantizationError: no node can be quantized, the log belongs to another model, the opset cannot be
+            raised, or scales underflow float16.
         ReportError: the log holds no complete build.
     """
     if not isinstance(cache, CalibrationCache):
         raise TypeError(f"cache is {cache!r:.80} ({type(cache).__name__}); give CalibrationCache.read(path)")
     given = Model.of(model)
     half = given.holds_half
-    check_half_options(high_precision, scales, half=half)
-    if half and scales == "fp32":
-        given = Model(_with_exact_scales(given.proto))
+    check_half_options(high_precision, scale_dtype, half=half)
+    if half and scale_dtype == "fp32":
+        try:
+            given = Model(with_minimum_opset(given.proto, OUTPUT_DTYPE))
+        except QuantizationError as error:
+            raise QuantizationError(
+                f"{error}, or use scales that are rounded to the type of the model (scale_dtype='fp16')"
+            ) from error
     index = given.index
     tensors = set(index.order)
     entries = {name: name for name in cache.scales if name in tensors}
@@ -144,17 +149,16 @@ def migrate(
     implicit = None if log is None else _implicit(log, index)
     wanted = resolve_target(target)
     rules = resolve(wanted.placement if placement is None else placement).without(*_CHANGING)
-    quantized = quantize(
-        given,
-        fitting,
-        placement=rules,
-        selection=_narrowed(selection or Selection(), index, implicit),
-    )
-    if half and scales == "fp16":
+    wanted_nodes = _without_floats(selection or Selection(), index, implicit)
+    quantized = quantize(given, fitting, placement=rules, selection=wanted_nodes)
+    if half and scale_dtype == "fp16":
         _refuse_lost_scales(quantized, fitting)
     if high_precision == "fp16" and not half:
-        quantized = replace(quantized, model=to_half(quantized.model, scales=scales))
-    _remember(quantized.model, cache, entries)
+        quantized = replace(quantized, model=to_half(quantized.model, scale_dtype=scale_dtype))
+    # The model keeps the cache, so that `cache_from_qdq` returns it byte for byte.
+    taken = json.dumps({tensor: e for tensor, e in entries.items() if tensor != e}, ensure_ascii=False)
+    for key, value in ((CACHE_KEY, cache.text), (NAMES_KEY, taken)):
+        quantized.model.metadata_props.add(key=key, value=value)
     store_record(
         quantized.model,
         QuantizationRecord(
@@ -163,7 +167,7 @@ def migrate(
             ranges="calibration cache",
             algorithm=cache.algorithm,
             high_precision="fp16" if half or high_precision == "fp16" else "fp32",
-            note="the scales are those of the cache, and nothing was measured",
+            note="the scales are those of the cache; the accuracy was not measured",
         ),
     )
     missing = [entry.tensor for entry in quantized.skipped if entry.tensor and entry.tensor not in entries]
@@ -181,18 +185,8 @@ def migrate(
     )
 
 
-def _with_exact_scales(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float16 model at the opset whose scales may be float32."""
-    try:
-        return with_minimum_opset(model, OUTPUT_DTYPE)
-    except QuantizationError as error:
-        raise QuantizationError(
-            f"{error}, or take scales rounded to the type of the model (scales='fp16')"
-        ) from error
-
-
 def _refuse_lost_scales(quantized: Quantized, ranges: Ranges) -> None:
-    """Pass what `to_half` passes: no usable scale of the cache is lost to float16."""
+    """Check, as `to_half` does, that float16 can hold all usable scales of the cache."""
     small = {
         entry.tensor: np.asarray(ranges[entry.tensor].scale)
         for entry in quantized.skipped
@@ -202,40 +196,29 @@ def _refuse_lost_scales(quantized: Quantized, ranges: Ranges) -> None:
 
 
 def _implicit(log: PrecisionReport, index: GraphIndex) -> dict[str, str]:
-    """Node → its precision in the last complete build of ``log``."""
+    """Return node → precision in the last complete build of ``log``."""
     found = {node.node: node.precision for node in log.last.nodes}
     wanted = [label(node) for node in index.graph.node if node.op_type in OP_TYPES]
     if wanted and not set(found) & set(wanted):
         raise QuantizationError(
-            f"{log.source} names none of the nodes of the model (wanted: {', '.join(wanted[:5])}; found: "
-            f"{', '.join(list(found)[:5])}): it is the log of another model"
+            f"{log.source} contains no node of the model (model: {', '.join(wanted[:5])}; log: "
+            f"{', '.join(list(found)[:5])}); it is the log of another model"
         )
     return found
 
 
-def _narrowed(selection: Selection, index: GraphIndex, implicit: Mapping[str, str] | None) -> Selection:
-    """``selection`` without the nodes that did not run in INT8."""
+def _without_floats(selection: Selection, index: GraphIndex, implicit: Mapping[str, str] | None) -> Selection:
+    """Return ``selection`` without the nodes that did not run in INT8."""
     if implicit is None:
         return selection
-    given = {} if selection.plan is None else dict(selection.plan.nodes)
-    floats = {
-        label(node): "float"
-        for node in index.graph.node
-        if not ran_int8(implicit.get(label(node), NOT_NAMED))
-    }
-    plan = PrecisionPlan({**floats, **given}, "the implicit build")
-    return Selection(selection.op_types, selection.nodes, selection.exclude, plan)
-
-
-def _remember(model: onnx.ModelProto, cache: CalibrationCache, entries: Mapping[str, str]) -> None:
-    """Keep the cache in the model's metadata, so that it can be given back byte for byte."""
-    taken = {tensor: entry for tensor, entry in entries.items() if tensor != entry}
-    for key, value in ((CACHE_KEY, cache.text), (NAMES_KEY, json.dumps(taken, ensure_ascii=False))):
-        model.metadata_props.add(key=key, value=value)
+    names = [label(node) for node in index.graph.node]
+    floats = {name: "float" for name in names if not ran_int8(implicit.get(name, NOT_NAMED))}
+    given = {} if selection.plan is None else selection.plan.nodes
+    return replace(selection, plan=PrecisionPlan({**floats, **given}, "the implicit build"))
 
 
 def _disagreements(index: GraphIndex, quantized: Quantized) -> list[str]:
-    """Concats and moves whose tensors have different scales."""
+    """Return the Concats and moves whose tensors have different scales, in words."""
     found = []
     for node in index.graph.node:
         if node.op_type == "Concat" or node.op_type in PASSING:

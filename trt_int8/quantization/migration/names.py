@@ -1,4 +1,4 @@
-"""Which tensor of the model each entry of a calibration cache is about."""
+"""Match the entries of a calibration cache to the tensors of a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trt_int8.graph.index import GraphIndex
 from trt_int8.graph.operators import PASSING
 
 _UNNAMED = re.compile(r"\(Unnamed Layer\* (?P<number>\d+)\) \[(?P<type>[^\]]+)\]_output")
-#: TensorRT's layer types → ONNX operators whose output theirs can be.
+#: TensorRT's layer type → the ONNX operators that such a layer can stand for.
 _OPERATORS = {
     "Fully Connected": ("Gemm", "MatMul"),
     "Matrix Multiply": ("MatMul",),  # of a Gemm it is the product before the bias
@@ -27,12 +27,11 @@ _OPERATORS = {
 
 
 def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
-    """Entry with a made-up name → tensor of the model, where its position in the cache leaves no doubt.
+    """Return entry with a generated name → tensor, where the position in the cache leaves one possibility.
 
-    Between two neighbouring entries that the model has, the made-up ones must be as many as the model's
-    tensors without an entry, of fitting types in the same order, their numbers rising; and each tensor must
-    lie on a path between the two neighbours. Entries of other models among them, and anything else, stay
-    unresolved.
+    Between two neighbouring entries that the model has, there must be as many generated names as the model
+    has tensors without an entry. Their types must fit in the same order, their numbers must rise, and each
+    tensor must lie on a path between the two neighbours. All other entries stay unresolved.
 
     Args:
         names: the entries in the order of the cache.
@@ -59,7 +58,7 @@ def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
 
 
 def through_moves(scaled: Mapping[str, str], index: GraphIndex) -> dict[str, str]:
-    """Tensor without an entry → the entry that holds for it too, as only a move of values lies between.
+    """Return tensor without an entry → the entry of a tensor that holds the same values.
 
     Args:
         scaled: tensor → its entry.
@@ -71,7 +70,7 @@ def through_moves(scaled: Mapping[str, str], index: GraphIndex) -> dict[str, str
         if node.output[0] not in found and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
     for node in reversed(moves):
-        # Max-pooling drops values: its output says nothing of them.
+        # Max-pooling drops values: the range of its output is not that of its input.
         if node.op_type != "MaxPool" and node.input[0] not in found and node.output[0] in found:
             found[node.input[0]] = found[node.output[0]]
     return {tensor: entry for tensor, entry in found.items() if tensor not in scaled}
@@ -98,7 +97,7 @@ def _operator(index: GraphIndex, tensor: str) -> str:
 
 
 def _between(before: str | None, tensor: str, behind: str | None, index: GraphIndex) -> bool:
-    """Whether ``tensor`` is computed from ``before`` and ``behind`` from ``tensor``."""
+    """Return whether ``tensor`` is computed from ``before`` and ``behind`` from ``tensor``."""
     return (before is None or _reaches(before, tensor, index)) and (
         behind is None or _reaches(tensor, behind, index)
     )

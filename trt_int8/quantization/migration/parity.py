@@ -1,4 +1,4 @@
-"""Implicit build against migrated model, node by node."""
+"""Compare the implicit build with the migrated model, node by node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trt_int8.quantization.placement.draft import Skipped
 from trt_int8.quantization.selection import OP_TYPES
 from trt_int8.ranges.cache import scale_to_hex
 
-#: The precision of nodes that the log of the implicit build lacks.
+#: The precision of nodes that are not in the log of the implicit build.
 NOT_NAMED = "not named"
 
 
@@ -23,10 +23,10 @@ class ParityRow:
     Attributes:
         node: its name.
         op: its operator.
-        implicit: precision in the implicit build; None without its log, ``not named`` if the log lacks it.
+        implicit: precision in the implicit build; None without its log, ``not named`` if it is not in it.
         explicit: ``int8`` (Q/DQ on its inputs) or ``float``.
         scales: quantized activation → scale.
-        why: why it is float, or why it differs from the implicit build.
+        why: the reason that it is float, or differs from the implicit build.
     """
 
     node: str
@@ -38,7 +38,7 @@ class ParityRow:
 
     @property
     def same(self) -> bool:
-        """Whether both builds agree, if there is a log; a node that it does not name may have run in INT8."""
+        """Whether both builds agree, if there is a log; a node that is not in it may have run in INT8."""
         return self.implicit is None or (self.named and (self.explicit == "int8") == ran_int8(self.implicit))
 
     @property
@@ -48,7 +48,7 @@ class ParityRow:
 
 
 def ran_int8(precision: str) -> bool:
-    """Whether a layer computed on INT8 values."""
+    """Return whether a layer computed on INT8 values."""
     return precision in ("int8", "int8_io")
 
 
@@ -60,7 +60,7 @@ def parity(
     implicit: Mapping[str, str] | None,
     placement: str,
 ) -> tuple[ParityRow, ...]:
-    """A row for each node of an operator that some rule quantizes, in graph order."""
+    """Return a row for each node of an operator that some rule quantizes, in graph order."""
     reasons = {entry.node: entry.reason for entry in skipped}
     rows = []
     for node in index.graph.node:
@@ -73,7 +73,7 @@ def parity(
             rows.append(ParityRow(name, node.op_type, was, "int8", used, ""))
             continue
         if was is not None and not ran_int8(was):
-            why = "the log does not name it" if was == NOT_NAMED else f"{was} in the implicit build"
+            why = "it is not in the log" if was == NOT_NAMED else f"{was} in the implicit build"
         else:
             why = reasons.get(name, f"no rule of placement {placement!r} quantizes it here")
         rows.append(ParityRow(name, node.op_type, was, "float", {}, why))
@@ -81,7 +81,7 @@ def parity(
 
 
 def parity_table(rows: Sequence[ParityRow]) -> str:
-    """Aligned columns: node, operator, implicit, explicit, scales as the cache spells them, why."""
+    """Return aligned columns; scales are hexadecimal, as in the cache."""
     cells = [["node", "op", "implicit", "explicit", "scales", "why"]]
     for row in rows:
         scales = ", ".join(f"{tensor} {scale_to_hex(scale)}" for tensor, scale in row.scales.items())
