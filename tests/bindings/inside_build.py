@@ -153,7 +153,7 @@ def test_the_explicit_route_is_strongly_typed_where_it_can_be(tmp_path):
 
 
 def test_options_of_the_other_route_are_refused(tmp_path):
-    with pytest.raises(BuildError, match=r"fp16, cache: only the implicit route has these.*\(asked for\)"):
+    with pytest.raises(BuildError, match=r"fp16, cache: only for the implicit route.*\(asked for\)"):
         build_explicitly(tmp_path, batches=batches(), implicit=ImplicitOptions(fp16=True, cache="x"))
 
 

@@ -42,7 +42,7 @@ def test_two_lines_say_what_is_missing_and_how_to_install_it(build, tmp_path, da
 def test_options_of_the_implicit_route_are_not_ignored_on_the_explicit_one(build):
     result = build("--fp16", "--keep-fp16", "head/*", "--target", "sm89")
     assert result.exit_code == 1
-    assert "fp16, keep_fp16: only the implicit route has these options" in result.stderr
+    assert "fp16, keep_fp16: only for the implicit route" in result.stderr
     assert "target rtx:sm89 is built ahead of time, by TensorRT-RTX" in result.stderr
 
 

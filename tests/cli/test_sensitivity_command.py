@@ -37,7 +37,7 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     out = run("quantize", lenet_path, "--data", "d.npz", "--plan", "plan.yaml", "-o", "q.onnx")
     assert f"\n{figure}" in out
     refused = ("--plan", "plan.yaml", "--target", "tensorrt", "-o", "other.onnx")
-    assert "was searched for placement 'rtx' (target rtx:sm89), and this is placement 'tensorrt'" in run(
+    assert "was searched for placement 'rtx' (target rtx:sm89), but this is placement 'tensorrt'" in run(
         "quantize", lenet_path, "--data", "d.npz", *refused, code=1
     )
     assert f"{list(plan.nodes.values()).count('int8')} nodes quantized" in out
@@ -118,7 +118,7 @@ def test_too_few_samples_for_the_budget(run, lenet_path):
         (["--state", "d.npz"], 1, "the state would overwrite the data"),
         (["--state", "other"], 1, "other: not a state file of sensitivity"),
         (["--metric", "gone.py:f"], 1, "gone.py: no such file"),
-        (["--scores", "logits"], 1, "output 'logits' is none of the model's: prob"),
+        (["--scores", "logits"], 1, "the model has no output 'logits'; its outputs are prob"),
     ],
 )
 def test_mistakes(run, lenet_path, tmp_path, more, code, message):

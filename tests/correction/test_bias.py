@@ -253,13 +253,13 @@ def test_it_is_kept_only_where_it_helps(make_model, rng):
     histograms = calibrate(model, batches).histograms
     fit, held_out = batches[:30], batches[30:]
     result = corrected_by(model, ranges, histograms, fit, held_out=held_out, bias_correction=True)
-    gain = result.after.judged["z"] - result.before.judged["z"]
+    gain = result.after.evaluated["z"] - result.before.evaluated["z"]
     assert gain > 1
     assert [c.text for c in result.corrections] == [
         f"biases corrected by 120 samples, judged on 40 others: z +{gain:.2f} dB"
     ]
     each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_out]
-    assert result.after.judged["z"] == pytest.approx(np.mean(each))
+    assert result.after.evaluated["z"] == pytest.approx(np.mean(each))
     # means of data that has little to do with what is judged by: nothing to gain, so nothing is changed
     other = [{"x": -9 * batch["x"]} for batch in fit]
     result = corrected_by(model, ranges, histograms, other, held_out=held_out, bias_correction=True)

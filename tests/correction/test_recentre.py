@@ -254,7 +254,7 @@ def test_a_wild_value_in_the_fit_does_not_move_the_middle(make_model, rng):
         remedied = corrected_by(
             model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"]
         )
-        claimed = remedied.after.judged["y"] - remedied.before.judged["y"]
+        claimed = remedied.after.evaluated["y"] - remedied.before.evaluated["y"]
         gained = sqnr(model, remedied.quantized.model, unseen) - sqnr(model, plain.model, unseen)
         assert gained > 10, algorithm
         assert claimed == pytest.approx(gained, abs=1), algorithm
@@ -299,10 +299,10 @@ def test_each_output_counts(make_model, rng):
     fit, held_out = data[:30], data[30:]
     result = calibrate(model, fit)
     remedied = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
-    assert remedied.before.judged["q"] < remedied.before.judged["y"]
-    assert remedied.after.judged["y"] > remedied.before.judged["y"] + 10
-    assert remedied.after.judged["q"] == remedied.before.judged["q"]
-    gain = remedied.after.judged["y"] - remedied.before.judged["y"]
+    assert remedied.before.evaluated["q"] < remedied.before.evaluated["y"]
+    assert remedied.after.evaluated["y"] > remedied.before.evaluated["y"] + 10
+    assert remedied.after.evaluated["q"] == remedied.before.evaluated["q"]
+    gain = remedied.after.evaluated["y"] - remedied.before.evaluated["y"]
     assert remedied.corrections[0].text.endswith(f": y +{gain:.2f} dB, q +0.00 dB")
 
 
@@ -330,10 +330,10 @@ def test_lenet(lenet_path, digits):
     remedied = corrected_by(
         model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["*"], bias_correction=True
     )
-    claimed = remedied.after.judged["ip2"] - remedied.before.judged["ip2"]
+    claimed = remedied.after.evaluated["ip2"] - remedied.before.evaluated["ip2"]
     check = AccuracyCheck(model, unseen)
     plain = quantize(model, result.ranges, placement="tensorrt").model
-    gained = check(remedied.quantized.model).judged["ip2"] - check(plain).judged["ip2"]
+    gained = check(remedied.quantized.model).evaluated["ip2"] - check(plain).evaluated["ip2"]
     assert claimed > 1.5
     assert gained == pytest.approx(claimed, abs=1)
     assert "conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in remedied.passed_over

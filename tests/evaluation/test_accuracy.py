@@ -4,7 +4,7 @@ from onnx import TensorProto, helper
 
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation import evaluate
-from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict, judged_tensors
+from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Decision, evaluated_tensors
 from trt_int8.evaluation.comparer import Comparer
 from trt_int8.graph.model import Model
 
@@ -23,18 +23,18 @@ def test_the_figure_is_that_of_evaluate_and_choices_count_each_batch_alike(make_
     found = AccuracyCheck(model, batches)(wrong)
     assert found.outputs == {"y": evaluate(model, wrong, batches).sqnr_db}
     assert found.outputs["y"] == pytest.approx(0, abs=0.1)
-    assert found.judged == {"y": pytest.approx(0.9 * 10)}
+    assert found.evaluated == {"y": pytest.approx(0.9 * 10)}
     exact = AccuracyCheck(model, batches)(model)
-    assert (exact.outputs, exact.judged) == ({"y": np.inf}, {"y": 150})
+    assert (exact.outputs, exact.evaluated) == ({"y": np.inf}, {"y": 150})
 
 
-def test_softmax_is_judged_by_what_it_reads(make_model):
+def test_softmax_is_evaluated_by_its_input(make_model):
     model, wrong = (scaled(make_model, [1, 1, 1, f], outputs=["p"]) for f in (1, 1.1))
-    assert judged_tensors(Model.of(model), ["p"]) == ("y",)
+    assert evaluated_tensors(Model.of(model), ["p"]) == ("y",)
     # one-sided by 40: p is 1 and 0 with or without the error
     found = AccuracyCheck(model, [{"x": np.float32([[40, 0, 0, 1]])}])(wrong)
     assert found.outputs["p"] > 100
-    assert found.judged["y"] == pytest.approx(10 * np.log10(1601 / 0.01), abs=0.1)
+    assert found.evaluated["y"] == pytest.approx(10 * np.log10(1601 / 0.01), abs=0.1)
 
 
 def test_through_a_reshape_and_not_within_the_network(make_model):
@@ -49,7 +49,7 @@ def test_through_a_reshape_and_not_within_the_network(make_model):
         outputs=["r", "flat"],
         weights={"shape": np.array([2, 2])},
     )
-    assert judged_tensors(Model.of(model), ["r", "flat"]) == ("r",)
+    assert evaluated_tensors(Model.of(model), ["r", "flat"]) == ("r",)
 
 
 def test_mistakes(make_model):
@@ -73,32 +73,32 @@ def test_inner_tensors_are_compared_pooled(make_model, rng):
     assert len(found.by_batch["y"]) == 4
 
 
-def start(**judged):
-    return Verdict.start(Accuracy({}, judged))
+def start(**evaluated):
+    return Decision.start(Accuracy({}, evaluated))
 
 
-def with_sqnr(**judged):
-    return Accuracy({}, judged)
+def with_sqnr(**evaluated):
+    return Accuracy({}, evaluated)
 
 
 def test_a_gain_at_one_output_is_enough():
-    verdict = start(a=30.0, b=10.0).judge(with_sqnr(a=31.0, b=9.95))
-    assert verdict.kept
-    assert verdict.text == "a +1.00 dB, b -0.05 dB"
+    decision = start(a=30.0, b=10.0).decide(with_sqnr(a=31.0, b=9.95))
+    assert decision.kept
+    assert decision.text == "a +1.00 dB, b -0.05 dB"
 
 
 def test_no_output_may_lose():
-    verdict = start(a=30.0, b=10.0).judge(with_sqnr(a=40.0, b=9.89))
-    assert not verdict.kept
-    assert verdict.text == "a +10.00 dB, b -0.11 dB, so it was not kept"
+    decision = start(a=30.0, b=10.0).decide(with_sqnr(a=40.0, b=9.89))
+    assert not decision.kept
+    assert decision.text == "a +10.00 dB, b -0.11 dB, so it was not kept"
 
 
 def test_a_trifle_is_no_gain():
-    assert not start(a=30.0, b=10.0).judge(with_sqnr(a=30.09, b=10.0)).kept
+    assert not start(a=30.0, b=10.0).decide(with_sqnr(a=30.09, b=10.0)).kept
 
 
 def test_small_losses_do_not_add_up():
-    first = start(a=30.0, b=10.0).judge(with_sqnr(a=31.0, b=9.94))
-    second = first.judge(with_sqnr(a=32.0, b=9.88))
+    first = start(a=30.0, b=10.0).decide(with_sqnr(a=31.0, b=9.94))
+    second = first.decide(with_sqnr(a=32.0, b=9.88))
     assert (first.kept, second.kept) == (True, False)
-    assert first.judge(with_sqnr(a=32.0, b=9.94)).kept
+    assert first.decide(with_sqnr(a=32.0, b=9.94)).kept

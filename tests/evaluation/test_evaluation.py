@@ -65,14 +65,14 @@ def test_mistakes(make_model):
     batch = [{"x": np.ones((3, 4), np.float32)}]
     with pytest.raises(ModelError, match=r"share no output \(first: y; second: z\)"):
         evaluate(scaled(make_model, 1), scaled(make_model, 1, "z"), batch)
-    with pytest.raises(DataError, match="2 labels for 3 samples"):
+    with pytest.raises(DataError, match="2 labels but 3 samples"):
         evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, labels=[0, 1])
     for labels, message in {
-        "one-hot": (np.eye(4, dtype=int)[:3], r"labels have shape \[3, 4\]; give one class index a sample"),
+        "one-hot": (np.eye(4, dtype=int)[:3], r"labels have shape \[3, 4\]; give one class index per sample"),
         "floats": ([0.0, 1.0, 2.0], "labels are float64"),
-        "too many": ([0, 1, 2, 3], "4 labels for 3 samples"),
-        "no such class": ([0, 1, 4], "labels reach from 0 to 4, and the classes of the model from 0 to 3"),
-        "negative": ([0, -1, 2], "labels reach from -1 to 2"),
+        "too many": ([0, 1, 2, 3], "4 labels but 3 samples"),
+        "no such class": ([0, 1, 4], "labels are between 0 and 4, but the model has classes 0 to 3"),
+        "negative": ([0, -1, 2], "labels are between -1 and 2"),
     }.values():
         with pytest.raises(DataError, match=message):
             evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, labels=labels)
@@ -98,7 +98,7 @@ def test_a_scalar_output_holds_no_scores(make_model):
     model = make_model(
         [helper.make_node("ReduceMax", ["x"], ["y"], keepdims=0)], inputs={"x": [1, 3]}, outputs=["y"]
     )
-    with pytest.raises(ModelError, match=r"output 'y' has shape \[\], no \[samples, classes\]"):
+    with pytest.raises(ModelError, match=r"output 'y' has shape \[\], not \[samples, classes\]"):
         evaluate(model, model, [{"x": np.ones((1, 3), np.float32)}], labels=[0])
 
 

@@ -91,7 +91,7 @@ def test_a_model_for_another_target_is_built_with_a_warning(lenet_path, batches,
     result = build_engine(made.model, tmp_path / "e", target="rtx:sm86", tell=told.append)
     (warning,) = [line for line in told if line.startswith("WARNING")]
     assert "placed for target tensorrt (placement tensorrt)" in warning
-    assert "this builds for rtx:sm86, which wants placement rtx" in warning
+    assert "this build is for rtx:sm86, which needs placement rtx" in warning
     assert "quantize the float model again for target rtx:sm86" in warning
     assert result.record == read_record(made.model)
     told.clear()
@@ -148,6 +148,6 @@ def test_where_the_model_may_not_be_written(lenet_path, batches, tmp_path):
 def test_a_qdq_model_is_not_quantized_again(lenet_path, tmp_path, name, value):
     ranges = Ranges({"data": TensorRange(1.0, source="test")})
     model = quantize(lenet_path, ranges, placement="rtx").model
-    with pytest.raises(BuildError, match=f"is built as it is: leave {name}= out"):
+    with pytest.raises(BuildError, match=f"is built unchanged; leave {name}= out"):
         build_engine(model, tmp_path / "e", options=QuantizationOptions(**{name: value}))
     assert not list(tmp_path.iterdir())

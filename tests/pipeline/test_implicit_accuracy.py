@@ -1,4 +1,4 @@
-"""An engine whose layers TensorRT chose, simulated: what the record says, and the Q/DQ model it amounts to."""
+"""The simulation of an engine of the implicit route: its record and its Q/DQ model."""
 
 import sys
 from dataclasses import replace
@@ -162,7 +162,7 @@ def test_ranges_alone(build, tmp_path):
     result = build(ranges=ranges, qdq=qdq, tell=told.append)
     assert (result.record.ranges, result.record.algorithm) == ("given", None)
     assert (result.record.sqnr_db, result.record.held_back) == ({}, ())
-    assert told[-1] == "accuracy is not known: nothing was measured, as that needs samples"
+    assert told[-1] == "accuracy is not known: SQNR was not measured, as that needs samples"
     assert scales_of(qdq) == SCALES
     assert result.fingerprint is None
 
@@ -236,5 +236,5 @@ def test_samples_in_gpu_memory_are_not_measured_on(lenet_path):
     assert scales_of(found.model) == SCALES
     assert found.record.sqnr_db == {}
     assert found.record.text == (
-        "accuracy is not known: the samples are in GPU memory, and only samples in host memory are measured on"
+        "accuracy is not known: SQNR was not measured, as that needs samples in host memory, not in GPU memory"
     )

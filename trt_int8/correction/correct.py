@@ -14,7 +14,7 @@ from trt_int8.calibration.histograms import Histograms
 from trt_int8.correction.bias import correct_bias
 from trt_int8.correction.recentre import candidates, centred_name, recentre
 from trt_int8.errors import ModelError
-from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Verdict
+from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Decision
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -84,7 +84,7 @@ def correct(
         if recentred or bias_correction:
             raise
         return Corrected(plain, note=str(error))
-    best, chosen, made = Verdict.start(before), plain, list[Correction]()
+    best, chosen, made = Decision.start(before), plain, list[Correction]()
     passed_over: tuple[str, ...] = ()
     if recentred:
         assert histograms is not None
@@ -107,12 +107,12 @@ def _recentre(
     plain: Quantized,
     judging: Sequence[Batch],
     check: AccuracyCheck,
-    best: Verdict,
+    best: Decision,
     place: Place,
     ranges: Ranges,
     histograms: Histograms,
     recentred: Sequence[str],
-) -> tuple[Verdict, Quantized, list[Correction], tuple[str, ...]]:
+) -> tuple[Decision, Quantized, list[Correction], tuple[str, ...]]:
     offsets, passed_over = candidates(
         model.proto, plain, recentred, ranges=ranges, histograms=histograms, held_out=judging
     )
@@ -123,7 +123,7 @@ def _recentre(
         centred = {centred_name(tensor): TensorRange(127 * offset.scale, source=f"recentred {tensor}")}
         extended = Ranges({**current, **centred})
         attempt = place(tried, extended)
-        verdict = best.judge(check(attempt.model))
+        verdict = best.decide(check(attempt.model))
         text = f"recentred {tensor} by {offset.value:g}: {verdict.text}"
         made.append(Correction(f"recentring of {tensor}", verdict.kept, text))
         if verdict.kept:
@@ -137,14 +137,14 @@ def _correct_biases(
     fit: Sequence[Batch],
     judging: Sequence[Batch],
     check: AccuracyCheck,
-    best: Verdict,
-) -> tuple[Verdict, Quantized, Correction]:
+    best: Decision,
+) -> tuple[Decision, Quantized, Correction]:
     name, count = "bias correction", count_samples(fit)
     if count < FEWEST:
         text = f"biases stay as they are: {count} samples are too few to correct them by"
         return best, quantized, Correction(name, False, text)
     corrected = correct_bias(model, quantized.model, fit)
-    verdict = best.judge(check(corrected))
+    verdict = best.decide(check(corrected))
     others = "the same ones" if judging[0] is fit[0] else f"{count_samples(judging)} others"
     text = f"biases corrected by {count} samples, judged on {others}: {verdict.text}"
     if verdict.kept:

@@ -1,4 +1,4 @@
-"""How far a quantized model is from its float original, simulated in onnxruntime."""
+"""Measure how far the outputs of a quantized model are from those of the float model."""
 
 from trt_int8.evaluation.evaluation import Evaluation, OutputDifference, Top1, evaluate
 

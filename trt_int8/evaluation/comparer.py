@@ -1,4 +1,4 @@
-"""Compare models tensor by tensor: the one place where a float model is held against another form of it."""
+"""Compare a float model with another form of it, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trt_int8.graph.runtime import Session
 
 Array = npt.NDArray[np.generic]
 
-#: An SQNR that float32 cannot tell from none. Means over batches count it for more.
+#: Limit of SQNR in means over batches: float32 cannot resolve a higher one.
 EXACT_DB = 150.0
 
 
@@ -41,20 +41,20 @@ class Comparison:
     by_batch: Mapping[str, Sequence[Difference]]
 
     def pooled(self, tensor: str) -> Difference:
-        """The difference over all batches together."""
+        """Return the difference over all batches together."""
         total = Difference()
         for difference in self.by_batch[tensor]:
             total.merge(difference)
         return total
 
     def sqnr_db(self, tensors: Iterable[str]) -> dict[str, float]:
-        """SQNR of each tensor over all batches together, in dB; inf where the models agree."""
+        """Return SQNR of each tensor over all batches together, in dB; inf if the models agree."""
         return {name: self.pooled(name).sqnr_db for name in tensors}
 
     def mean_sqnr_db(self, tensors: Iterable[str]) -> dict[str, float]:
-        """SQNR of each tensor in dB, the mean over the batches, each one cut to ±`EXACT_DB`.
+        """Return SQNR of each tensor in dB, as the mean over the batches, each limited to ±`EXACT_DB`.
 
-        Over all data together the sample with the largest error would decide.
+        Over all data together, the sample with the largest error would decide.
         """
         return {
             name: float(np.mean([np.clip(d.sqnr_db, -EXACT_DB, EXACT_DB) for d in self.by_batch[name]]))
@@ -63,11 +63,11 @@ class Comparison:
 
 
 class Comparer:
-    """Runs the float model once, and other forms of it as often as asked. Everything stays in memory.
+    """Runs the float model once, and compares other forms with it. Batches and values stay in memory.
 
     Args:
         model: the float model.
-        batches: what to run it on.
+        batches: the data.
         tensors: the tensors to compare, outputs or not; None: the float outputs.
 
     Attributes:
@@ -88,11 +88,7 @@ class Comparer:
         self.reference = self.run(model)
 
     def run(self, model: onnx.ModelProto) -> list[list[Array]]:
-        """For each batch the values of `names` in ``model``, onnxruntime's optimizations off.
-
-        Raises:
-            ModelError: onnxruntime cannot run the model.
-        """
+        """Return for each batch the values of `names` in ``model``, with onnxruntime's optimizations off."""
         session = Session(with_outputs(model, self.names), optimize=False)
         return [session.run(b, self.names, place=f"batch {i}") for i, b in enumerate(self.batches)]
 
@@ -105,12 +101,12 @@ class Comparer:
         return self.compare(self.run(model))
 
     def compare(self, found: Sequence[Sequence[Array]]) -> Comparison:
-        """The comparison for values that `run` returned."""
+        """Compare values that `run` returned with those of the float model."""
         return compared(zip(self.reference, found, strict=True), self.names)
 
 
 def float_outputs(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the outputs that hold floating-point numbers.
+    """Return the names of the float outputs.
 
     Raises:
         ModelError: there is none.
@@ -122,7 +118,7 @@ def float_outputs(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def compared(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]], names: Sequence[str]) -> Comparison:
-    """The comparison of pairs of values, one pair a batch.
+    """Compare pairs of values, one pair per batch.
 
     Raises:
         ModelError: a tensor has two shapes.
@@ -132,19 +128,18 @@ def compared(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]], names: Se
         for name, x, y in zip(names, reference, other, strict=True):
             if x.shape != y.shape:
                 raise ModelError(
-                    f"the shape of {name!r} depends on values: {list(x.shape)} in the float model, "
-                    f"{list(y.shape)} quantized, so the two cannot be compared"
+                    f"{name!r} has a data-dependent shape: {list(x.shape)} in the float model, "
+                    f"{list(y.shape)} in the quantized model; the two cannot be compared"
                 )
-            difference = Difference()
-            difference.add(x, y)
-            found[name].append(difference)
+            found[name].append(Difference())
+            found[name][-1].add(x, y)
     return Comparison(found)
 
 
 def run_side_by_side(
     sessions: Sequence[Runnable], batches: Iterable[Batch], names: Sequence[str]
 ) -> Iterator[tuple[int, Batch, list[list[Array]]]]:
-    """Run the same batches through several sessions; nothing is kept.
+    """Run the same batches through several sessions.
 
     Yields:
         (number of the batch, the batch, for each session the values of ``names``).

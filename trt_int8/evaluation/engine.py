@@ -1,4 +1,4 @@
-"""Run a built engine on the GPU of this machine, batch by batch."""
+"""Run a built engine on the GPU of this machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from trt_int8.errors import ModelError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.streamer.context import PrimaryContext, cuda_errors, load_driver
 
-#: How engine files are called.
+#: Suffixes of engine files.
 SUFFIXES = (".engine", ".plan", ".trt")
 
 
 def is_engine(model: object) -> bool:
-    """Whether ``model`` names an engine file."""
+    """Return whether ``model`` is the name of an engine file."""
     return isinstance(model, str | os.PathLike) and Path(model).suffix in SUFFIXES
 
 
@@ -29,7 +29,7 @@ class EngineSession:
     """An engine with the interface of `trt_int8.graph.runtime.Session`.
 
     Raises:
-        ModelError: the file cannot be read, or TensorRT refuses it.
+        ModelError: the file cannot be read, or TensorRT rejects it.
         MissingDependencyError: TensorRT, pycuda or the driver is not installed.
         CalibrationError: there is no usable GPU.
     """
@@ -52,7 +52,8 @@ class EngineSession:
             if self._engine is None:
                 lines = "; ".join(self._log.errors[:3])
                 raise ModelError(
-                    f"{path}: {trt.name} cannot load the engine: {lines}; build it on this machine"
+                    f"{path}: {trt.name} cannot load the engine: {lines}; build the engine again with this "
+                    "TensorRT version and for this GPU"
                 )
             self._execution: Any = self._engine.create_execution_context()
             self._stream = self._driver.Stream()
@@ -60,7 +61,7 @@ class EngineSession:
 
     @property
     def specs(self) -> dict[str, InputSpec]:
-        """What the engine wants to be fed."""
+        """Inputs of the engine by name."""
         return {
             name: InputSpec(
                 name,
@@ -91,7 +92,7 @@ class EngineSession:
                 if not self._execution.set_input_shape(name, values.shape):
                     raise ModelError(
                         f"{place}: input {name!r} with shape {list(values.shape)} is outside the engine's "
-                        "profile; use another batch size"
+                        "optimization profile; use another batch size"
                     )
                 memory.append(self._driver.to_device(values))
                 self._execution.set_tensor_address(name, int(memory[-1]))

@@ -14,7 +14,7 @@ import onnx
 from trt_int8.batches.check import Batch, checked, count_samples
 from trt_int8.batches.items import Batches, DataDigest, require_batches
 from trt_int8.errors import DataError, ModelError
-from trt_int8.evaluation.comparer import compared, run_side_by_side
+from trt_int8.evaluation.comparer import Array, compared, run_side_by_side
 from trt_int8.evaluation.engine import EngineSession, is_engine
 from trt_int8.evaluation.metrics import Difference, Metric, topk
 from trt_int8.graph.inputs import InputSpec, input_specs
@@ -22,10 +22,13 @@ from trt_int8.graph.load import load_model
 from trt_int8.graph.runtime import Session
 from trt_int8.record import QuantizationRecord, read_record
 
+ModelOrEngine = onnx.ModelProto | str | os.PathLike[str]
+Runner = Session | EngineSession
+
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """One output of the quantized model against the float model's: dB, cosine, largest |error|."""
+    """Difference of one output between the two models: SQNR in dB, cosine, largest absolute error."""
 
     sqnr_db: float
     cosine: float
@@ -34,8 +37,7 @@ class OutputDifference:
 
 @dataclass(frozen=True)
 class Top1:
-    """Share of samples whose right class is among the best one (or five), and of samples where the two
-    models name the same ones."""
+    """Top-1 (or top-5) accuracy of both models as shares, and the share of samples on which they agree."""
 
     output: str
     reference: float
@@ -45,7 +47,7 @@ class Top1:
 
 @dataclass(frozen=True)
 class MetricValues:
-    """What the user's metric says of the two models; higher is better."""
+    """Values of the user's metric for the two models; higher is better."""
 
     reference: float
     quantized: float
@@ -53,7 +55,7 @@ class MetricValues:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """SQNR of each output in dB on samples that nothing was made from, as the model's record has it."""
+    """SQNR of each output in dB on the held-out samples of the model's record."""
 
     samples: int
     sqnr_db: dict[str, float]
@@ -64,12 +66,12 @@ class Evaluation:
     """The result of `evaluate`.
 
     Attributes:
-        samples: how many were compared.
+        samples: number of samples.
         outputs: in the model's order.
         top1, top5: if there are labels; top5 for more than five classes.
         metric: if one was given.
-        held_back: the same figure for the samples that were held back when the model was quantized, where the
-            model says which these are and they are among the samples.
+        held_back: SQNR on the samples that were held out when the model was quantized; None if the record of
+            the model does not name them, or not all of them are among the samples.
     """
 
     samples: int
@@ -81,44 +83,37 @@ class Evaluation:
 
     @property
     def sqnr_db(self) -> float:
-        """Of the worst output."""
+        """SQNR of the worst output."""
         return min(difference.sqnr_db for difference in self.outputs.values())
 
     @property
     def drop(self) -> float | None:
-        """How much the metric, or else top-1 (a share), falls by quantization; None without either."""
-        figures = self.metric or self.top1
-        return None if figures is None else figures.reference - figures.quantized
+        """Drop of the metric, or else of top-1 (a share), by quantization; None without either."""
+        values = self.metric or self.top1
+        return None if values is None else values.reference - values.quantized
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. An infinite SQNR (equal outputs) or error becomes null."""
-        return {
+        """Return the content for JSON. An infinite SQNR (equal outputs) or error becomes null."""
+
+        def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+            return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+        document: dict[str, Any] = {
             "samples": self.samples,
-            "outputs": {
-                name: {
-                    "sqnr_db": difference.sqnr_db if np.isfinite(difference.sqnr_db) else None,
-                    "cosine": difference.cosine,
-                    "max_abs_error": difference.max_abs_error
-                    if np.isfinite(difference.max_abs_error)
-                    else None,
-                }
-                for name, difference in self.outputs.items()
-            },
+            "outputs": {name: finite(vars(difference)) for name, difference in self.outputs.items()},
             "top1": None if self.top1 is None else vars(self.top1),
             "top5": None if self.top5 is None else vars(self.top5),
             "metric": None if self.metric is None else vars(self.metric),
-            **({} if self.held_back is None else {"held_back": self._held_back_dict(self.held_back)}),
         }
-
-    @staticmethod
-    def _held_back_dict(held: HeldBack) -> dict[str, Any]:
-        figures = {name: value if np.isfinite(value) else None for name, value in held.sqnr_db.items()}
-        return {"samples": held.samples, "sqnr_db": figures}
+        if self.held_back is not None:
+            held = self.held_back
+            document["held_back"] = {"samples": held.samples, "sqnr_db": finite(held.sqnr_db)}
+        return document
 
 
 def evaluate(
-    reference: onnx.ModelProto | str | os.PathLike[str],
-    quantized: onnx.ModelProto | str | os.PathLike[str],
+    reference: ModelOrEngine,
+    quantized: ModelOrEngine,
     batches: Batches,
     *,
     labels: npt.ArrayLike | None = None,
@@ -142,12 +137,12 @@ def evaluate(
         batches: ``{input name: array}``, see `trt_int8.batches.checked`.
         labels: int [n] or [n, 1], the right class of each sample, in the order of the batches.
         output: the output that holds class scores; None takes the first.
-        metric: ``metric(outputs of all samples, labels)`` → a figure, higher is better; outputs of all
+        metric: ``metric(outputs of all samples, labels)`` → a number, higher is better; outputs of all
             samples are then kept in memory.
 
     Raises:
         ModelError: a model cannot be read or run, or the two have different outputs.
-        DataError: a batch does not fit, or labels are not one class index a sample.
+        DataError: a batch does not fit, or labels are not one class index per sample.
     """
     sessions, specs, record = _open(reference, quantized)
     gathered = _Rows(() if record is None else record.held_back)
@@ -162,8 +157,8 @@ def evaluate(
     if scored not in names:
         raise ModelError(f"output {scored!r} is not in both models; choose one of {', '.join(names)}")
     differences = {name: Difference() for name in names}
-    scores_of: list[list[npt.NDArray[np.generic]]] = []
-    kept: list[list[list[npt.NDArray[np.generic]]]] = []
+    scores_of: list[list[Array]] = []
+    kept: list[list[list[Array]]] = []
     samples = 0
     for number, batch, results in run_side_by_side(sessions, checked(batches, specs), names):
         for name, x, y in zip(names, *results, strict=True):
@@ -173,7 +168,7 @@ def evaluate(
                 )
             for which, values in (("first", x), ("second", y)):
                 if np.isnan(values).any():
-                    raise ModelError(f"batch {number}: output {name!r} of the {which} model holds NaN")
+                    raise ModelError(f"batch {number}: output {name!r} of the {which} model has NaN")
             differences[name].add(x, y)
         gathered.add(batch, samples)
         samples += count_samples([batch])
@@ -181,8 +176,8 @@ def evaluate(
             scores = [result[names.index(scored)] for result in results]
             if scores[0].ndim < 2:
                 raise ModelError(
-                    f"output {scored!r} has shape {list(scores[0].shape)}, no [samples, classes]; name the "
-                    "output that holds class scores"
+                    f"output {scored!r} has shape {list(scores[0].shape)}, not [samples, classes]; choose "
+                    "the output with the class scores (output=)"
                 )
             scores_of.append([score.reshape(len(score), -1) for score in scores])
         if metric is not None:
@@ -194,19 +189,19 @@ def evaluate(
         tables = [np.concatenate(parts) for parts in zip(*scores_of, strict=True)]
         right = _right_classes(labels, len(tables[0]), tables[0].shape[1])
         top = {k: _top(scored, tables, right, k) for k in (1, 5) if k == 1 or tables[0].shape[1] > 5}
-    figures = None if metric is None else _measure(metric, names, kept, right)
+    values = None if metric is None else _measure(metric, names, kept, right)
     held_back = None if record is None else _held_back(record, gathered, sessions, names)
-    return Evaluation(samples, outputs, top.get(1), top.get(5), figures, held_back)
+    return Evaluation(samples, outputs, top.get(1), top.get(5), values, held_back)
 
 
 class _Rows:
-    """Picks the samples of some ranges out of batches as they pass."""
+    """Collects the samples of some [start, stop) ranges from a stream of batches."""
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
         self._parts: dict[tuple[int, int], list[Batch]] = {each: [] for each in ranges}
 
     def add(self, batch: Batch, position: int) -> None:
-        """Take what is wanted of ``batch``, whose first sample has the number ``position``."""
+        """Copy the wanted samples of ``batch``, whose first sample has the number ``position``."""
         size = count_samples([batch])
         for (start, stop), parts in self._parts.items():
             rows = slice(max(start - position, 0), stop - position)
@@ -218,9 +213,8 @@ class _Rows:
                 parts.append({name: array[rows].copy() for name, array in batch.items()})
 
     def batches(self) -> list[Batch]:
-        """A batch for each range; none where a sample of one is missing."""
-        complete = all(count_samples(parts) == stop - start for (start, stop), parts in self._parts.items())
-        if not complete:
+        """Return one batch per range; an empty list if a sample is missing."""
+        if any(count_samples(parts) != stop - start for (start, stop), parts in self._parts.items()):
             return []
         return [
             {
@@ -232,12 +226,9 @@ class _Rows:
 
 
 def _held_back(
-    record: QuantizationRecord,
-    gathered: _Rows,
-    sessions: Sequence[Session | EngineSession],
-    names: Sequence[str],
+    record: QuantizationRecord, gathered: _Rows, sessions: Sequence[Runner], names: Sequence[str]
 ) -> HeldBack | None:
-    """The figure of the record, measured again; None where the samples are others."""
+    """Measure SQNR on the samples of the record again; None if these are other samples."""
     batches = gathered.batches()
     digest = DataDigest()
     for batch in batches:
@@ -249,19 +240,15 @@ def _held_back(
 
 
 def _open(
-    reference: onnx.ModelProto | str | os.PathLike[str], quantized: onnx.ModelProto | str | os.PathLike[str]
-) -> tuple[
-    tuple[Session | EngineSession, Session | EngineSession],
-    Mapping[str, InputSpec],
-    QuantizationRecord | None,
-]:
+    reference: ModelOrEngine, quantized: ModelOrEngine
+) -> tuple[tuple[Runner, Runner], Mapping[str, InputSpec], QuantizationRecord | None]:
     models = [None if is_engine(m) else load_model(m) for m in (reference, quantized)]
     first, second = (
         EngineSession(m) if loaded is None else Session(loaded, optimize=False)
         for m, loaded in zip((reference, quantized), models, strict=True)
     )
     record = None if models[1] is None else read_record(models[1])
-    known = next((m for m in models if m is not None), None)
+    known = models[0] or models[1]
     if known is not None:
         return (first, second), input_specs(known), record
     assert isinstance(first, EngineSession)
@@ -269,10 +256,7 @@ def _open(
 
 
 def _measure(
-    metric: Metric,
-    names: list[str],
-    kept: list[list[list[npt.NDArray[np.generic]]]],
-    labels: npt.NDArray[np.int64] | None,
+    metric: Metric, names: list[str], kept: list[list[list[Array]]], labels: npt.NDArray[np.int64] | None
 ) -> MetricValues:
     values = []
     for which in (0, 1):
@@ -284,9 +268,8 @@ def _measure(
     return MetricValues(*values)
 
 
-def _top(output: str, scores: list[npt.NDArray[np.generic]], right: npt.NDArray[np.int64], k: int) -> Top1:
-    """Whether the right class is among the k best; agreement is on the best class alone for k = 1, on the
-    set of the k best otherwise."""
+def _top(output: str, scores: list[Array], right: npt.NDArray[np.int64], k: int) -> Top1:
+    """Return top-k accuracy; the models agree on a sample if the sets of their k best classes are equal."""
     best = [topk(table, k) for table in scores]
     hits = [float((table == right[:, None]).any(axis=1).mean()) for table in best]
     same = (np.sort(best[0], axis=1) == np.sort(best[1], axis=1)).all(axis=1)
@@ -297,16 +280,16 @@ def _right_classes(labels: npt.ArrayLike, samples: int, classes: int) -> npt.NDA
     right = np.asarray(labels)
     if not (right.ndim == 1 or (right.ndim == 2 and right.shape[1] == 1)):
         raise DataError(
-            f"labels have shape {list(right.shape)}; give one class index a sample, [n] (for one-hot "
+            f"labels have shape {list(right.shape)}; give one class index per sample, [n] (for one-hot "
             "labels: .argmax(1))"
         )
     if not np.issubdtype(right.dtype, np.integer):
         raise DataError(f"labels are {right.dtype}; give the class of each sample as an integer")
     if len(right) != samples:
-        raise DataError(f"there are {len(right)} labels for {samples} samples; give one a sample")
+        raise DataError(f"there are {len(right)} labels but {samples} samples; give one label per sample")
     if not (right.min() >= 0 and right.max() < classes):
         raise DataError(
-            f"labels reach from {right.min()} to {right.max()}, and the classes of the model from 0 to "
+            f"labels are between {right.min()} and {right.max()}, but the model has classes 0 to "
             f"{classes - 1}"
         )
     return right.reshape(-1).astype(np.int64)

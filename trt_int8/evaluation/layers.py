@@ -1,4 +1,4 @@
-"""Follow SQNR through the network: where does a quantized model part from the float one?"""
+"""Follow SQNR through the network, to find where a quantized model deviates from the float model."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LayerDifference:
         tensor, node: the tensor, and the node of the float model that computes it.
         op_type: the node's operator.
         sqnr_db: of the tensor in the second model, inf if equal.
-        drop_db: how much lower that is than the worst of the node's inputs; 0 where it is higher, or where
-            an input is still exact (then the loss begins here, and ``sqnr_db`` says how large it is).
+        drop_db: how much lower that is than the worst of the node's inputs; 0 if it is higher, or if the
+            inputs are exact (then the loss begins here, and its size is ``sqnr_db``).
         begins: the node's inputs are exact, its output is not.
     """
 
@@ -40,7 +40,7 @@ class LayerDifference:
     begins: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; infinite values become null."""
+        """Return the content for JSON; infinite values become null."""
         infinite = (math.inf, -math.inf)
         return {key: None if value in infinite else value for key, value in vars(self).items()}
 
@@ -48,7 +48,7 @@ class LayerDifference:
 def compare_layers(
     reference: onnx.ModelProto, quantized: onnx.ModelProto, batches: Batches
 ) -> tuple[LayerDifference, ...]:
-    """SQNR of every float tensor that both models have by the same name, in graph order.
+    """Return SQNR of every float tensor that both models have by the same name, in graph order.
 
     Raises:
         ModelError: a model cannot be run, or they share no tensor.

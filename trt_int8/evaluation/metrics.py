@@ -1,7 +1,4 @@
-"""Metrics of accuracy: differences between two streams of arrays, top-1, and a function of the user's own.
-
-Differences are accumulated batch by batch in float64.
-"""
+"""Metrics of accuracy: differences between two streams of arrays, top-k, and the user's own metric."""
 
 from __future__ import annotations
 
@@ -18,9 +15,10 @@ from trt_int8.errors import DataError
 
 @dataclass
 class Difference:
-    """Running sums over a reference x and an approximation y of it.
+    """Sums in float64 over a reference x and an approximation y of it, accumulated batch by batch.
 
-    ±inf is no error where both have it, an infinite one where one has it, and no part of the signal.
+    An element that is equally ±inf in both has no error; if it is ±inf in one, the error is infinite. ±inf
+    does not add to the signal.
     """
 
     signal: float = 0.0
@@ -30,7 +28,7 @@ class Difference:
     max_abs: float = 0.0
 
     def add(self, reference: npt.NDArray[np.generic], approximation: npt.NDArray[np.generic]) -> None:
-        """Count one batch; both of the same shape."""
+        """Add one batch; both arrays have the same shape."""
         x, y = reference.astype(np.float64).ravel(), approximation.astype(np.float64).ravel()
         with np.errstate(invalid="ignore"):
             error = np.where(x == y, 0.0, y - x)
@@ -42,7 +40,7 @@ class Difference:
         self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
 
     def merge(self, other: Difference) -> None:
-        """Add what ``other`` counted."""
+        """Add the sums of ``other``."""
         self.signal += other.signal
         self.noise += other.noise
         self.other += other.other
@@ -51,7 +49,7 @@ class Difference:
 
     @property
     def sqnr_db(self) -> float:
-        """Signal to quantization noise ratio, 10·log10(Σx² / Σ(y − x)²) dB; inf if equal."""
+        """Signal-to-quantization-noise ratio, 10·log10(Σx² / Σ(y − x)²) dB; inf if equal."""
         if self.noise == 0:
             return math.inf
         if not self.signal or math.isinf(self.noise):
@@ -60,7 +58,7 @@ class Difference:
 
     @property
     def cosine(self) -> float:
-        """Cosine of the angle between x and y; 1.0 if both are zero, 0.0 if one is."""
+        """Cosine of the angle between x and y; 1.0 if both are zero, 0.0 if only one is."""
         norms = math.sqrt(self.signal) * math.sqrt(self.other)
         if norms == 0:
             return 1.0 if self.signal == self.other else 0.0
@@ -68,21 +66,21 @@ class Difference:
 
 
 def topk(scores: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.int64]:
-    """The k classes with the highest scores: [n, classes] → int64 [n, k]; among equals the lower index."""
+    """Return the k classes with the highest scores: [n, classes] → int64 [n, k]; of equals the lower one."""
     return np.asarray(np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k], np.int64)
 
 
 Outputs = Mapping[str, npt.NDArray[np.generic]]
 
-#: (outputs of all samples, labels or None) → a figure, higher is better.
+#: (outputs of all samples, labels or None) → a number, higher is better.
 Metric = Callable[[Outputs, npt.NDArray[np.generic] | None], float]
 
 
 def load_metric(source: str) -> Metric:
-    """The function that ``source`` names.
+    """Load the function that ``source`` names.
 
     It is called as ``function(outputs, labels)`` with ``{output name: array of all samples}`` and the
-    labels (None without ``--labels``), and returns a number; higher is better.
+    labels (None without labels), and returns a number; higher is better.
 
     Raises:
         DataError: no such file, module or function.

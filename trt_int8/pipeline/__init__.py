@@ -1,4 +1,4 @@
-"""The main job, one way: model and data → Q/DQ model → engine, and a record of what was measured."""
+"""The one way from model and data to an engine: `prepare` → `quantize_from_data` → `build.build_engine`."""
 
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
 from trt_int8.pipeline.prepare import Prepared, prepare

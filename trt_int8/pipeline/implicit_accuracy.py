@@ -1,9 +1,9 @@
-"""Simulate an engine whose layers TensorRT chose: its cache and its log give the Q/DQ model it amounts to."""
+"""Simulate an engine of the implicit route: its scales and its log give a Q/DQ model with the same layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -11,7 +11,7 @@ import onnx
 from trt_int8.errors import TrtInt8Error
 from trt_int8.evaluation.accuracy import AccuracyCheck
 from trt_int8.pipeline.prepare import Prepared
-from trt_int8.pipeline.quantize import judged_on, profile_shapes, versions
+from trt_int8.pipeline.quantize import evaluated_samples, make_record
 from trt_int8.quantization.migration.migrate import migrate
 from trt_int8.ranges.cache import CalibrationCache
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -21,7 +21,7 @@ from trt_int8.report import PrecisionReport
 
 @dataclass(frozen=True, eq=False)
 class Simulated:
-    """The result of `simulate`: the Q/DQ model, None where none can be made, and the record."""
+    """The result of `simulate`: the Q/DQ model, None if it could not be made, and the record."""
 
     model: onnx.ModelProto | None
     record: QuantizationRecord
@@ -36,21 +36,21 @@ def simulate(
     from_cache: bool,
     fp16: bool = False,
 ) -> Simulated:
-    """Turn what was built into a Q/DQ model, and measure that on the samples that are held back.
+    """Make the Q/DQ model that simulates the engine, and measure its SQNR on the held-out samples.
 
-    The nodes that ran in INT8, by the log, get the scales that TensorRT used. Nothing here fails the build:
-    the note of the record says why there is no figure.
+    The nodes that run in INT8 according to the log get the scales that TensorRT used. An error here does not
+    fail the build: the note of the record says why there is no SQNR.
 
     Args:
         prepared: the float model and the samples.
         log: the log of the build.
-        scales: what the calibrator found, or its cache held; None without one.
-        hand_set: dynamic ranges set by hand, which win over calibration.
-        from_cache: the scales are those of an earlier calibration, which may have seen any sample.
-        fp16: whether FP16 was allowed beside INT8.
+        scales: scales from the calibrator or its cache; None without calibrator.
+        hand_set: dynamic ranges set by hand, which override calibration.
+        from_cache: the scales come from an earlier calibration, which may have used any of the samples.
+        fp16: whether FP16 was allowed in addition to INT8.
     """
     model, notes = None, list[str]()
-    figures: dict[str, float] = {}
+    sqnr: dict[str, float] = {}
     try:
         made = migrate(
             prepared.model,
@@ -60,38 +60,35 @@ def simulate(
         )
         model = made.model
         if prepared.data is None:
-            notes.append("nothing was measured, as that needs samples")
+            notes.append("SQNR was not measured, as that needs samples")
         elif not prepared.data.evaluation:
-            notes.append("the samples are in GPU memory, and only samples in host memory are measured on")
+            notes.append("SQNR was not measured, as that needs samples in host memory, not in GPU memory")
         else:
-            figures = dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs)
+            sqnr = dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs)
             if fp16:
                 notes.append("FP16 layers are simulated in FP32")
     except TrtInt8Error as error:
         notes.append(f"the engine cannot be simulated: {' '.join(str(error).split())}")
-    record = QuantizationRecord(
-        target=prepared.target.name,
+    samples = evaluated_samples(prepared) if sqnr else {}
+    record = make_record(
+        prepared,
         route="implicit",
         placement="tensorrt",
         ranges="TensorRT's calibrator" if scales is not None else "given",
         algorithm=None if scales is None else scales.algorithm,
         high_precision="fp16" if fp16 else "fp32",
-        sqnr_db=figures,
-        before_db=figures,
+        sqnr_db=sqnr,
+        before_db=sqnr,
         note="; ".join(notes),
-        profile=profile_shapes(prepared),
-        versions=versions(),
+        **{**samples, "unseen": samples.get("unseen", True) and not from_cache},
     )
-    if figures:
-        record = judged_on(record, prepared)
-    record = replace(record, unseen=record.unseen and not from_cache)
     if model is not None:
         store_record(model, record)
     return Simulated(model, record)
 
 
 def _cache(scales: CalibrationCache | None, hand_set: Mapping[str, tuple[float, float]]) -> CalibrationCache:
-    """Every scale that TensorRT was given, as one cache."""
+    """Return one cache with all scales that TensorRT used."""
     by_hand = {
         name: TensorRange(max(map(abs, bounds)), source="by hand") for name, bounds in hand_set.items()
     }

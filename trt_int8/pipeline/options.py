@@ -15,17 +15,17 @@ from trt_int8.quantization.selection import Selection
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationOptions:
-    """What runs in INT8, with which ranges, and how its loss is corrected. Defaults are the strongest.
+    """Options of quantization. The defaults give the best accuracy.
 
     Attributes:
         algorithm: calibration algorithm; None: ``mse`` for Q/DQ pairs, ``entropy`` for TensorRT's calibrator.
-        placement: rules for Q/DQ pairs; None: those that fit the target.
+        placement: rules for Q/DQ pairs; None: the rules for the target.
         selection: nodes that may be quantized.
         plan: precision by node name.
-        bias_correction: correct biases for the mean error of quantization. None: where there are samples;
-            True: fail where there are none.
-        recentred: names or patterns of tensors to quantize as x − μ, where that helps.
-        high_precision: ``fp32`` or ``fp16``: the type of what is not INT8.
+        bias_correction: correct biases for the mean error of quantization. None: if there are samples; True:
+            fail without samples.
+        recentred: names or patterns of tensors to quantize as x − μ, if that raises SQNR.
+        high_precision: ``fp32`` or ``fp16``: the type of all tensors that are not INT8.
         scale_dtype: of an FP16 model: ``fp32`` scales (opset 23, exact) or ``fp16`` ones (opset 19).
     """
 
@@ -47,7 +47,7 @@ class QuantizationOptions:
             )
 
     def asked_for(self) -> list[str]:
-        """Names of the options that differ from the defaults. ``False`` and empty ones ask for nothing."""
+        """Return the names of the options that differ from the default; ``False`` and empty ones do not."""
         default = QuantizationOptions()
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return [name for name, value in values.items() if value and value != getattr(default, name)]
@@ -58,11 +58,11 @@ class CalibrationOptions:
     """How calibration runs on the CPU; see `trt_int8.calibrate` for each.
 
     Attributes:
-        threads: batches in flight.
-        max_memory: bytes that the process may take.
-        checkpoint: file to save to on the way.
+        threads: number of batches in flight.
+        max_memory: limit for the memory of the process, in bytes.
+        checkpoint: file to save progress to.
         scheduler: address of a Dask scheduler.
-        workers: so many Dask workers on this machine.
+        workers: number of Dask workers to start on this machine.
     """
 
     threads: int | None = None
@@ -74,13 +74,13 @@ class CalibrationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The optimization profile: shapes that the engine has to take.
+    """The optimization profile: shapes that the engine must accept.
 
     Attributes:
-        shapes: min, opt and max shape of each dynamic input: a text or a list of them, as for
+        shapes: min, opt and max shape of each dynamic input: a text or a list of texts for
             `trt_int8.parse_shapes`, or ``{input name: ShapeRange}``.
-        batch_size: the largest batch, where only the first axis is dynamic.
-        rename_dims: give axes that share a symbolic name, and get different sizes, names of their own.
+        batch_size: the max batch, if only the first axis is dynamic.
+        rename_dims: rename axes that share a symbolic name but get different sizes.
     """
 
     shapes: GivenShapes | None = None

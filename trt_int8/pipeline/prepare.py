@@ -1,9 +1,10 @@
-"""Read and check everything once, before any work: model, data, ranges, target, shapes."""
+"""Read and check model, data, ranges, target and shapes once, before any work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from trt_int8.batches.check import Batch, first_shapes
 from trt_int8.batches.holdout import SAMPLES, HoldOut
@@ -19,7 +20,7 @@ from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, require_ranges
 from trt_int8.target import Target, resolve_target
 
-#: Samples held back where tensors are recentred: each candidate is judged by them.
+#: Samples held out if tensors are recentred: each candidate is evaluated on them.
 RECENTRING_SAMPLES = 256
 
 
@@ -28,13 +29,13 @@ class Prepared:
     """What the steps of the pipeline share.
 
     Attributes:
-        model: the float model, read and checked; axes renamed where that was asked for.
+        model: the float model, read and checked, with its axes renamed if ``rename_dims`` is set.
         target: what the engine is for.
         placement: rules for Q/DQ pairs.
-        selection: nodes that may be quantized, the precision plan included.
-        options: as they were given.
+        selection: nodes that may be quantized, with the precision plan.
+        options: the options, unchanged.
         shapes: the optimization profile; empty for a model of fixed shapes.
-        data: the samples, some of them held back; None without samples.
+        data: the samples, some of them held out; None without samples.
         ranges: dynamic ranges that were given; None to calibrate.
     """
 
@@ -60,21 +61,18 @@ def prepare(
     for_calibrator: bool = False,
     convert: Callable[[Batch], Batch] | None = None,
 ) -> Prepared:
-    """Check what was given, against each other too.
+    """Read the model, resolve target and shapes, divide the samples, and check that all of it fits together.
 
     Args:
         model: the trained float model, or one with Q/DQ nodes.
-        batches: samples; see `trt_int8.batches.items.as_batch`.
-        ranges: dynamic ranges.
-        target: see `trt_int8.target.resolve_target`.
-        options, profile: what to do; None: the defaults.
+        batches, ranges, target, options, profile: see `trt_int8.build_engine`.
         for_engine: an engine is built, so each dynamic input needs shapes.
         for_calibrator, convert: TensorRT's calibrator reads the samples; see `HoldOut`.
 
     Raises:
         ModelError: the model cannot be read.
-        DataError: ``batches`` is no iterable of batches.
-        TypeError: ``ranges`` is no `Ranges`.
+        DataError: ``batches`` is not an iterable of batches.
+        TypeError: ``ranges`` is not `Ranges`.
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
         QuantizationError: the precision plan was searched for another placement.
         BuildError: there is no such target.
@@ -91,12 +89,8 @@ def prepare(
     if batches is not None:
         require_batches(batches, specs)
     if for_engine:
-        shapes: Shapes = resolve_shapes(
-            specs,
-            profile.shapes,
-            batch_size=profile.batch_size,
-            seen=lambda: first_shapes(batches or (), specs),
-        )
+        first = partial(first_shapes, batches or (), specs)
+        shapes = resolve_shapes(specs, profile.shapes, batch_size=profile.batch_size, seen=first)
     else:
         shapes = as_shapes(profile.shapes)
         require_shapes_fit(specs, shapes)
@@ -109,12 +103,7 @@ def prepare(
     if batches is not None:
         samples = RECENTRING_SAMPLES if options.recentred else SAMPLES
         data = HoldOut(
-            batches,
-            specs,
-            shapes=shapes,
-            samples=samples,
-            for_calibrator=for_calibrator,
-            convert=convert,
+            batches, specs, shapes=shapes, samples=samples, for_calibrator=for_calibrator, convert=convert
         )
     return Prepared(
         model=known,
@@ -129,10 +118,10 @@ def prepare(
 
 
 def require_plan_fits(plan: PrecisionPlan, placement: Placement, target: Target) -> None:
-    """Refuse a plan that was searched for other Q/DQ pairs: its figure does not hold for these.
+    """Check that ``plan`` was searched for this placement; for another one its SQNR does not hold.
 
     Raises:
-        QuantizationError: naming both placements, and the command that searches again.
+        QuantizationError: names both placements, and the command that searches again.
     """
     if plan.placement is None or plan.placement == placement.name:
         return
@@ -140,7 +129,7 @@ def require_plan_fits(plan: PrecisionPlan, placement: Placement, target: Target)
         f" --{name.replace('_', '-')} {value:g}" for name, value in plan.budget.items() if value is not None
     )
     raise QuantizationError(
-        f"{plan.source}: was searched for placement {plan.placement!r} (target {plan.target}), and this is "
+        f"{plan.source}: was searched for placement {plan.placement!r} (target {plan.target}), but this is "
         f"placement {placement.name!r} (target {target.name}), for which its accuracy does not hold. Search "
         f"again: trt-int8 sensitivity MODEL --data DATA --target {target.name}{budget} -o PLAN"
     )

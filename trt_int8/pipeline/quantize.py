@@ -1,12 +1,14 @@
-"""Float model and samples in, Q/DQ model and its record out: calibrate, place, correct, judge."""
+"""Turn a float model and samples into a Q/DQ model and its record: calibrate, place, correct, evaluate."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,9 +28,9 @@ from trt_int8.ranges.ranges import Ranges
 from trt_int8.record import QuantizationRecord, store_record
 from trt_int8.target import Target
 
-_logger = logging.getLogger("trt_int8")
-
+#: A function that gets lines for people.
 Tell = Callable[[str], None]
+log_info: Tell = logging.getLogger("trt_int8").info
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +38,10 @@ class QuantizedModel:
     """The result of `quantize_from_data`.
 
     Attributes:
-        model: the Q/DQ model to build or to save; its metadata holds the record.
-        quantized: its nodes and scales, and what stays float.
-        record: how it was made, and what it loses.
-        calibration: of the tensors that are quantized; None where ranges were given.
+        model: the Q/DQ model to build or to save; its metadata has the record.
+        quantized: its nodes and scales, and the nodes that are not quantized.
+        record: how it was made, and its SQNR.
+        calibration: of the tensors that are quantized; None if ranges were given.
         passed_over: tensors that were not recentred, with the reason, for people.
     """
 
@@ -59,12 +61,12 @@ def quantize_from_data(
     options: QuantizationOptions | None = None,
     calibration: CalibrationOptions | None = None,
     profile: Profile | None = None,
-    tell: Tell = _logger.info,
+    tell: Tell = log_info,
 ) -> QuantizedModel:
-    """Calibrate what the placement quantizes, insert Q/DQ pairs, correct biases, and measure the loss.
+    """Calibrate the tensors that are quantized, insert Q/DQ pairs, correct biases, and measure the accuracy.
 
-    A quarter of the samples, 16 at most, is held back: nothing is made from these, and the figure in the
-    record is measured on them.
+    A quarter of the samples, 16 at most, is held out: these samples are not used for ranges or corrections,
+    and the SQNR in the record is measured on them.
 
     Examples:
         >>> import numpy as np
@@ -74,18 +76,18 @@ def quantize_from_data(
         (5, True)
 
     Args:
-        model: the trained float model; never changed.
-        batches: samples, read once (see `trt_int8.batches.items.as_batch`). With ``ranges`` they only correct
-            and judge; without any, biases stay as they are and the loss is not known.
+        model: the trained float model; it is not changed.
+        batches: samples, read once (see `trt_int8.batches.items.as_batch`). With ``ranges`` they only serve
+            for corrections and evaluation. Without samples, biases are not corrected and SQNR is not known.
         ranges: dynamic ranges instead of a calibration.
-        target: what the engine is for; None: what `trt_int8.build_engine` takes on this machine.
+        target: what the engine is for; None: the default of `trt_int8.build_engine` on this machine.
         options: what is quantized and how.
         calibration: how calibration runs.
-        profile: shapes that the engine has to take.
-        tell: gets lines for people.
+        profile: shapes that the engine must accept.
+        tell: function that gets lines for people.
 
     Raises:
-        ValueError: neither ``batches`` nor ``ranges``.
+        ValueError: ``batches`` and ``ranges`` are both missing.
         TrtInt8Error: what the steps raise: `prepare`, `trt_int8.calibrate`, `trt_int8.quantize` and
             `trt_int8.correction.correct.correct`.
     """
@@ -97,28 +99,26 @@ def quantize_from_data(
 
 
 def quantize_prepared(
-    prepared: Prepared, *, calibration: CalibrationOptions | None = None, tell: Tell = _logger.info
+    prepared: Prepared, *, calibration: CalibrationOptions | None = None, tell: Tell = log_info
 ) -> QuantizedModel:
-    """The steps of `quantize_from_data` over what `prepare` made."""
+    """Run the steps of `quantize_from_data` on the result of `prepare`."""
     _require_data_for_corrections(prepared)
-    calibrated = None
-    if prepared.ranges is None:
+    calibrated, ranges = None, prepared.ranges
+    if ranges is None:
         calibrated = calibrate_prepared(prepared, calibration)
+        ranges = calibrated.ranges
     elif prepared.data is not None:
-        prepared.data.close()  # no more is read than corrects and judges
-    ranges = prepared.ranges if calibrated is None else calibrated.ranges
-    assert ranges is not None
-    plain = place(prepared, prepared.model, ranges)
-    corrected = _corrected(prepared, plain, ranges, calibrated)
+        prepared.data.close()  # corrections and evaluation need no more samples
+    corrected = _place_and_correct(prepared, ranges, calibrated)
     for correction in corrected.corrections:
         tell(correction.text)
     model, accuracy, note = corrected.quantized.model, figures(corrected.after), corrected.note
     if prepared.options.high_precision == "fp16":
         model = to_half(model, scale_dtype=prepared.options.scale_dtype)
         if accuracy:
-            accuracy, note = _judged(prepared, model)
-    record = QuantizationRecord(
-        target=prepared.target.name,
+            accuracy, note = _fp16_accuracy(prepared, model)
+    record = make_record(
+        prepared,
         placement=prepared.placement.text,
         ranges="given" if calibrated is None else "calibration",
         algorithm=None if calibrated is None else calibrated.algorithm,
@@ -128,28 +128,21 @@ def quantize_prepared(
         sqnr_db=accuracy,
         before_db=figures(corrected.before) if accuracy else {},
         note=note,
-        profile=profile_shapes(prepared),
-        versions=versions(),
+        **evaluated_samples(prepared),
     )
-    record = judged_on(record, prepared)
     store_record(model, record)
     tell(record.text)
-    for line in budget_warnings(prepared, record):
-        tell(line)
+    _warn_of_budget(prepared, record, tell)
     quantized = replace(corrected.quantized, model=model)
     return QuantizedModel(model, quantized, record, calibrated, corrected.passed_over)
 
 
 def calibrate_prepared(prepared: Prepared, calibration: CalibrationOptions | None = None) -> Calibration:
-    """Calibrate on the samples that are not held back, and only the tensors that need a range.
-
-    Raises:
-        TrtInt8Error: what `trt_int8.calibrate` raises.
-    """
+    """Calibrate the tensors that need a range, on the samples that are not held out."""
     assert prepared.data is not None
     how = calibration or CalibrationOptions()
     tensors = None
-    if not prepared.options.recentred:  # recentring looks at every tensor
+    if not prepared.options.recentred:  # recentring needs the histograms of all tensors
         tensors = required_tensors(prepared.model, placement=prepared.placement, selection=prepared.selection)
     elsewhere = how.workers is not None or how.scheduler is not None
     return calibrate(
@@ -165,24 +158,21 @@ def calibrate_prepared(prepared: Prepared, calibration: CalibrationOptions | Non
     )
 
 
-def place(prepared: Prepared, model: ModelLike, ranges: Ranges) -> Quantized:
-    """Insert Q/DQ pairs into ``model``, a form of the prepared one, as the options say."""
-    return quantize(model, ranges, placement=prepared.placement, selection=prepared.selection)
+def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibration | None) -> Corrected:
+    def place(model: ModelLike, ranges: Ranges) -> Quantized:
+        return quantize(model, ranges, placement=prepared.placement, selection=prepared.selection)
 
-
-def _corrected(
-    prepared: Prepared, plain: Quantized, ranges: Ranges, calibrated: Calibration | None
-) -> Corrected:
+    plain = place(prepared.model, ranges)
     if prepared.data is None:
         return Corrected(
-            plain, note="biases were not corrected and nothing was measured, as that needs samples"
+            plain, note="biases were not corrected and SQNR was not measured, as both need samples"
         )
     return correct(
         prepared.model,
         plain,
         fit=prepared.data.first,
         judging=prepared.data.evaluation,
-        place=lambda model, found: place(prepared, model, found),
+        place=place,
         ranges=ranges,
         histograms=None if calibrated is None else calibrated.histograms,
         recentred=prepared.options.recentred,
@@ -190,8 +180,8 @@ def _corrected(
     )
 
 
-def _judged(prepared: Prepared, model: onnx.ModelProto) -> tuple[dict[str, float], str]:
-    """SQNR of each output of the FP16 form; none, with the reason, where onnxruntime cannot run it."""
+def _fp16_accuracy(prepared: Prepared, model: onnx.ModelProto) -> tuple[dict[str, float], str]:
+    """Return SQNR of each output of the FP16 form; empty, with the reason, if onnxruntime cannot run it."""
     assert prepared.data is not None
     try:
         return dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs), ""
@@ -202,47 +192,38 @@ def _judged(prepared: Prepared, model: onnx.ModelProto) -> tuple[dict[str, float
 def _require_data_for_corrections(prepared: Prepared) -> None:
     options = prepared.options
     if prepared.data is None and (options.recentred or options.bias_correction):
-        what = "recentred" if options.recentred else "bias_correction"
-        raise QuantizationError(
-            f"{what}: what it gains is measured on samples, and there are none; give batches="
-        )
+        name = "recentred" if options.recentred else "bias_correction"
+        raise QuantizationError(f"{name}: this correction needs samples; give batches=")
     if prepared.ranges is not None and options.recentred:
         raise QuantizationError(
-            "recentred: offsets are found by calibration, and ranges were given; leave ranges= out"
+            "recentred: offsets need a calibration, but ranges were given; leave ranges= out"
         )
 
 
-def judged_on(record: QuantizationRecord, prepared: Prepared) -> QuantizationRecord:
-    """``record`` that says which samples it is measured on."""
+def evaluated_samples(prepared: Prepared) -> dict[str, Any]:
+    """Return the fields of a record that say on which samples it is measured."""
     data = prepared.data
     if data is None or not data.evaluation:
-        return record
-    return replace(record, held_back=data.rows, data=data.digest(), unseen=bool(data.held))
+        return {}
+    return {"held_back": data.rows, "data": data.digest(), "unseen": bool(data.held)}
 
 
-def profile_shapes(prepared: Prepared) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """Dynamic input → its min, opt and max shape."""
-    return {name: (s.min, s.opt, s.max) for name, s in prepared.shapes.items()}
+def make_record(prepared: Prepared, **fields: Any) -> QuantizationRecord:
+    """Return the record with the target, the optimization profile, the versions, and ``fields``."""
+    profile = {name: (s.min, s.opt, s.max) for name, s in prepared.shapes.items()}
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "onnx": onnx.__version__}
+    for package in ("trt_int8", "onnxruntime"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return QuantizationRecord(target=prepared.target.name, profile=profile, versions=versions, **fields)
 
 
-def budget_warnings(prepared: Prepared, record: QuantizationRecord) -> list[str]:
-    """Lines where the precision plan promised more than was measured."""
+def _warn_of_budget(prepared: Prepared, record: QuantizationRecord, tell: Tell) -> None:
+    """Warn if SQNR is below what the precision plan was searched for."""
     plan = prepared.selection.plan
     wanted = None if plan is None else plan.budget.get("min_sqnr")
-    if plan is None or wanted is None or not record.sqnr_db or record.worst_db >= wanted:
-        return []
-    return [
-        f"WARNING: {plan.source} was searched for {wanted:g} dB, and the worst output has "
-        f"{record.worst_db:.2f} dB on these samples; search again with more samples"
-    ]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes the result."""
-    found = {"python": platform.python_version(), "numpy": np.__version__, "onnx": onnx.__version__}
-    for package in ("trt_int8", "onnxruntime"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    if plan is not None and wanted is not None and record.sqnr_db and record.worst_db < wanted:
+        tell(
+            f"WARNING: {plan.source} was searched for at least {wanted:g} dB, but the worst output has "
+            f"{record.worst_db:.2f} dB on these samples; search again with more samples"
+        )

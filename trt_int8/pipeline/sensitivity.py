@@ -1,4 +1,4 @@
-"""Sensitivity of nodes by the same steps as a build, and a plan held against what a build will make of it."""
+"""Measure the sensitivity of nodes with the steps of a build, and confirm a plan as a build does."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def measure_sensitivity(
     output: str | None = None,
     state: str | os.PathLike[str] | None = None,
 ) -> Measurements:
-    """Calibrate once, as a build does, and get ready to measure nodes on ``batches``.
+    """Calibrate once, as a build does, and prepare the measurements of nodes on ``batches``.
 
     Args:
-        prepared: the float model and the samples to calibrate with; or ranges.
-        batches: all the samples, to judge by; kept in memory.
+        prepared: the float model, and ranges or samples to calibrate with.
+        batches: all samples, to evaluate on; kept in memory.
         labels, metric, output: see `Evaluator`.
         state: see `Measurements`.
 
@@ -38,23 +38,22 @@ def measure_sensitivity(
         TrtInt8Error: what calibration, `Evaluator` and `Measurements` raise.
     """
     ranges = prepared.ranges if prepared.ranges is not None else calibrate_prepared(prepared).ranges
-    judge = Evaluator(prepared.model.proto, batches, labels=labels, metric=metric, output=output)
-    return Measurements(prepared.model.proto, ranges, judge, placement=prepared.placement, state=state)
+    evaluator = Evaluator(prepared.model.proto, batches, labels=labels, metric=metric, output=output)
+    return Measurements(prepared.model.proto, ranges, evaluator, placement=prepared.placement, state=state)
 
 
 def check_plan(
     prepared: Prepared, measurements: Measurements, found: Found, budget: Budget, *, source: str
 ) -> tuple[PrecisionPlan, list[str]]:
-    """The plan that was found, with what it reaches when it is built: biases corrected, unseen samples.
+    """Make the plan, and confirm it as a build does: with corrected biases, on held-out samples.
 
     Args:
-        prepared, measurements: what the plan was searched with.
-        found, budget: what was found, and for what.
-        source: what to call the plan in messages.
+        prepared, measurements: inputs of the search.
+        found, budget: result and limits of the search.
+        source: name of the plan in messages.
 
     Returns:
-        (the plan, lines for people: the SQNR that a build will show, and a warning where that is below the
-        budget).
+        (the plan, lines for people: the SQNR that a build will show, a warning if it is below the budget).
     """
     budgeted = {"max_drop": budget.max_drop, "min_sqnr": budget.min_sqnr_db}
     reached = {"sqnr_db": found.score.sqnr_db, "drop": found.score.drop}
@@ -66,13 +65,10 @@ def check_plan(
         reached={name: round(value, 6) for name, value in reached.items() if math.isfinite(value)},
     )
     if len(found.floats) == len(measurements.nodes):
-        return plan, ["nothing is left in INT8"]
+        return plan, ["no node is left in INT8"]
     lines: list[str] = []
-    planned = replace(
-        prepared,
-        ranges=measurements.ranges,
-        selection=replace(prepared.selection, plan=plan),
-    )
+    selection = replace(prepared.selection, plan=plan)
+    planned = replace(prepared, ranges=measurements.ranges, selection=selection)
     record = quantize_prepared(planned, tell=lines.append).record
     if record.sqnr_db:
         plan = replace(plan, reached={**plan.reached, "held_back_sqnr_db": round(record.worst_db, 2)})

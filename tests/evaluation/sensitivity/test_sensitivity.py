@@ -120,7 +120,7 @@ def test_an_interrupted_run_goes_on(fragile, tmp_path):
     with progress.show(Display()) as display, pytest.raises(KeyboardInterrupt):
         rank(stopped)
     assert display.interrupted.lost().startswith(
-        f"What was measured is kept in {state}: run the same command"
+        f"The measurements are kept in {state}: run the same command"
     )
     assert (
         "with state=FILE"
@@ -166,14 +166,14 @@ def test_a_drop_counts_on_both_halves(make_model):
         weights={"f": np.array([1, 10], np.float32)},
     )
     batches = [{"x": np.array([x, x], np.float32)} for x in ([5, 0.1], [5, 1], [5, 0.1], [5, 1])]
-    judge = Evaluator(model, batches, labels=np.zeros(8, int))
-    assert judge(worse).drop == 1
-    assert judge(model).drop == 0
+    evaluator = Evaluator(model, batches, labels=np.zeros(8, int))
+    assert evaluator(worse).drop == 1
+    assert evaluator(model).drop == 0
     with_metric = Evaluator(model, batches, metric=lambda outputs, labels: -float(outputs["y"].max()))
     assert with_metric(worse).drop == pytest.approx(5)
-    with pytest.raises(DataError, match="7 labels for 8 samples"):
+    with pytest.raises(DataError, match="7 labels but 8 samples"):
         Evaluator(model, batches, labels=np.zeros(7, int))
-    with pytest.raises(ModelError, match="output 'z' is none of the model's: y"):
+    with pytest.raises(ModelError, match="the model has no output 'z'; its outputs are y"):
         Evaluator(model, batches, output="z")
 
 

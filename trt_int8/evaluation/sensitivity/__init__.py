@@ -1,4 +1,4 @@
-"""Which nodes cost accuracy in INT8, and the largest set of them within a budget."""
+"""Find the nodes that lose accuracy in INT8, and the largest set of INT8 nodes within a budget."""
 
 from trt_int8.evaluation.sensitivity.evaluator import Evaluator, Score
 from trt_int8.evaluation.sensitivity.measure import Measurements

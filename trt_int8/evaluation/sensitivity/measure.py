@@ -1,4 +1,4 @@
-"""Scores of quantized models by the set of nodes left in float; measured once, kept in a state file."""
+"""Measure the scores of a model with some nodes in float; each is measured once and kept in a state file."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _VERSION = 1
 
 
 class Measurements:
-    """Quantizes a model with some nodes left in float, and scores it.
+    """Quantizes a model with some nodes in float, and evaluates it.
 
     Args:
         model: the float model.
         ranges: from one calibration, which all measurements share.
-        judge: scores a quantized model.
+        evaluator: evaluates a quantized model.
         placement: rules for Q/DQ pairs.
-        state: file for what was measured; what it holds already is not measured again.
+        state: file for the scores; scores that it already has are not measured again.
 
     Attributes:
         nodes: compute nodes that can run in INT8, name → operator, in graph order.
-        evaluations: how many models were run.
+        evaluations: number of models that were run.
 
     Raises:
-        QuantizationError: nothing can be quantized.
+        QuantizationError: no node can be quantized.
         DataError: the state file belongs to another model, calibration or data, or is damaged.
     """
 
@@ -49,7 +49,7 @@ class Measurements:
         self,
         model: ModelLike,
         ranges: Ranges,
-        judge: Evaluator,
+        evaluator: Evaluator,
         *,
         placement: str | Placement | None = None,
         state: str | os.PathLike[str] | None = None,
@@ -59,32 +59,32 @@ class Measurements:
         self.ranges = ranges
         self.placement = resolve(placement)
         self.evaluations = 0
-        self._judge = judge
+        self._evaluator = evaluator
         self._state = None if state is None else Path(state)
         operators = {label(node): node.op_type for node in self.model.graph.node}
         whole = quantize(self._float, ranges, placement=self.placement)
-        # What is quantized beside these (Add, AveragePool) follows the rules.
+        # Other quantized nodes (Add, AveragePool) follow the placement's rules.
         self.nodes = {name: operators[name] for name in whole.nodes if operators[name] in MULTIPLYING}
         self.skipped = whole.skipped
         self._fingerprint = self._identify()
         self._scores = self._read()
 
     def quantized(self, floats: Collection[str]) -> Quantized:
-        """The model with the nodes ``floats`` in float and all others in INT8."""
+        """Return the model with the nodes ``floats`` in float and all others in INT8."""
         plan = PrecisionPlan(dict.fromkeys(floats, "float"))
         selection = Selection(plan=plan) if floats else Selection()
         return quantize(self._float, self.ranges, placement=self.placement, selection=selection)
 
     def score(self, floats: Collection[str], *, phase: progress.Phase | None = None) -> Score:
-        """The score of `quantized`; the float model's own where nothing is left to quantize."""
+        """Return the score of `quantized`; that of the float model if no node is left to quantize."""
         key = "\n".join(name for name in self.nodes if name in floats)
         if key not in self._scores:
             try:
-                self._scores[key] = self._judge(self.quantized(floats).model)
+                self._scores[key] = self._evaluator(self.quantized(floats).model)
             except QuantizationError:
                 if len(set(floats) & set(self.nodes)) < len(self.nodes):
                     raise
-                self._scores[key] = Score(math.inf, 0.0 if self._judge.has_figure else math.nan)
+                self._scores[key] = Score(math.inf, 0.0 if self._evaluator.has_metric else math.nan)
             self.evaluations += 1
             self._write()
         if phase is not None:
@@ -92,21 +92,21 @@ class Measurements:
         return self._scores[key]
 
     def plan(self, floats: Collection[str], *, source: str = "the search") -> PrecisionPlan:
-        """A precision for every compute node."""
+        """Return a plan with a precision for every compute node."""
         return PrecisionPlan({name: "float" if name in floats else "int8" for name in self.nodes}, source)
 
     def lost(self) -> str:
-        """What stopping here costs."""
+        """Say what is lost and what is kept after an interruption."""
         if self._state is None:
-            return "That work is lost; with state=FILE a run can go on from where another one stopped."
-        return f"What was measured is kept in {self._state}: run the same command again to go on from there."
+            return "The measurements are lost; with state=FILE the next run could continue from here."
+        return f"The measurements are kept in {self._state}: run the same command to continue."
 
     def _identify(self) -> str:
         digest = hashlib.sha256(self.model.SerializeToString(deterministic=True))
         amax: Sequence[tuple[str, float]] = [(name, entry.amax) for name, entry in self.ranges.items()]
         rules = [rule.name for rule in self.placement.rules]
         digest.update(json.dumps([amax, rules]).encode())
-        digest.update(self._judge.fingerprint().encode())
+        digest.update(self._evaluator.fingerprint().encode())
         return digest.hexdigest()
 
     def _read(self) -> dict[str, Score]:
@@ -120,13 +120,13 @@ class Measurements:
             fingerprint = document["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{self._state}: not a state file of sensitivity, or a damaged one; delete it to start anew, "
-                "or choose another name"
+                f"{self._state}: not a state file of sensitivity, or damaged; delete it to start again, or "
+                "choose another name"
             ) from error
         if fingerprint != self._fingerprint:
             raise DataError(
                 f"{self._state}: belongs to another model, calibration, data or placement; delete it to "
-                "start anew, or choose another name"
+                "start again, or choose another name"
             )
         return scores
 
@@ -137,7 +137,7 @@ class Measurements:
             "format": _FORMAT,
             "version": _VERSION,
             "fingerprint": self._fingerprint,
-            # As text: JSON has no inf and no NaN.
+            # Numbers as text: JSON has no inf and no NaN.
             "scores": {key: [repr(s.sqnr_db), repr(s.drop)] for key, s in self._scores.items()},
         }
         atomic.write_text(self._state, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
