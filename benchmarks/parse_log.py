@@ -19,7 +19,7 @@ from pathlib import Path
 
 from results import save
 
-from trt_int8.report.explain.answer import judge
+from trt_int8.report.explain.build import explain
 from trt_int8.report.read.log_file import split_lines
 from trt_int8.report.read.verbose_log import observe
 
@@ -56,7 +56,7 @@ def blocks(data, total):
 
 def report(data, total):
     layers = candidates = 0
-    for build in map(judge, observe(split_lines(blocks(data, total)))):
+    for build in map(explain, observe(split_lines(blocks(data, total)))):
         layers += len(build.layers)
         candidates += sum(len(layer.candidates) for layer in build.layers)
     return f"{layers} layers, {candidates} candidates"

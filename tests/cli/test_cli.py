@@ -25,7 +25,7 @@ def test_the_whole_chain(run, data, lenet_path, tmp_path):
     lines = out.splitlines()
     assert lines[0] == "target: rtx:sm89"
     assert lines[1].startswith("route: explicit (target rtx:sm89 is built ahead of time, ")
-    assert "4 of 4 nodes that multiply run in INT8" in out
+    assert "4 of 4 Conv, Gemm and MatMul nodes run in INT8" in out
     assert (tmp_path / "lenet.engine").stat().st_size > 100_000
     report = json.loads(run("report", tmp_path / "lenet.log", "--format", "json"))
     assert report["schema"] == 1

@@ -78,7 +78,7 @@ def test_links_that_lead_nowhere_are_bad_images(run, folder, lenet_path):
 def test_random_data_is_loud(run, folder, lenet_path):
     result = run("build", lenet_path, "--random", 3, "-o", "e")
     assert "WARNING: ranges come from random numbers" in result.stderr
-    assert "4 of 4 nodes that multiply run in INT8" in result.stdout
+    assert "4 of 4 Conv, Gemm and MatMul nodes run in INT8" in result.stdout
     assert "WARNING" not in run("calibrate", lenet_path, "--data", "samples.npz", "-o", "c").stderr
 
 

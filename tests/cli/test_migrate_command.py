@@ -35,10 +35,10 @@ def test_there_and_back(run, lenet_path, cache, tmp_path):
         (
             "model.onnx",
             b"\x08\x08",
-            "by its name it is an ONNX model; trt-int8 report takes one beside the log",
+            "by its name it is an ONNX model, which goes to trt-int8 report --model",
         ),
-        ("x.cache", b"\xff\x00garbage", "no line in it is one of TensorRT's"),
-        ("x", TEXT.encode(), "it is a calibration cache; trt-int8 report takes one beside the log"),
+        ("x.cache", b"\xff\x00garbage", "it has no line of TensorRT"),
+        ("x", TEXT.encode(), "it is a calibration cache, which goes to trt-int8 report --cache"),
     ],
 )
 def test_what_is_no_log(run, lenet_path, cache, tmp_path, name, content, words):

@@ -29,7 +29,7 @@ def run():
 @pytest.mark.parametrize(
     ("form", "begins"),
     [
-        ("text", "3 of 4 nodes that multiply"),
+        ("text", "3 of 4 Conv, Gemm and MatMul nodes"),
         ("json", "{"),
         ("csv", "build,layer,"),
         ("markdown", "**3 of 4"),
@@ -50,12 +50,12 @@ def test_nothing_is_wrapped_where_the_output_is_no_terminal(run):
     rows = [line for line in run(AXIS).stdout.splitlines() if line.startswith("ip1 ")]
     assert len(rows) == 1
     assert "MaxRounCast_myl0_7  mixed: reads Int8" in rows[0]
-    assert rows[0].endswith("has this effect")
+    assert rows[0].endswith("or a pair on one operand only")
 
 
 def test_gate_names_the_offenders_and_exits_with_1(run):
     result = run(AXIS, "--require", "ip*", "--min-int8", "0.9", code=1)
-    assert result.stdout.startswith("3 of 4 nodes")
+    assert result.stdout.startswith("3 of 4 Conv, Gemm and MatMul nodes")
     lines = result.stderr.splitlines()
     assert lines[0].startswith("not met: node ip1 is weight_dequantized (mixed")
     assert lines[1].startswith("not met: 75.0% run in INT8, 90.0% are required")
@@ -93,20 +93,20 @@ def test_errors_name_what_is_wrong(run, arguments, code, words):
         (
             "model.onnx",
             b"\x08\x08\x12\x0cbackend-test:\n\n\x01x\n",
-            "by its name it is an ONNX model; trt-int8 report takes one beside the log (--model)",
+            "by its name it is an ONNX model, which goes to trt-int8 report --model, next to a log",
         ),
         (
             "x.cache",
             b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n",
-            "it is a calibration cache; trt-int8 report takes one beside the log (--cache)",
+            "it is a calibration cache, which goes to trt-int8 report --cache, next to a log",
         ),
         ("x", b"TRT-8601-EntropyCalibration2\ndata: 3c008912\n", "it is a calibration cache"),
-        ("x.cache", b"\x00\xff\x17garbage\n", "no line in it is one of TensorRT's"),
+        ("x.cache", b"\x00\xff\x17garbage\n", "it has no line of TensorRT"),
         ("x.engine", b"ftrt\x00\x01\n", "is an engine"),
         ("x.json", b'[{"count": 1}]', "a profile goes to trt-int8 report --profile"),
         ("empty.log", b"", "is empty"),
         ("blank.log", b"\n\r\n", "is empty"),
-        ("other.log", b"INFO: started\nINFO: done\n", "no line in it is one of TensorRT's"),
+        ("other.log", b"INFO: started\nINFO: done\n", "it has no line of TensorRT"),
     ],
 )
 def test_files_that_are_no_log(run, tmp_path, name, content, words):

@@ -51,7 +51,7 @@ def test_a_build_in_which_nothing_computes_fails_the_share():
     line = "Layer(Constant): c, Tactic: 0x01, -> w (Float[4])"
     build = PrecisionReport.from_lines([line]).last
     assert int8_share(build) is None
-    assert offences(build, min_int8=0.1) == ("nothing that multiplies was found, 10.0% are required",)
+    assert offences(build, min_int8=0.1) == ("no layer computes, 10.0% are required",)
 
 
 @pytest.mark.parametrize("path", [*sorted(LOGS.glob("*.log")), *corpus_files("logs", "*.log")])
@@ -94,6 +94,6 @@ def test_each_deviation_has_its_reason():
     assert deviations(planned, build) == [
         "a is planned as int8 and runs in fp32: TensorRT fused it with relu into first_kernel",
         "b is planned as int8 and runs in int8_io: TensorRT fused it with n1, n2, n3, n4 and 1 more into big",
-        "c is planned as float and runs in int8: TensorRT took the kernel alone",
-        "e is planned as int8, and the report does not name it",
+        "c is planned as float and runs in int8: TensorRT chose the kernel alone",
+        "e is planned as int8, but the report does not list it",
     ]

@@ -22,13 +22,13 @@ def node_reasons(build):
 
 # Read off the network that was built (Q/DQ by name) and the datatypes in the Layers: section.
 RTX = {
-    "rtx_weights_only": ("c", "not_offered", "of its operands, data comes from no DequantizeLinear"),
-    "rtx_activations_only": ("c", "not_offered", "of its operands, w1 comes from no DequantizeLinear"),
+    "rtx_weights_only": ("c", "not_offered", "c (Conv) is not quantized: its operand data has no Q/DQ pair"),
+    "rtx_activations_only": ("c", "not_offered", "its operand w1 has no Q/DQ pair"),
     "rtx_conv_transpose": ("ct", "no_int8_kernel", "its kernel reads fp32"),
     "rtx_average_pool": ("avg", "no_int8_kernel", "its kernel reads fp32"),
     "rtx_lenet_wrong_axis": ("ip1", "mixed", "__mye1814_dconst_myl0 fp32"),
-    "rtx_lenet_float": ("conv1", "not_offered", "no Q/DQ node"),
-    "rtx_attention": ("sm", "not_offered", "of its inputs, s comes from no DequantizeLinear"),
+    "rtx_lenet_float": ("conv1", "not_offered", "the log has no Q/DQ nodes"),
+    "rtx_attention": ("sm", "not_offered", "sm (Softmax) is not quantized: its input s has no Q/DQ pair"),
 }
 
 
@@ -102,7 +102,13 @@ def implicit(tried, **options):
             SLOWER,
             "slower",
             9,
-            ["best 0.02 ms", "chosen: 0.01 ms", "2 reformats", "x fp32 to int8", "about 0.008 ms"],
+            [
+                "best INT8 tactic: 0.02 ms",
+                "chosen: 0.01 ms",
+                "2 reformats",
+                "x fp32 to int8",
+                "about 0.008 ms",
+            ],
         ),
         (NO_KERNEL, "no_int8_kernel", 8, ["1 format combination", "CaskConvolution no_tactic"]),
         (MISSING, "no_scale", 6, ["x has no scale"]),
@@ -172,7 +178,7 @@ def test_the_model_gives_operators_and_finds_the_missing_dq(tmp_path):
     assert without.reason.code == "unknown"
     (node,) = PrecisionReport.read(info, model=tmp_path / "m.onnx").last.nodes
     assert (node.op, node.precision, node.reason.code) == ("Conv", "fp16", "not_offered")
-    assert "w comes from no DequantizeLinear" in node.reason.text
+    assert "its operand w has no Q/DQ pair" in node.reason.text
 
 
 @requires_corpus
@@ -232,7 +238,7 @@ def test_live_build_on_tensorrt_rtx(detailed):
     node = next(node for node in build.nodes if node.node == "conv")
     if detailed:
         assert (node.precision, node.reason.code) == ("fp32", "not_offered")
-        assert "w comes from no DequantizeLinear" in node.reason.text
+        assert "its operand w has no Q/DQ pair" in node.reason.text
     else:
         assert {layer.reason.code for layer in build.compute_layers} == {"fused"}
 
@@ -259,13 +265,15 @@ def test_slower_names_the_best_of_several_int8_combinations(turn):
     wide = tuned("Int8(64,64:32,8,1) -> Int8(64,64:32,8,1)", ("CaskConvolution", "0.030"))
     narrow = tuned(INT8_TO_INT8, ("CaskConvolution", "0.020"))
     tried = "\n".join(line for part in (wide, narrow)[::turn] for line in part)
-    assert "best 0.02 ms with CaskConvolution (Int8(64,64:4,8,1)" in only_layer(tried).reason.text
+    assert (
+        "best INT8 tactic: 0.02 ms with CaskConvolution (Int8(64,64:4,8,1)" in only_layer(tried).reason.text
+    )
 
 
 @pytest.mark.parametrize("tries", [(("A", "0.030"), ("B", "0.020")), (("B", "0.020"), ("A", "0.030"))])
 def test_of_the_runners_of_one_combination_the_fastest_counts(tries):
     layer = only_layer("\n".join(tuned(INT8_TO_INT8, *tries)))
-    assert "best 0.02 ms with B" in layer.reason.text
+    assert "best INT8 tactic: 0.02 ms with B" in layer.reason.text
     (int8,) = [candidate for candidate in layer.candidates if candidate.inputs == ("int8",)]
     assert (int8.runner, int8.best_time_ms) == ("B", 0.02)
 
@@ -302,14 +310,15 @@ def test_each_output_must_be_quantized():
     for name, read, written in (("dq", ("xq",), ("x",)), ("t", ("x",), ("a", "b")), ("q", ("a",), ("aq",))):
         nodes[name].__dict__.update(inputs=read, outputs=written)
     layer = Layer("t", "TopK", (Tensor("x", "fp32"),), onnx_nodes=("t",))
-    assert "read unquantized" in explicit_reason(layer, Network(nodes)).text
+    assert "needs one on its output a, b" in explicit_reason(layer, Network(nodes)).text
 
 
 def test_the_float_model_beside_the_log_of_its_qdq_model(lenet_path):
     """Reasons taken from it would say that nothing asked for INT8."""
     log = Path(__file__).parent / "logs" / "rtx_lenet_qdq.log"
     with pytest.raises(
-        ReportError, match=rf"lenet.onnx: holds no Q/DQ nodes.*{log.name} does .*; give the Q/DQ"
+        ReportError,
+        match=rf"lenet.onnx has no Q/DQ nodes, but the log .*{log.name} was made with .*; give the Q/DQ",
     ):
         PrecisionReport.read(log, model=lenet_path)
     float_log = log.with_name("rtx_lenet_float.log")

@@ -75,7 +75,7 @@ def test_json_says_what_the_records_say(lenet):
 
 def test_text_leads_with_the_answer(lenet):
     lines = lenet.to_text(width=None).splitlines()
-    assert lines[0] == "3 of 4 nodes that multiply run in INT8"
+    assert lines[0] == "3 of 4 Conv, Gemm and MatMul nodes run in INT8"
     rows = {line.split()[0]: line for line in lines[2:]}
     assert "weight_dequantized" in rows["ip1"]
     assert "mixed: reads Int8 but multiplies in float" in rows["ip1"]
@@ -153,8 +153,8 @@ def test_colours_only_where_asked_for(lenet):
 def test_a_build_without_layers_says_what_to_do():
     text = PrecisionReport.from_lines(["[I] [TRT] Detected 1 inputs"]).to_text(width=None)
     assert text == (
-        "the build is incomplete (lines 1 to 1): no layer of an engine is in the log. If the build "
-        "succeeded, repeat it with a verbose log\n"
+        "the build is incomplete (lines 1 to 1): the log has no layer of an engine. If the build "
+        "succeeded, repeat it with a verbose logger\n"
     )
 
 
@@ -203,7 +203,7 @@ def test_many_nodes_show_those_that_are_not_int8():
             f"Layer(CaskConvolution): conv{index}, Tactic: 0x01, a{index} ({dtype}[1]) -> b{index} (Float[1])"
         )
     text = PrecisionReport.from_lines(lines).to_text(width=160)
-    assert text.startswith("79 of 80 nodes that multiply run in INT8")
+    assert text.startswith("79 of 80 Conv, Gemm and MatMul nodes run in INT8")
     assert "conv33 " in text
     assert "conv34 " not in text
     assert "… and 79 int8" in text

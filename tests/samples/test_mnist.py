@@ -66,7 +66,7 @@ def test_printed(sample):
     assert [row for row in rows if row in TABLE] == TABLE
     assert "FP32 99." in printed
     assert "TensorRT executed nothing" in printed
-    assert "4 of 4 nodes that multiply run in INT8" in printed
+    assert "4 of 4 Conv, Gemm and MatMul nodes run in INT8" in printed
 
 
 def test_digits_for_evaluation_are_others_than_for_calibration():

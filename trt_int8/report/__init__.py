@@ -1,4 +1,4 @@
-"""Which layers of an engine run in INT8, and why the others do not: read from TensorRT's own output."""
+"""Precision reports: the layers of an engine that run in INT8, and why the others do not."""
 
 from trt_int8.report.records import (
     Build,

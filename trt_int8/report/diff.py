@@ -1,19 +1,19 @@
-"""Two builds of one network: what gained or lost INT8, what was split or fused, what got slower."""
+"""Differences between two builds of one network: precision, fusion, time."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from trt_int8.report.explain.kernels import is_qdq
-from trt_int8.report.records import Build, Layer, Node
-from trt_int8.report.views.words import headline, printable
+from trt_int8.report.records import Build
+from trt_int8.report.views.words import headline, printable, why
 
 
 @dataclass(frozen=True)
 class NodeChange:
-    """A node (or, without ONNX nodes, a layer) in both builds. Times are ms of its kernels, where known."""
+    """A node (or, without ONNX nodes, a layer) in both builds, with the time of its kernels in ms."""
 
     name: str
     old: str
@@ -25,7 +25,7 @@ class NodeChange:
 
 @dataclass(frozen=True)
 class Diff:
-    """``changed`` holds changes between precisions other than INT8.
+    """Nodes that differ. ``changed`` holds changes between precisions other than INT8.
 
     ``fused`` and ``split``: (node, nodes that share its kernel only in the new build, or only in the old).
     """
@@ -42,78 +42,65 @@ class Diff:
     only_new: tuple[str, ...] = ()
 
     def to_text(self) -> str:
-        """The differences as lines, INT8 first."""
-        out = io.StringIO()
-        print("old:", headline(self.old), file=out)
-        print("new:", headline(self.new), file=out)
-        for title, changes in (
-            ("lost INT8", self.lost),
-            ("gained INT8", self.gained),
-            ("changed", self.changed),
-        ):
-            for change in changes:
-                why = f" ({change.why})" if change.why else ""
-                print(f"{title}: {change.name}: {change.old} → {change.new}{why}", file=out)
-        for title, groups in (("fused", self.fused), ("split", self.split)):
-            for name, others in groups:
-                link = "with" if title == "fused" else "from"
-                print(f"{title}: {name} {link} {', '.join(others)}", file=out)
-        for change in self.timed:
-            print(f"time: {change.name}: {change.old_ms:.4g} → {change.new_ms:.4g} ms", file=out)
-        for title, names in (
-            ("only in the old build", self.only_old),
-            ("only in the new build", self.only_new),
-        ):
+        """Return the differences as lines, INT8 first."""
+        lines = []
+        changes = {"lost INT8": self.lost, "gained INT8": self.gained, "changed": self.changed}
+        for title, found in changes.items():
+            for each in found:
+                reason = f" ({each.why})" if each.why else ""
+                lines.append(f"{title}: {each.name}: {each.old} → {each.new}{reason}")
+        lines += [f"fused: {name} with {', '.join(others)}" for name, others in self.fused]
+        lines += [f"split: {name} from {', '.join(others)}" for name, others in self.split]
+        lines += [f"time: {each.name}: {each.old_ms:.4g} → {each.new_ms:.4g} ms" for each in self.timed]
+        for build, names in (("old", self.only_old), ("new", self.only_new)):
             if names:
-                print(f"{title}: {', '.join(names)}", file=out)
-        lines = out.getvalue()
-        return printable(lines) if lines.count("\n") > 2 else lines + "no differences\n"
+                lines.append(f"only in the {build} build: {', '.join(names)}")
+        builds = [f"old: {headline(self.old)}", f"new: {headline(self.new)}"]
+        return printable("\n".join([*builds, *(lines or ["no differences"]), ""]))
 
     def to_dict(self) -> dict[str, object]:
-        """The differences as plain values, for JSON."""
+        """Return the differences as plain values, for JSON."""
+        keys = ("name", "old", "new", "old_ms", "new_ms")
+        changes = {"gained": self.gained, "lost": self.lost, "changed": self.changed, "timed": self.timed}
+        groups = {"fused": self.fused, "split": self.split}
         return {
             "schema": 1,
             **{
-                key: [
-                    {"name": c.name, "old": c.old, "new": c.new, "old_ms": c.old_ms, "new_ms": c.new_ms}
-                    for c in value
-                ]
-                for key, value in (
-                    ("gained", self.gained),
-                    ("lost", self.lost),
-                    ("changed", self.changed),
-                    ("timed", self.timed),
-                )
+                title: [{key: getattr(change, key) for key in keys} for change in found]
+                for title, found in changes.items()
             },
-            "fused": [{"name": name, "nodes": list(others)} for name, others in self.fused],
-            "split": [{"name": name, "nodes": list(others)} for name, others in self.split],
+            **{
+                title: [{"name": name, "nodes": list(others)} for name, others in found]
+                for title, found in groups.items()
+            },
             "only_old": list(self.only_old),
             "only_new": list(self.only_new),
         }
 
 
 def diff(old: Build, new: Build, *, slower_by: float = 0.05) -> Diff:
-    """Compare two builds by ONNX node, or by layer name where one of them knows no nodes.
+    """Compare two builds by ONNX node, or by layer name if one of them has no nodes.
 
     Args:
         old, new: complete builds.
-        slower_by: the relative change of time that is reported.
+        slower_by: report relative changes of time above this.
     """
-    before, after = _entries(old, new)
+    by_node = bool(old.nodes and new.nodes)
+    before, after = _entries(old, by_node), _entries(new, by_node)
     common = [name for name in before if name in after]
-    changes = [_change(name, before[name], after[name]) for name in common]
+    changes = [
+        NodeChange(name, before[name].precision, now.precision, before[name].time, now.time, now.why)
+        for name, now in ((name, after[name]) for name in common)
+    ]
     groups_before, groups_after = _groups(old), _groups(new)
+    timed = [change for change in changes if _moved(change, slower_by)]
     return Diff(
         old,
         new,
         gained=tuple(c for c in changes if c.old != "int8" and c.new == "int8"),
         lost=tuple(c for c in changes if c.old == "int8" and c.new != "int8"),
         changed=tuple(c for c in changes if c.old != c.new and "int8" not in (c.old, c.new)),
-        timed=tuple(
-            sorted(
-                (c for c in changes if _moved(c, slower_by)), key=lambda c: (c.old_ms or 0) - (c.new_ms or 0)
-            )
-        ),
+        timed=tuple(sorted(timed, key=lambda c: (c.old_ms or 0) - (c.new_ms or 0))),
         fused=_regrouped(common, groups_before, groups_after),
         split=_regrouped(common, groups_after, groups_before),
         only_old=tuple(name for name in before if name not in after),
@@ -121,42 +108,22 @@ def diff(old: Build, new: Build, *, slower_by: float = 0.05) -> Diff:
     )
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     precision: str
     time: float | None
     why: str
 
 
-def _entries(old: Build, new: Build) -> tuple[dict[str, _Entry], dict[str, _Entry]]:
-    if old.nodes and new.nodes:
-        return _by_node(old), _by_node(new)
-    return _by_layer(old), _by_layer(new)
-
-
-def _by_node(build: Build) -> dict[str, _Entry]:
+def _entries(build: Build, by_node: bool) -> dict[str, _Entry]:
+    if not by_node:
+        layers = build.compute_layers
+        return {layer.name: _Entry(layer.precision, layer.time_ms, why(layer)) for layer in layers}
     times = {layer.name: layer.time_ms for layer in build.layers}
-    return {
-        node.node: _Entry(node.precision, _sum([times.get(name) for name in node.layers]), _why(node))
-        for node in build.nodes
-    }
-
-
-def _by_layer(build: Build) -> dict[str, _Entry]:
-    return {layer.name: _Entry(layer.precision, layer.time_ms, _why(layer)) for layer in build.compute_layers}
-
-
-def _why(entry: Node | Layer) -> str:
-    return f"{entry.reason.code}: {entry.reason.text}" if entry.reason else ""
-
-
-def _sum(times: Sequence[float | None]) -> float | None:
-    known = [time for time in times if time is not None]
-    return sum(known) if known else None
-
-
-def _change(name: str, old: _Entry, new: _Entry) -> NodeChange:
-    return NodeChange(name, old.precision, new.precision, old.time, new.time, new.why)
+    found = {}
+    for node in build.nodes:
+        known = [time for name in node.layers if (time := times.get(name)) is not None]
+        found[node.node] = _Entry(node.precision, sum(known) if known else None, why(node))
+    return found
 
 
 def _moved(change: NodeChange, slower_by: float) -> bool:
@@ -166,7 +133,7 @@ def _moved(change: NodeChange, slower_by: float) -> bool:
 
 
 def _groups(build: Build) -> dict[str, frozenset[str]]:
-    """Node → the other nodes in the kernels that decide for it."""
+    """Return, for each node, the other nodes in the kernels that give its precision."""
     held = {
         layer.name: [node for node in layer.onnx_nodes if not is_qdq(node, None)] for layer in build.layers
     }

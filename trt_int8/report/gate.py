@@ -1,4 +1,4 @@
-"""Hold a report against what was asked for: limits for CI, and a precision plan."""
+"""Checks of a report: limits for CI, and a precision plan."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _FINE = ("int8", "int8_io")
 
 
 def int8_share(build: Build) -> float | None:
-    """The share of ONNX nodes that multiply and run in INT8.
+    """Return the share of Conv, Gemm and MatMul nodes that run in INT8.
 
-    Where no such node is known, the share of INT8 among the compute layers; None if there is neither.
+    If no such node is known, it is the share of compute layers. None if there is neither.
     """
     entries = [node.precision for node in multiplying_nodes(build)]
     entries = entries or [layer.precision for layer in build.compute_layers]
@@ -28,13 +28,12 @@ def offences(
     min_int8: float | None = None,
     max_reformats: int | None = None,
 ) -> tuple[str, ...]:
-    """What ``build`` does wrong, one sentence each; empty if the gate is passed.
+    """Return a sentence for each limit that ``build`` does not meet.
 
     Args:
         build: a complete build.
         require: names or globs (`trt_int8.patterns`); each ONNX node and each compute layer whose name
-            matches must be in INT8 (``int8``, or ``int8_io`` where nothing is multiplied). A pattern without
-            a match is an offence.
+            matches must be ``int8`` or ``int8_io``. A pattern without a match is an offence.
         min_int8: the least `int8_share`, in [0, 1].
         max_reformats: the most layers of kind ``reformat``.
     """
@@ -47,7 +46,7 @@ def offences(
                 for node in multiplying_nodes(build)
                 if node.precision != "int8"
             )
-            got = "nothing that multiplies was found" if share is None else f"{share:.1%} run in INT8"
+            got = "no layer computes" if share is None else f"{share:.1%} run in INT8"
             found.append(f"{got}, {min_int8:.1%} are required" + (f"; not in INT8: {rest}" if rest else ""))
     if max_reformats is not None:
         copies = [layer.name for layer in build.layers if layer.kind == "reformat"]
@@ -77,35 +76,30 @@ def _require(build: Build, pattern: str) -> list[str]:
     ]
 
 
-#: Nodes of a kernel that are named.
+#: At most so many nodes of a kernel are named.
 _NAMED = 4
 
 
 def deviations(planned: Mapping[str, str], build: Build) -> list[str]:
-    """Where an engine is not what the plan says; a line each with the reason, for people.
-
-    Args:
-        planned: node → ``int8`` or ``float``.
-        build: the engine.
-    """
+    """Return a line for each node of ``planned`` (node → ``int8`` or ``float``) that runs differently."""
     nodes = {node.node: node for node in build.nodes}
     lines = []
     for name, wanted in planned.items():
         node = nodes.get(name)
         if node is None:
-            lines.append(f"{name} is planned as {wanted}, and the report does not name it")
+            lines.append(f"{name} is planned as {wanted}, but the report does not list it")
         elif (wanted == "int8") != (node.precision == "int8"):
             lines.append(f"{name} is planned as {wanted} and runs in {node.precision}: {_why(node, build)}")
     return lines
 
 
 def _why(node: Node, build: Build) -> str:
-    """The kernels that run ``node``, with what else they run."""
+    """Name the kernels that run ``node``, with their other nodes."""
     kernels = [layer for layer in build.layers if layer.name in node.layers]
     names = ", ".join(layer.name for layer in kernels)
     known = {other.node for other in build.nodes} - {node.node}  # Q and DQ are not among them
     others = [name for layer in kernels for name in layer.onnx_nodes if name in known]
     if not others:
-        return f"TensorRT took the kernel {names}"
+        return f"TensorRT chose the kernel {names}"
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     return f"TensorRT fused it with {', '.join(others[:_NAMED])}{more} into {names}"

@@ -1,4 +1,4 @@
-"""What a precision report is made of: frozen records, filled by the readers and judged by the rules."""
+"""Records of a precision report: filled by the readers (read/), completed by the rules (explain/)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trt_int8.record import QuantizationRecord
 
 @dataclass(frozen=True)
 class Evidence:
-    """A line that supports a statement. ``line`` is 1-based; None where the source has no lines (JSON)."""
+    """A line that supports a statement. ``line`` counts from 1; None if the source has no lines (JSON)."""
 
     line: int | None
     text: str
@@ -25,7 +25,7 @@ class Complaint(Evidence):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor at a layer: ``dtype`` in our spelling (``int8``, ``fp16``, …), ``dims`` where printed."""
+    """A tensor at a layer. ``dtype`` is ``int8``, ``fp16``, …; ``dims`` is None if the source has none."""
 
     name: str
     dtype: str
@@ -35,9 +35,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way TensorRT considered to run a layer: a format combination and a runner.
+    """A way to run a layer that TensorRT tried: a format combination and a runner.
 
-    ``best_time_ms`` is the fastest tactic of this combination and runner. ``outcome``: ``timed``, ``cached``
+    ``best_time_ms`` is the time of the fastest tactic with both. ``outcome``: ``timed``, ``cached``
     (the time came from the timing cache), ``no_tactic`` or ``skipped`` (workspace, exceptions).
     """
 
@@ -64,8 +64,8 @@ class Reason:
 class Layer:
     """One line of the engine's layer information.
 
-    ``weights`` is the datatype of the weights where the source prints it apart from ``constants``
-    (``Weights: {"Type": …}``), else None. ``line`` is where the layer was read.
+    ``weights`` is the datatype of the weights if the source prints it apart from ``constants``
+    (``Weights: {"Type": …}``), else None. ``line`` is the line of the layer.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Layer:
     line: int | None = None
 
     def changed(self, **fields: Any) -> Layer:
-        """A copy with other ``fields``: `dataclasses.replace`, ten times as fast on this many fields."""
+        """Return a copy with other ``fields``, ten times as fast as `dataclasses.replace`."""
         copy = object.__new__(Layer)
         copy.__dict__.update(self.__dict__, **fields)
         return copy
@@ -94,7 +94,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Node:
-    """The answer for one ONNX node: the precision of the kernel that does its arithmetic."""
+    """An ONNX node with the precision of the kernels that compute it."""
 
     node: str
     op: str | None
@@ -105,7 +105,7 @@ class Node:
 
 @dataclass(frozen=True)
 class LoggedCalibration:
-    """What the log says about calibration. ``cache``: ``read``, ``written`` or None."""
+    """Facts about calibration in a log. ``cache``: ``read``, ``written`` or None."""
 
     batches: int | None = None
     seconds: float | None = None
@@ -122,13 +122,12 @@ class Warnings:
 
 @dataclass(frozen=True)
 class Findings:
-    """What costs time although layers are in INT8.
+    """Facts that cost time although layers are in INT8.
 
-    ``reformats_on_both_sides``: INT8 layers with a copy or quantize step before and behind them.
-    ``float_between_int8``: (tensor, dtype, producing layer, consuming layer) where both layers are INT8 and
-    the tensor between them is not.
-    ``bytes_moved``: activation bytes read and written by all layers, per datatype; layers with unknown or
-    dynamic dimensions are counted in ``layers_without_dims`` instead.
+    ``reformats_on_both_sides``: INT8 layers with a copy or quantize layer both before and after them.
+    ``float_between_int8``: (tensor, dtype, producing layer, consuming layer): a float tensor between two INT8
+    layers. ``bytes_moved``: activation bytes that all layers read and write, per datatype; layers with
+    unknown or dynamic dimensions are counted in ``layers_without_dims`` instead.
     """
 
     reformats_on_both_sides: tuple[str, ...] = ()
@@ -139,11 +138,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class Build:
-    """One engine: its layers in order, its ONNX nodes, and what was said on the way.
+    """One engine: its layers in order, its ONNX nodes, and the warnings of its build.
 
-    ``record`` says how the model was quantized and what it loses, where `trt_int8.build_engine` built it.
-    ``tensorrt`` is the version of ``product``, which is ``TensorRT`` or ``TensorRT-RTX``; both are None where
-    the source does not say.
+    ``record``: how the model was quantized and its SQNR, if `trt_int8.build_engine` built it. ``tensorrt`` is
+    the version of ``product``, ``TensorRT`` or ``TensorRT-RTX``; both are None if the source has neither.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -161,7 +159,7 @@ class Build:
 
     @property
     def compute_layers(self) -> tuple[Layer, ...]:
-        """Layers that compute: neither copies, nor quantize steps, nor data."""
+        """Layers other than copies, quantize steps and data."""
         return tuple(layer for layer in self.layers if layer.kind == "compute")
 
     @property

@@ -1,4 +1,4 @@
-"""The precision report: builds read from a log or from layer information, and the views on them."""
+"""The precision report: builds from a log or from layer information, and its views."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
-from trt_int8.report.explain.answer import judge
+from trt_int8.report.explain.build import explain
 from trt_int8.report.read.layer_information import read_layer_information, read_profile, with_times
 from trt_int8.report.read.log_file import no_log, read_lines, split_lines
 from trt_int8.report.read.network import Network
@@ -23,14 +23,14 @@ from trt_int8.report.schema import builds_to_dict
 
 
 class PrecisionReport:
-    """Which layers run in INT8, and why the others do not.
+    """The layers that run in INT8, and why the others do not.
 
     Attributes:
         builds: one `Build` for each engine build in the source, in order, incomplete ones included.
-        source: what was read, for messages.
+        source: the name of the source, for messages.
 
-    The readers take ``model`` and ``cache`` to sharpen the reasons: an ONNX file (operators, Q/DQ) and a
-    calibration cache (which tensors have a scale).
+    ``model``, an ONNX file, and ``cache``, a calibration cache, make the reasons more exact: they tell the
+    operators, the Q/DQ nodes and the tensors with a scale.
     """
 
     def __init__(self, builds: Iterable[Build], *, source: str = "log") -> None:
@@ -46,18 +46,18 @@ class PrecisionReport:
         model: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> PrecisionReport:
-        """Read a verbose log, or layer information in JSON; the content tells which.
+        """Read a verbose log or layer information in JSON; the content decides.
 
         Args:
             path: the log (plain, gzip, UTF-16) or the JSON file.
-            profile: what ``trtexec --exportProfile`` wrote for the last engine in ``path``.
+            profile: output of ``trtexec --exportProfile`` for the last engine in ``path``.
             model: the ONNX file that was built.
             cache: the calibration cache that was used.
 
         Raises:
-            ReportError: a file cannot be read or is something else.
-            ModelError: ``model`` is no ONNX model.
-            CacheError: ``cache`` is no calibration cache.
+            ReportError: a file cannot be read or has another content.
+            ModelError: ``model`` is not an ONNX model.
+            CacheError: ``cache`` is not a calibration cache.
         """
         reader = cls.from_layer_information if _is_json(path) else cls.from_log
         report = reader(path, model=model, cache=cache)
@@ -79,7 +79,7 @@ class PrecisionReport:
             ['conv1', 'conv2', 'ip1', 'ip2']
 
         Raises:
-            ReportError: the file cannot be read, or holds no line of TensorRT.
+            ReportError: the file cannot be read, or has no line of TensorRT.
         """
         return cls(cls.stream(path, model=model, cache=cache), source=str(path))
 
@@ -90,30 +90,30 @@ class PrecisionReport:
         model: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> Iterator[Build]:
-        """The builds of a log, one at a time: memory is bounded by the largest of them.
+        """Yield the builds of a log one at a time. Memory is bounded by the largest of them.
 
         Raises:
-            ReportError: while it is read: the file cannot be read, or holds no line of TensorRT.
+            ReportError: during the iteration: the file cannot be read, or has no line of TensorRT.
         """
         network, cached = _network(model), _scales(cache)
         builds = _builds(path)
         if network is not None:
-            builds = (_built_from(network, seen, path, model) for seen in builds)
-        return map(partial(judge, network=network, cached=cached), builds)
+            builds = (_require_qdq(network, seen, path, model) for seen in builds)
+        return map(partial(explain, network=network, cached=cached), builds)
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
         """Read log lines, or messages of several lines each, from any iterable.
 
         Raises:
-            TypeError: ``lines`` is one text, or no iterable.
+            TypeError: ``lines`` is one text, or not iterable.
         """
         if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
             raise TypeError(
                 f"lines is {lines!r:.40} ({type(lines).__name__}); give an iterable of lines: "
                 "text.splitlines(), an open file"
             )
-        return cls(map(judge, observe(split_lines(_blocks(lines)))), source=source)
+        return cls(map(explain, observe(split_lines(_blocks(lines)))), source=source)
 
     @classmethod
     def from_layer_information(
@@ -126,16 +126,16 @@ class PrecisionReport:
         """Read layer information in JSON: engine inspector, ``trtexec --exportLayerInfo``, TREx graph.
 
         Raises:
-            ReportError: the file cannot be read, or is no layer information.
+            ReportError: the file cannot be read, or is not layer information.
         """
         seen = read_layer_information(path)
-        return cls([judge(seen, network=_network(model), cached=_scales(cache))], source=str(path))
+        return cls([explain(seen, network=_network(model), cached=_scales(cache))], source=str(path))
 
     def with_profile(self, path: str | os.PathLike[str]) -> PrecisionReport:
-        """This report with the time of each layer of the last complete build.
+        """Return this report with the time of each layer of the last complete build.
 
         Raises:
-            ReportError: no profile, or one of another engine.
+            ReportError: ``path`` is not a profile, or one of another engine.
         """
         last = self.last
         timed = replace(last, layers=with_times(last.layers, read_profile(path), source=str(path)))
@@ -148,27 +148,27 @@ class PrecisionReport:
         """The last complete build.
 
         Raises:
-            ReportError: there is none; the message says what the source lacks.
+            ReportError: the source has no complete build.
         """
         for build in reversed(self.builds):
             if build.status == "complete":
                 return build
         raise ReportError(
-            f"{self.source} holds no complete build: no engine layer information was found. Build with a "
-            "verbose logger (trtexec --verbose, trt.Logger.VERBOSE) and profiling_verbosity DETAILED, and "
-            "keep the whole log"
+            f"{self.source} has no complete build, because it has no layer information of an engine. Build "
+            "with a verbose logger (trtexec --verbose, trt.Logger.VERBOSE) and profiling_verbosity DETAILED, "
+            "and keep the whole log"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of docs/report-schema.md."""
+        """Return the document of docs/report-schema.md."""
         return builds_to_dict(self.builds)
 
     def to_json(self, *, indent: int | None = 2) -> str:
-        """`to_dict` as JSON text."""
+        """Return `to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def to_text(self, *, width: int | None = 100, color: bool = False) -> str:
-        """The answer for people: per ONNX node first, then kernels, findings, warnings, calibration.
+        """Return ONNX nodes with their reasons, then kernels, findings, warnings and calibration.
 
         Args:
             width: wrap lines at this column and shorten long lists; None writes every node on one line.
@@ -179,19 +179,19 @@ class PrecisionReport:
         return render(self.builds, width=width, color=color)
 
     def to_csv(self) -> str:
-        """One row for each layer."""
+        """Return a row for each layer."""
         from trt_int8.report.views.csv import render
 
         return render(self.builds)
 
     def to_markdown(self) -> str:
-        """Tables for an issue or a pull request."""
+        """Return tables for an issue or a pull request."""
         from trt_int8.report.views.markdown import render
 
         return render(self.builds)
 
     def to_html(self) -> str:
-        """One self-contained page: table, graph, candidates and evidence.
+        """Return one self-contained page: tables, graph, candidates and evidence.
 
         Raises:
             MissingDependencyError: jinja2 is not installed.
@@ -202,9 +202,9 @@ class PrecisionReport:
 
 
 def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:
-    """What each build of a log said; an error where nothing in the file is TensorRT's."""
+    """Yield the raw facts of each build. Raise if the file has no line of TensorRT."""
     builds = observe(read_lines(path))
-    first = next(builds, None)  # a build is only followed by another where it was recognized
+    first = next(builds, None)
     if first is None or not first.is_a_log:
         raise ReportError(no_log(path))
     yield first
@@ -215,7 +215,7 @@ def _is_json(path: str | os.PathLike[str]) -> bool:
     require_path(path, "path", of="a build log or of layer information")
     try:
         if not Path(path).is_file() and Path(path).exists():
-            return False  # a pipe can be read once only
+            return False  # a pipe can only be read once
         with Path(path).open("rb") as file:
             start = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError as error:
@@ -231,14 +231,14 @@ def _network(model: str | os.PathLike[str] | None) -> Network | None:
     return Network.from_model(load_model(model))
 
 
-def _built_from(network: Network, seen: Observed, path: object, model: object) -> Observed:
-    """``seen``, unless its Q/DQ nodes tell that ``network`` is the float model it was made from."""
+def _require_qdq(network: Network, seen: Observed, path: object, model: object) -> Observed:
+    """Return ``seen``. Raise if its network has Q/DQ nodes and ``network``, the float model, has none."""
     quantize = "QuantizeLinear"
     inserted = next((node.name for node in seen.nodes.values() if node.op == quantize), None)
     if inserted is not None and quantize not in network.ops.values():
         raise ReportError(
-            f"{model}: holds no Q/DQ nodes, and the model built in {path} does ({inserted}); give the Q/DQ "
-            "model (trt-int8 quantize writes it), or leave the model out: the log has its nodes"
+            f"{model} has no Q/DQ nodes, but the log {path} was made with a Q/DQ model ({inserted}); give "
+            "the Q/DQ model (trt-int8 quantize writes it) or no model"
         )
     return seen
 

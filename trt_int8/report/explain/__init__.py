@@ -1,1 +1,1 @@
-"""From records to answers: precisions, reasons and findings."""
+"""Raw facts → kinds, precisions, reasons and findings."""

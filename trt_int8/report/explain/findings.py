@@ -1,4 +1,4 @@
-"""Tensors between layers: copies around INT8 layers, float between them, bytes moved."""
+"""Tensors between layers: copies around INT8 layers, float tensors between them, bytes moved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_CHAIN = 8
 
 
 def findings(layers: Sequence[Layer]) -> Findings:
-    """What `Findings` describes, for the layers of one engine."""
+    """Return the `Findings` for the layers of one engine."""
     copied_into = {tensor.name for layer in layers if layer.kind in _STEPS for tensor in layer.outputs}
     copied_from = {tensor.name for layer in layers if layer.kind in _STEPS for tensor in layer.inputs}
     moved, unknown = bytes_moved(layers)
@@ -35,7 +35,7 @@ def findings(layers: Sequence[Layer]) -> Findings:
 
 
 def bytes_moved(layers: Sequence[Layer]) -> tuple[Counter[str], int]:
-    """Activation bytes read and written, per datatype, and how many layers could not be counted."""
+    """Return the activation bytes read and written per datatype, and the number of layers not counted."""
     moved: Counter[str] = Counter()
     unknown = 0
     for layer in layers:
@@ -51,7 +51,7 @@ def bytes_moved(layers: Sequence[Layer]) -> tuple[Counter[str], int]:
 
 
 def size_in_bytes(tensor: Tensor) -> int | None:
-    """Bytes of a tensor; None where a dimension is dynamic or the datatype unknown."""
+    """Return the bytes of a tensor; None if a dimension is dynamic or the datatype unknown."""
     bits = BITS.get(tensor.dtype)
     if bits is None or tensor.dims is None or any(size < 0 for size in tensor.dims):
         return None
@@ -63,10 +63,9 @@ def _is_int8(layer: Layer) -> bool:
 
 
 def _float_between(layers: Sequence[Layer]) -> list[tuple[str, str, str, str]]:
-    """Float tensors that an INT8 layer writes and, directly or through copies, another INT8 layer reads.
+    """Return float tensors that one INT8 layer writes and another one reads, directly or through copies.
 
-    Engines reuse buffers under one name (a concatenation is written by several layers), so only readers
-    behind the writer count.
+    Several layers may write one tensor (parts of a concatenation), so only readers after the writer count.
     """
     following: dict[str, list[int]] = {}
     for index, layer in enumerate(layers):
@@ -89,7 +88,7 @@ def _float_between(layers: Sequence[Layer]) -> list[tuple[str, str, str, str]]:
 
 
 def _through_copies(layers: Sequence[Layer], index: int, following: dict[str, list[int]]) -> int | None:
-    """The INT8 layer behind a chain of copies that begins at ``index``, or that layer itself."""
+    """Return the INT8 layer at the end of a chain of copies from ``index`` on, or None."""
     for _ in range(_LONGEST_CHAIN):
         if _is_int8(layers[index]):
             return index

@@ -1,11 +1,12 @@
-"""Which ONNX nodes a layer holds, where the layer information does not say: from its name."""
+"""ONNX nodes of a layer, from its name, for layer information that does not list them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from trt_int8.graph.operators import DATA, MULTIPLYING_INSIDE
+from trt_int8.graph.operators import DATA, MULTIPLYING_INSIDE, QDQ
+from trt_int8.report.explain.kernels import REFORMAT_TYPES
 from trt_int8.report.records import Layer
 
 _JOINTS = re.compile(r" \+ | \|\| |, (?=PWN\()")
@@ -14,38 +15,28 @@ _WEIGHT = re.compile(
     r"(?:^|[._/])(?:weight|bias|running_mean|running_var|weight_v|weight_g)$|\[(?:Shuffle|Constant)\]$"
 )
 _OPS = sorted(
-    MULTIPLYING_INSIDE
-    | DATA
+    {*MULTIPLYING_INSIDE, *DATA, *QDQ, "Relu", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish"}
+    | {"Tanh", "Clip", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Erf", "Softmax", "TopK", "Resize"}
     | {
-        "Relu",
-        "LeakyRelu",
-        "PRelu",
-        "Sigmoid",
-        "Tanh",
-        "Clip",
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Softmax",
         "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "ReduceMean",
+        "BatchNormalization",
+        "LayerNormalization",
     }
-    | {"AveragePool", "GlobalAveragePool", "BatchNormalization", "LayerNormalization", "ReduceMean", "Resize"}
-    | {"QuantizeLinear", "DequantizeLinear", "HardSwish", "HardSigmoid", "Erf", "Pow", "Sqrt", "Exp", "TopK"}
 )
 #: Exporters name nodes after their operator: "Conv_65", "/backbone/conv1/Conv".
 _NAMED_AFTER_OP = re.compile(rf"(?:^|/)({'|'.join(_OPS)})(?:_\d+)?$")
 
 
 def fused_nodes(layer: Layer, ops: Mapping[str, str], registered: Mapping[str, str]) -> tuple[str, ...]:
-    """The nodes in ``a + b``, ``a || b``, ``PWN(a, b)``; weights and constants are none.
+    """Return the nodes in ``a + b``, ``a || b``, ``PWN(a, b)``, without weights and constants.
 
-    Where the network is known (``ops``), only its nodes count, directly or through the TensorRT layer that
-    was ``registered`` for them. Else every part that is not a weight counts.
+    If the network is known (``ops``), only its nodes count, by name or by that of the TensorRT layer that was
+    ``registered`` for them. Else every part that is not a weight counts.
     """
-    if layer.type in ("Reformat", "NoOp", "MyelinReformat") and layer.name.startswith(
-        "Reformatting CopyNode"
-    ):
+    if layer.type in REFORMAT_TYPES and layer.name.startswith("Reformatting CopyNode"):
         return ()
     name = _PROFILE.sub("", layer.name) if " [profile " in layer.name else layer.name
     if name in ops:
@@ -61,16 +52,15 @@ def fused_nodes(layer: Layer, ops: Mapping[str, str], registered: Mapping[str, s
             found.append(node)
         elif ops and ", " in part:
             # "PWN(PWN(a), b)": the names themselves may hold commas, so whole parts come first.
-            found += [
-                node for each in part.split(", ") if (node := _known(each, ops, registered)) is not None
-            ]
+            known = (_known(each, ops, registered) for each in part.split(", "))
+            found += [node for node in known if node is not None]
         elif not ops and not _WEIGHT.search(part):
             found.append(_bare(part))
     return tuple(dict.fromkeys(found))
 
 
 def guess_op(node: str) -> str | None:
-    """The operator in a node's name, where exporters put it there; None if the name does not end in one."""
+    """Return the operator at the end of a node's name, where exporters put it, or None."""
     found = _NAMED_AFTER_OP.search(node)
     return found.group(1) if found else None
 
@@ -86,7 +76,7 @@ def _known(part: str, ops: Mapping[str, str], registered: Mapping[str, str]) -> 
 
 
 def _bare(part: str) -> str:
-    """``PWN(PWN(a`` and ``b))`` → ``a`` and ``b``; brackets of the name itself stay."""
+    """Return ``a`` for ``PWN(PWN(a`` and ``b`` for ``b))``. Brackets of the name itself stay."""
     start = 0
     while part.startswith("PWN(", start):
         start += 4

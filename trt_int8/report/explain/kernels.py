@@ -1,4 +1,4 @@
-"""What a kernel does, from its type and name: copies, quantizes, or computes; and whether it multiplies."""
+"""The kind of a kernel, from its type and name: it copies, quantizes or computes, and may multiply."""
 
 from __future__ import annotations
 
@@ -18,35 +18,27 @@ _MULTIPLY = re.compile(
 _GENERATED = re.compile(r"^__myl_((?:[A-Z][a-z0-9]*)+?)(?:_myl\d+_\d+|_0x[0-9a-f]+|_\d+|$)")
 _OPERATOR = re.compile(r"[A-Z][a-z0-9]*")
 _MOVES = frozenset(
-    {
-        "Move",
-        "Copy",
-        "Tran",
-        "Resh",
-        "Conc",
-        "Slic",
-        "Pad",
-        "Expa",
-        "Broa",
-        "Repl",
-        "Sque",
-        "Unsq",
-        "Spli",
-        "Gath",
-    }
+    {"Move", "Copy", "Tran", "Resh", "Conc", "Slic", "Pad", "Expa", "Broa", "Repl"}
+    | {"Sque", "Unsq", "Spli", "Gath"}
 )
 _QUANTIZE = frozenset({"Mul", "Min", "Max", "Roun", "Cast", "Div", "Clip"})
 _LOW = frozenset({"int8", "fp8", "int4", "fp4"})
+#: Layer types that only provide data or move it.
+_DATA_TYPES = frozenset(
+    {"Constant", "shape_call", "TrainStation", "DeviceToShapeHost", "ShapeHostToDevice", "signal", "wait"}
+    | {"Shuffle", "Slice", "Concat", "Gather"}
+)
+REFORMAT_TYPES = ("Reformat", "MyelinReformat", "NoOp")
 _QDQ_NAME = re.compile(r"(?:Quantize|Dequantize)Linear|_(?:weight|input)_quantizer/")
 
 
 def is_qdq(node: str, op: str | None) -> bool:
-    """Whether an ONNX node only quantizes or dequantizes."""
+    """Tell if an ONNX node only quantizes or dequantizes."""
     return op in QDQ if op is not None else bool(_QDQ_NAME.search(node))
 
 
 def operators(layer: Layer) -> tuple[str, ...]:
-    """The operators of a generated Myelin kernel, from its name; () for others."""
+    """Return the operators in the name of a generated Myelin kernel; () for other kernels."""
     return _operators(layer.name) or _operators(layer.tactic_name or "")
 
 
@@ -58,15 +50,15 @@ def _operators(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _is_multiplying_type(type_: str) -> bool:
-    return type_ not in ("Reformat", "NoOp", "Constant", "MyelinReformat") and bool(_MULTIPLY.search(type_))
+    return type_ not in (*REFORMAT_TYPES, "Constant") and bool(_MULTIPLY.search(type_))
 
 
 def multiplies(layer: Layer, ops: dict[str, str]) -> bool:
-    """Whether this kernel is a convolution or matrix product.
+    """Tell if this kernel is a convolution or matrix multiplication.
 
     ``ops`` maps ONNX node names to their operator, as far as it is known. A generated kernel multiplies if
-    its name holds ``MulSum`` or ``Fc`` and, where operators are known, one of its nodes is a multiplying one
-    (``MulSum`` also occurs in normalizations).
+    its name holds ``MulSum`` or ``Fc`` and, if operators are known, one of its nodes multiplies (``MulSum``
+    also occurs in normalizations).
     """
     names = operators(layer)
     if names or layer.type == "kgen":
@@ -84,29 +76,19 @@ def multiplies(layer: Layer, ops: dict[str, str]) -> bool:
 
 
 def dequantizes_first(layer: Layer) -> bool:
-    """A generated kernel that casts what it reads to float before it multiplies."""
+    """Tell if a generated kernel casts its inputs to float before it multiplies."""
     names = operators(layer)
     product = _product_at(names)
     return "Cast" in names[: len(names) if product is None else product]
 
 
 def kind(layer: Layer, ops: dict[str, str]) -> str:
-    """``reformat``, ``quantize``, ``data`` or ``compute`` (docs/report-schema.md lists the rules)."""
+    """Return ``reformat``, ``quantize``, ``data`` or ``compute`` by the rules of docs/report-schema.md."""
     type_ = layer.type
-    if type_ in (
-        "Constant",
-        "shape_call",
-        "TrainStation",
-        "DeviceToShapeHost",
-        "ShapeHostToDevice",
-        "signal",
-        "wait",
-    ):
+    if type_ in _DATA_TYPES:
         return "data"
-    if type_ in ("Reformat", "MyelinReformat", "NoOp"):
+    if type_ in REFORMAT_TYPES:
         return _reformat_kind(layer)
-    if type_ in ("Shuffle", "Slice", "Concat", "Gather"):
-        return "data"
     if not type_:
         return _kind_of_name(layer.name)
     names = operators(layer)
@@ -114,13 +96,11 @@ def kind(layer: Layer, ops: dict[str, str]) -> str:
         return _generated_kind(layer, frozenset(names), ops)
     if type_ == "Scale" and _only_qdq(layer, ops):
         return "quantize"
-    if layer.type.lower() in ("copy", "move", "reformat"):
-        return "reformat"
-    return "compute"
+    return "reformat" if type_.lower() in ("copy", "move", "reformat") else "compute"
 
 
 def _kind_of_name(name: str) -> str:
-    """Names-only layer information."""
+    """Return the kind for layer information that has names only."""
     if name.startswith("Reformatting CopyNode") or name.endswith(" copy"):
         return "reformat"
     return "quantize" if " + " not in name and _QDQ_NAME.search(name) else "compute"
@@ -146,7 +126,7 @@ def _generated_kind(layer: Layer, names: frozenset[str], ops: dict[str, str]) ->
         if ("Roun" in names or "Cast" in names) and ("Roun" in names or touched & _LOW):
             return "quantize"
         if names <= _MOVES | {"Mul"} and _only_qdq(layer, ops) and ops:
-            return "quantize"  # the scale that a dequantize leaves behind its convolution
+            return "quantize"  # the scale of a DequantizeLinear, applied after the convolution
     return "compute"
 
 

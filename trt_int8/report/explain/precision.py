@@ -1,22 +1,24 @@
-"""The precision of a layer, strictly: ``int8`` is Int8 activations times Int8 weights, nothing less."""
+"""The precision of a layer. ``int8`` always means Int8 activations times Int8 weights."""
 
 from __future__ import annotations
+
+import math
 
 from trt_int8.report.explain.kernels import dequantizes_first, multiplies
 from trt_int8.report.records import Layer, Tensor
 
-#: Kernel types whose inputs are all multiplied by one another.
+#: Kernel types that multiply all of their inputs.
 _ATTENTION = ("mha", "attention")
 
 
 def precision(layer: Layer, ops: dict[str, str]) -> str:
-    """The precision of ``layer``; ``ops`` maps ONNX node names to operators, where known.
+    """Return the precision of ``layer``; ``ops`` maps ONNX node names to operators, as far as known.
 
-    - A kernel that multiplies: ``int8`` if every operand is Int8, ``weight_dequantized`` if it reads Int8 but
-      multiplies in float, else the datatype of its activations.
-    - Where the source prints no weights (one-line layer information), Int8 activations alone count as
-      ``int8``: up to TensorRT 10 a convolution with Int8 input has no float-weight kernel.
-    - Any other kernel that reads an Int8 activation: ``int8_io``. Else the datatype it reads.
+    - A kernel that multiplies is ``int8`` if every operand is Int8, and ``weight_dequantized`` if it reads
+      Int8 but multiplies in float. Else it has the datatype of its activations.
+    - If the source prints no weights (one-line layer information), Int8 activations are enough for ``int8``:
+      up to TensorRT 10 no kernel multiplies Int8 activations by float weights.
+    - Any other kernel that reads an Int8 activation is ``int8_io``. Else it has the datatype that it reads.
     """
     if multiplies(layer, ops):
         read = [tensor.dtype for tensor in operands(layer)]
@@ -37,9 +39,9 @@ def precision(layer: Layer, ops: dict[str, str]) -> str:
 
 
 def operands(layer: Layer) -> tuple[Tensor, ...]:
-    """The tensors that are multiplied: activations, then weights or the second activations.
+    """Return the tensors that are multiplied: activations, then weights or the second activations.
 
-    Scalars (alpha, beta), per-channel scales and biases are no operands.
+    Scalars (alpha, beta), per-channel scales and biases are left out.
     """
     inputs = tuple(tensor for tensor in layer.inputs if not _is_scalar(tensor)) or layer.inputs
     if any(word in layer.type.lower() or word in layer.name.lower() for word in _ATTENTION):
@@ -54,7 +56,7 @@ def operands(layer: Layer) -> tuple[Tensor, ...]:
 
 
 def is_weight(tensor: Tensor) -> bool:
-    """Not a scalar, a bias or a vector of scales (``[1, C, 1, 1]``)."""
+    """Tell weights from scalars, biases and vectors of scales (``[1, C, 1, 1]``)."""
     dims = tensor.dims
     if dims is None or len(dims) < 2:
         return False
@@ -62,7 +64,7 @@ def is_weight(tensor: Tensor) -> bool:
 
 
 def _inputs_hold_weights(layer: Layer) -> bool:
-    """A convolution of TensorRT's own keeps its weights to itself; its second input is the residual."""
+    """TensorRT's own convolutions do not list their weights; their second input is the residual."""
     type_ = layer.type.lower()
     if type_ in ("correlation", "deconv", "kgen"):
         return True
@@ -74,7 +76,4 @@ def _is_scalar(tensor: Tensor) -> bool:
 
 
 def _elements(tensor: Tensor) -> int:
-    product = 1
-    for size in tensor.dims or ():
-        product *= abs(size)
-    return product
+    return abs(math.prod(tensor.dims or ()))

@@ -1,7 +1,4 @@
-"""Why a computing layer is not in INT8: one reason of docs/report-schema.md with its evidence.
-
-In networks with Q/DQ a layer gets INT8 only where the operands of its node are dequantized values.
-"""
+"""Reasons why computing layers are not in INT8: one of docs/report-schema.md each, with its evidence."""
 
 from __future__ import annotations
 
@@ -18,86 +15,69 @@ from trt_int8.report.records import Candidate, Evidence, Layer, Reason
 
 
 def of_layer(layer: Layer) -> tuple[Evidence, ...]:
-    """Where the layer was read, summed up: its type, its name, what it reads."""
+    """Return the line that the layer was read from, as a summary: its type, its name, its inputs."""
     read = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in (*layer.inputs, *layer.constants)[:4])
-    return (Evidence(layer.line, f"{layer.type} {layer.name}: reads {read or 'nothing'}"),)
+    return (Evidence(layer.line, f"{layer.type} {layer.name}: reads {read or 'unknown tensors'}"),)
 
 
 def of_node(node: NetworkNode) -> tuple[Evidence, ...]:
-    """Where the log names the inputs of an ONNX node; nothing for a node of the model."""
+    """Return the line with the inputs of an ONNX node; () for a node that comes from the model."""
     if node.line is None:
         return ()
     return (Evidence(node.line, f"{node.name} [{node.op}] inputs: {', '.join(node.inputs)}"),)
 
 
 def of_candidate(candidate: Candidate) -> Evidence:
-    """The line that says how the candidate fared."""
+    """Return the line with the time or the refusal of the candidate."""
     return Evidence(candidate.line, candidate.source.decode("utf-8", errors="replace").strip())
 
 
 def explicit_reason(layer: Layer, network: Network) -> Reason | None:
-    """A network with Q/DQ: a layer gets INT8 only where its nodes' operands are dequantized values."""
+    """Return the reason in a Q/DQ network: a layer gets INT8 only if its node reads dequantized values."""
     deciding = _deciding_node(layer, network)
     if deciding is None:
         return None
     lines = (*of_layer(layer), *of_node(deciding))
-    weighs = deciding.op in MULTIPLYING_INSIDE
-    if weighs and not multiplies(layer, network.ops):
-        return Reason(
-            "not_offered",
-            f"does not multiply: it scales, adds or activates for {deciding.op} {deciding.name}, which "
-            "multiplies in another kernel",
-            lines,
-        )
-    # Of a node without weights, what is computed counts, not its parameters.
+    node = f"{deciding.name} ({deciding.op})"
+    multiplying = deciding.op in MULTIPLYING_INSIDE
+    if multiplying and not multiplies(layer, network.ops):
+        text = f"only applies the scale, bias or activation of {node}, which multiplies in another kernel"
+        return Reason("not_offered", text, lines)
+    # The parameters of a node that does not multiply need no Q/DQ pair.
     computed = tuple(tensor for tensor in deciding.inputs if tensor in network.producers)
-    read = deciding.inputs[:2] if weighs else computed or deciding.inputs[:1]
+    read = deciding.inputs[:2] if multiplying else computed or deciding.inputs[:1]
     bare = [tensor for tensor in read if not network.is_dequantized(tensor)]
     if bare:
-        what = "operands" if weighs else "inputs"
-        return Reason(
-            "not_offered",
-            f"{deciding.op} {deciding.name} is not quantized: of its {what}, {names(bare)} "
-            f"{'comes' if len(bare) == 1 else 'come'} from no DequantizeLinear",
-            lines,
+        what = ("operand" if multiplying else "input") + "s" * (len(bare) > 1)
+        have = "have" if len(bare) > 1 else "has"
+        text = f"{node} is not quantized: its {what} {names(bare)} {have} no Q/DQ pair"
+        return Reason("not_offered", text, lines)
+    if not multiplying and deciding.outputs and not all(map(network.is_quantized_next, deciding.outputs)):
+        text = (
+            f"{node} has Q/DQ pairs on its inputs only; without weights it also needs one on its output "
+            f"{names(deciding.outputs)}"
         )
-    if not weighs and deciding.outputs and not all(map(network.is_quantized_next, deciding.outputs)):
-        return Reason(
-            "not_offered",
-            f"{deciding.op} {deciding.name} has Q/DQ on its inputs only: {names(deciding.outputs)} is "
-            "read unquantized, and layers without weights need a QuantizeLinear behind them too",
-            lines,
-        )
-    read_dtype = layer.inputs[0].dtype if layer.inputs else layer.precision
-    return Reason(
-        "no_int8_kernel",
-        f"{deciding.op} {deciding.name} has Q/DQ where INT8 needs it, yet its kernel reads {read_dtype}: "
-        "this builder has no INT8 kernel for it",
-        lines,
-    )
+        return Reason("not_offered", text, lines)
+    dtype = layer.inputs[0].dtype if layer.inputs else layer.precision
+    text = f"{node} has all Q/DQ pairs, but its kernel reads {dtype}: TensorRT has no INT8 kernel for it"
+    return Reason("no_int8_kernel", text, lines)
 
 
 def _deciding_node(layer: Layer, network: Network) -> NetworkNode | None:
-    """Of a layer's ONNX nodes, the one that multiplies in it, or the first that computes."""
+    """Return the ONNX node that multiplies in the layer, or the first that computes."""
     held = [node for name in layer.onnx_nodes if (node := network.nodes.get(name)) is not None]
     held = [node for node in held if not is_qdq(node.name, node.op)]
     if multiplies(layer, network.ops):
-        weighs = [node for node in held if node.op in MULTIPLYING_INSIDE]
-        if weighs:
-            return weighs[0]
+        multiplying = [node for node in held if node.op in MULTIPLYING_INSIDE]
+        if multiplying:
+            return multiplying[0]
     elementwise = [node for node in held if node.op not in MULTIPLYING_INSIDE and node.op not in DATA]
     return next(iter(elementwise), held[0] if held else None)
 
 
-_REFORMATTED = ("Reformatted Input Tensor ", "Reformatted Output Tensor ")
-
-
 @dataclass
 class Reasoner:
-    """Decides for one build.
-
-    ``cached`` is the set of tensors with a scale in the calibration cache, where one was given.
-    """
+    """Finds the reasons in one build. ``cached``: the tensors with a scale in the cache, if one was given."""
 
     seen: Observed
     network: Network
@@ -109,7 +89,7 @@ class Reasoner:
         self.producers = {tensor.name: layer for layer in self.layers for tensor in layer.outputs}
 
     def reason(self, layer: Layer) -> Reason | None:
-        """The reason of a computing layer; None for INT8 layers and for those that only read Int8."""
+        """Return the reason of a computing layer; None for ``int8`` and ``int8_io``."""
         if layer.kind != "compute" or layer.precision in ("int8", "int8_io"):
             return None
         if layer.precision == "weight_dequantized":
@@ -117,7 +97,7 @@ class Reasoner:
         if not layer.inputs and layer.candidates:
             chosen = self._chosen(layer)
             if chosen is not None and "int8" in chosen.inputs:
-                return None  # tuned only, and INT8 was the fastest
+                return None  # the log ends after the tuning, in which INT8 was the fastest
         int8 = [candidate for candidate in layer.candidates if "int8" in candidate.inputs]
         return (
             self._fused(layer)
@@ -133,8 +113,8 @@ class Reasoner:
         weights = f", weights {layer.weights}" if layer.weights else ""
         return Reason(
             "mixed",
-            f"reads Int8 but multiplies in float: its operands are {read}{weights}. A weight Q/DQ on the "
-            "wrong axis, or on one operand only, has this effect",
+            f"reads Int8 but multiplies in float. Operands: {read}{weights}. Usual causes: a weight Q/DQ "
+            "pair with the wrong axis, or a pair on one operand only",
             of_layer(layer),
         )
 
@@ -151,13 +131,13 @@ class Reasoner:
             said = ", ".join(
                 f"{dtype} {c.best_time_ms:g} ms" for dtype, c in sorted(tried.items()) if c.best_time_ms
             )
-            text = f"fused by Myelin, whose tables time kernels in: {said}"
+            text = f"fused by Myelin. Best times in its tables: {said}"
             if "int8" not in tried:
-                text += "; none multiplies in INT8"
+                text += "; no kernel in them multiplies in INT8"
         else:
             text = (
-                "fused by Myelin, and no table of its kernels is in the log; build with "
-                "profiling_verbosity DETAILED to see them in the layer information"
+                "fused by Myelin, and the log has no table of its kernels. Build with profiling_verbosity "
+                "DETAILED to see them in the layer information"
             )
         return Reason("fused", text, tuple(of_candidate(c) for c in tried.values()) or of_layer(layer))
 
@@ -167,8 +147,8 @@ class Reasoner:
             tensors = names(tensor for tensor, _ in rejected)
             return Reason(
                 "no_scale",
-                f"an INT8 implementation was rejected because {tensors} has no scale; calibrate it or set "
-                "its dynamic range",
+                f"TensorRT rejected an INT8 implementation because {tensors} has no scale; calibrate it or "
+                "set its dynamic range",
                 tuple(line for _, line in rejected),
             )
         if self.network.explicit or self.seen.explicit is not None:
@@ -198,7 +178,7 @@ class Reasoner:
             return None
         best = min(timed, key=lambda candidate: candidate.best_time_ms or 0.0)
         chosen = self._chosen(layer)
-        text = f"INT8 was timed: best {_ms(best.best_time_ms)} with {best.runner} ({best.formats})"
+        text = f"best INT8 tactic: {_ms(best.best_time_ms)} with {best.runner} ({best.formats})"
         if chosen is not None:
             text += f"; chosen: {_ms(chosen.best_time_ms)} with {chosen.runner} ({chosen.formats})"
         text += self._reformats(layer, best)
@@ -212,38 +192,29 @@ class Reasoner:
         formats = len({candidate.formats for candidate in int8})
         return Reason(
             "no_int8_kernel",
-            f"{formats} format combination{'s' * (formats > 1)} with Int8 input tried, and no tactic ran: "
+            f"TensorRT tried {formats} format combination{'s' * (formats > 1)} with Int8 input, and no "
+            "tactic ran: "
             + names(f"{candidate.runner or 'runner'} {candidate.outcome}" for candidate in int8),
             tuple(of_candidate(candidate) for candidate in int8[:4]),
         )
 
     def _chosen(self, layer: Layer) -> Candidate | None:
-        """The candidate that became the layer: same datatypes, and of those the runner that was kept."""
+        """Return the candidate that became the layer: the one with its datatypes and its runner."""
         read = tuple(tensor.dtype for tensor in layer.inputs)
         written = tuple(tensor.dtype for tensor in layer.outputs)
-        same = [
-            candidate
-            for candidate in layer.candidates
-            if candidate.best_time_ms is not None
-            and candidate.inputs == read
-            and candidate.outputs == written
-        ]
-        if not same:
-            same = [c for c in layer.candidates if c.best_time_ms is not None and c.inputs[:1] == read[:1]]
+        timed = [candidate for candidate in layer.candidates if candidate.best_time_ms is not None]
+        same = [candidate for candidate in timed if (candidate.inputs, candidate.outputs) == (read, written)]
         if not read:
-            # The layer was tuned, but the log ends before the engine: the fastest would have been taken.
-            same = [c for c in layer.candidates if c.best_time_ms is not None]
+            same = timed  # the log ends before the engine, which would have got the fastest
+        elif not same:
+            same = [candidate for candidate in timed if candidate.inputs[:1] == read[:1]]
         return min(same, key=lambda c: (c.runner != layer.type, c.best_time_ms or 0.0), default=None)
 
     def _reformats(self, layer: Layer, best: Candidate) -> str:
-        """The copies that the INT8 candidate would need where its neighbours write and read other types."""
-        needed = []
-        for tensor, dtype in zip(layer.inputs, best.inputs, strict=False):
-            if tensor.dtype != dtype:
-                needed.append((self._origin(tensor.name), tensor.dtype, dtype))
-        for tensor, dtype in zip(layer.outputs, best.outputs, strict=False):
-            if tensor.dtype != dtype:
-                needed.append((self._origin(tensor.name), dtype, tensor.dtype))
+        """Describe the copies that the INT8 candidate would need, as its neighbours have other datatypes."""
+        read = [(t.name, t.dtype, dtype) for t, dtype in zip(layer.inputs, best.inputs, strict=False)]
+        written = [(t.name, dtype, t.dtype) for t, dtype in zip(layer.outputs, best.outputs, strict=False)]
+        needed = [(self._origin(name), old, new) for name, old, new in read + written if old != new]
         if not needed:
             return ""
         measured = reformat_costs(self.seen.reformats)
@@ -251,13 +222,13 @@ class Reasoner:
         known = [cost for cost in costs if cost is not None]
         steps = ", ".join(f"{tensor} {source} to {target}" for tensor, source, target in needed)
         cost = f", about {_ms(sum(known))} in all" if len(known) == len(costs) else ""
-        return f"; it would need {len(needed)} reformat{'s' * (len(needed) > 1)} ({steps}{cost})"
+        return f"; INT8 would need {len(needed)} reformat{'s' * (len(needed) > 1)} ({steps}{cost})"
 
     def _not_offered(self, layer: Layer) -> Reason | None:
         constrained = self.seen.constrained.get(layer.name)
         if constrained is not None:
             return Reason(
-                "not_offered", "a precision constraint on the layer could not be met", (constrained,)
+                "not_offered", "TensorRT could not meet a precision constraint on the layer", (constrained,)
             )
         if self.network.explicit:
             explained = explicit_reason(layer, self.network)
@@ -273,29 +244,29 @@ class Reasoner:
         if tried:
             return Reason(
                 "not_offered",
-                f"tuned with {', '.join(tried)} only; no format combination has an Int8 input",
+                f"tuned with {', '.join(tried)} only; TensorRT offers no format combination with Int8 input",
                 tuple(of_candidate(candidate) for candidate in layer.candidates[:2]),
             )
         if self.network.nodes and self.seen.int8_enabled is not True and not self.seen.scales:
             return Reason(
                 "not_offered",
-                f"no Q/DQ node in {self.network.source}, and nothing asks for calibrated INT8",
+                f"{self.network.source} has no Q/DQ nodes and no sign of calibrated INT8",
                 of_layer(layer),
             )
         return None
 
     def _unknown(self, layer: Layer) -> Reason:
-        looked = ["an INT8 format combination of this layer", "a missing scale of its tensors"]
+        looked = "found no INT8 format combination of this layer and no missing scale of its tensors"
         if self.network.nodes:
-            looked.append(f"its ONNX node in {self.network.source}")
-        hint = "" if self.seen.verbose or self.seen.candidates else "; a verbose build log holds more"
-        return Reason("unknown", f"found none of: {', '.join(looked)}{hint}", of_layer(layer))
+            looked += f", and no cause at its ONNX node in {self.network.source}"
+        hint = "" if self.seen.verbose or self.seen.candidates else ". A verbose build log has more facts"
+        return Reason("unknown", looked + hint, of_layer(layer))
 
     def _origin(self, tensor: str) -> str:
-        """The tensor before a reformat: ``Reformatted Input Tensor 0 to conv1`` → what was copied into it."""
+        """Return the tensor before a reformat: what ``Reformatted Input Tensor 0 to conv1`` is a copy of."""
         for _ in range(4):
             source = self.producers.get(tensor)
-            if not tensor.startswith(_REFORMATTED[0]) or source is None or not source.inputs:
+            if not tensor.startswith("Reformatted Input Tensor ") or source is None or not source.inputs:
                 return tensor
             tensor = source.inputs[0].name
         return tensor

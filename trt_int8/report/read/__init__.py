@@ -1,1 +1,1 @@
-"""From files to records: TensorRT's verbose logs, and its layer information in JSON."""
+"""Files → records: TensorRT's verbose logs, and its layer information in JSON."""

@@ -1,7 +1,6 @@
 """TensorRT's spellings of datatypes → one spelling.
 
-They stand alone, in format combinations (``Int8(512,64:32,8,1), Float(…) -> Half(…)``), and in the names
-of compiled kernels.
+They occur alone, in format combinations (``Int8(512,64:32,8,1), Float(…) -> Half(…)``) and in kernel names.
 """
 
 from __future__ import annotations
@@ -10,24 +9,16 @@ import re
 from functools import lru_cache
 
 _WORDS = {
-    "float": "fp32",
-    "fp32": "fp32",
-    "half": "fp16",
-    "fp16": "fp16",
-    "bfloat16": "bf16",
-    "bf16": "bf16",
-    "int8": "int8",
-    "uint8": "uint8",
-    "int32": "int32",
-    "int64": "int64",
-    "int4": "int4",
-    "bool": "bool",
-    "fp8": "fp8",
-    "fp8e4m3": "fp8",
-    "float8": "fp8",
-    "fp4": "fp4",
-    "fp4e2m1": "fp4",
-    "e8m0": "e8m0",
+    **{
+        "float": "fp32",
+        "half": "fp16",
+        "bfloat16": "bf16",
+        "float8": "fp8",
+        "fp8e4m3": "fp8",
+        "fp4e2m1": "fp4",
+    },
+    **{name: name for name in ("fp32", "fp16", "bf16", "fp8", "fp4", "e8m0", "bool")},
+    **{name: name for name in ("int64", "int32", "int8", "uint8", "int4")},
 }
 
 #: Inside a sentence ("Thirty-two wide channel vectorized row major Int8 format").
@@ -38,7 +29,7 @@ _IN_SENTENCE = re.compile(
 
 @lru_cache(maxsize=1024)
 def dtype(spelling: str) -> str:
-    """``Half``, ``FP16``, ``Row major linear FP16 format`` → ``fp16``; an unknown spelling → ``unknown``."""
+    """Return ``fp16`` for ``Half`` or ``Row major linear FP16 format``; ``unknown`` for other words."""
     word = _WORDS.get(spelling.strip().lower())
     if word is not None:
         return word
@@ -48,18 +39,11 @@ def dtype(spelling: str) -> str:
 
 #: Bits per element, for bytes moved. Datatypes without an entry count as unknown.
 BITS = {
-    "fp32": 32,
-    "int32": 32,
-    "fp16": 16,
-    "bf16": 16,
-    "int8": 8,
-    "uint8": 8,
-    "fp8": 8,
-    "e8m0": 8,
-    "bool": 8,
+    **dict.fromkeys(("int4", "fp4"), 4),
+    **dict.fromkeys(("int8", "uint8", "fp8", "e8m0", "bool"), 8),
+    **dict.fromkeys(("fp16", "bf16"), 16),
+    **dict.fromkeys(("fp32", "int32"), 32),
     "int64": 64,
-    "int4": 4,
-    "fp4": 4,
 }
 
 # Strides may be symbolic and nested: "Float((* (# 1 (SHAPE x)) (# 2 (SHAPE x))),…)".
@@ -68,7 +52,7 @@ _TYPED = re.compile(r"(?:^|, )([A-Za-z]\w*)\(")
 
 @lru_cache(maxsize=8192)
 def combination(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The datatypes of the inputs and of the outputs."""
+    """Return the datatypes of the inputs and of the outputs."""
     inputs, _, outputs = text.partition("-> ")
     return _datatypes(inputs), _datatypes(outputs)
 
@@ -83,22 +67,15 @@ _KERNEL_TYPE = re.compile(
 )
 
 _KERNEL_TYPES = {
-    "e4m3e4m3": "fp8",
-    "bf16bf16": "bf16",
-    "f16f16": "fp16",
-    "hgemm": "fp16",
-    "i8i8": "int8",
-    "i8816": "int8",
-    "igemm": "int8",
-    "f32f32": "fp32",
-    "tf32tf32": "fp32",
-    "sgemm": "fp32",
+    **dict.fromkeys(("i8i8", "i8816", "igemm"), "int8"),
+    **dict.fromkeys(("f32f32", "tf32tf32", "sgemm"), "fp32"),
+    **{"f16f16": "fp16", "hgemm": "fp16", "bf16bf16": "bf16", "e4m3e4m3": "fp8"},
 }
 
 
 @lru_cache(maxsize=4096)
 def kernel_type(kernel: str) -> str:
-    """The datatype a kernel multiplies in, read from its name; ``unknown`` where the name does not say."""
+    """Return the datatype that a kernel multiplies in, from its name, or ``unknown``."""
     found = _KERNEL_TYPE.search(kernel)
     if found is None:
         return "unknown"

@@ -1,7 +1,7 @@
-"""Layer information of engines: in JSON, and in the two text forms that logs hold; and profiles.
+"""Layer information of engines, in JSON and in the two text forms of logs; and profiles.
 
-JSON comes from the engine inspector, ``trtexec --exportLayerInfo`` and TREx graphs. Text comes detailed,
-``Name: …, LayerType: …, Inputs: [ { Name: …, Dimensions: […], Datatype: … }], …``, or in one line,
+JSON comes from the engine inspector, ``trtexec --exportLayerInfo`` and TREx graphs. Text is detailed,
+``Name: …, LayerType: …, Inputs: [ { Name: …, Dimensions: […], Datatype: … }], …``, or one line,
 ``Layer(CaskConvolution): NAME, Tactic: 0x…, in (Int8[1,3:4,8,8]) -> out (Half[1,64,4,4])``, before
 TensorRT 8.5 with tensors written ``in[Int8(1,3,8,8)]``.
 """
@@ -35,7 +35,7 @@ _WEIGHTS = re.compile(r'\bWeights: \{"Type": "(\w+)"')
 
 
 def onnx_nodes(metadata: str) -> tuple[str, ...]:
-    """Node names of ``[ONNX Layer: a][ONNX Layer: b]``, each once, in order.
+    """Return the node names of ``[ONNX Layer: a][ONNX Layer: b]``, each once, in order.
 
     TensorRT 10 puts the byte 0x1e between two nodes, TensorRT-RTX 0x1f.
     """
@@ -50,7 +50,7 @@ def onnx_nodes(metadata: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def dimensions(text: str) -> tuple[int, ...] | None:
-    """``1,3,224,224`` → (1, 3, 224, 224); a vectorized ``1,3:4,8,8`` drops the vector width; "" → ()."""
+    """Return (1, 3, 8, 8) for ``1,3,8,8`` and for the vectorized ``1,3:4,8,8``; () for ""."""
     parts = [part.partition(":")[0] for part in text.split(",")] if text.strip() else []
     try:
         return tuple(int(part) for part in parts)
@@ -59,7 +59,7 @@ def dimensions(text: str) -> tuple[int, ...] | None:
 
 
 def read_detailed(text: str, *, line: int | None = None) -> Layer | None:
-    """A ``Name: …, LayerType: …`` line; None if it is not one or was cut off."""
+    """Read a ``Name: …, LayerType: …`` line. Return None if it is another one or was cut off."""
     name, separator, rest = text.removeprefix("Name: ").partition(", LayerType: ")
     type_, opening, rest = rest.partition(", Inputs: [")
     if not separator or not opening:
@@ -84,7 +84,7 @@ def read_detailed(text: str, *, line: int | None = None) -> Layer | None:
 
 
 def read_one_line(text: str, *, line: int | None = None) -> Layer | None:
-    """A ``Layer(TYPE): NAME, Tactic: …`` line; None if it is not one or was cut off."""
+    """Read a ``Layer(TYPE): NAME, Tactic: …`` line. Return None if it is another one or was cut off."""
     type_, closing, rest = text.removeprefix("Layer(").partition("): ")
     found = _TACTIC.search(rest)
     if not closing or found is None:
@@ -103,12 +103,12 @@ def read_one_line(text: str, *, line: int | None = None) -> Layer | None:
 
 
 def _sections(rest: str) -> tuple[str | None, str, str, str]:
-    """What is between the brackets of inputs, constants and outputs, and what follows."""
+    """Return the text in the brackets of inputs, constants and outputs, and the text after them."""
     inputs, opening, following = rest.partition("], Outputs: [")
     if not opening:
         return None, "", "", ""
     inputs, _, constants = inputs.partition("], Constants: [")
-    # The outputs end at the first bracket behind a tensor, or at once.
+    # The outputs end at the first bracket after a tensor, or at once.
     end = 0 if following.startswith("]") else following.find("}]") + 1
     if end == 0 and not following.startswith("]"):
         return None, "", "", ""
@@ -139,7 +139,7 @@ def _tensor(entry: str) -> Tensor:
 
 
 def _split_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
-    """``a (Int8[1]), b (Half[2]) -> c (Float[3])``: names may hold both separators, so go by the types."""
+    """Split ``a (Int8[1]), b (Half[2]) -> c (Float[3])`` at the types: names may have both separators."""
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     side, start = 0, 0
     if text.startswith(("->", " ->")):
@@ -169,37 +169,35 @@ def _split_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] |
 
 
 def read_layer_information(path: str | os.PathLike[str]) -> Observed:
-    """The layers of one engine: ``{"Layers": […]}``, each an object, or a name only.
+    """Read the layers of one engine: ``{"Layers": […]}``, each an object, or a name only.
 
     Raises:
-        ReportError: not JSON, or no layer information.
+        ReportError: the file is not JSON, or not layer information.
     """
     document = _load(path, "layer information")
     layers = document.get("Layers") if isinstance(document, dict) else None
     if not isinstance(layers, list):
         raise ReportError(
-            f'{path} is no layer information: it has no "Layers" list. Give what trtexec '
-            "--exportLayerInfo or the engine inspector (LayerInformationFormat.JSON) wrote"
+            f'{path} is not layer information: it has no "Layers" list. Give the output of trtexec '
+            "--exportLayerInfo or of the engine inspector (LayerInformationFormat.JSON)"
         )
-    seen = Observed(layers=[_layer(entry) for entry in layers], first_line=1)
-    seen.complete = bool(layers)
-    seen.last_line = 1
-    return seen
+    return Observed(layers=[_layer(entry) for entry in layers], complete=bool(layers))
 
 
 def read_profile(path: str | os.PathLike[str]) -> list[tuple[str, float]]:
-    """(layer name, average ms) for each entry of ``trtexec --exportProfile``, in order.
+    """Return (layer name, average ms) for each entry of ``trtexec --exportProfile``, in order.
 
     Raises:
-        ReportError: not JSON, or no profile.
+        ReportError: the file is not JSON, or not a profile.
     """
     document = _load(path, "profile")
-    entries = document if isinstance(document, list) else None
-    counts = (_number(entry.get("count")) for entry in entries or () if isinstance(entry, dict))
+    entries = document if isinstance(document, list) else []
+    entries = [entry for entry in entries if isinstance(entry, dict)]
+    counts = (_number(entry.get("count")) for entry in entries)
     count = next((number for number in counts if number is not None), 1.0)
     times = []
-    for entry in entries or ():
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+    for entry in entries:
+        if isinstance(entry.get("name"), str):
             average, total = _number(entry.get("averageMs")), _number(entry.get("timeMs"))
             if average is None and total is not None:
                 average = total / max(count, 1.0)
@@ -207,8 +205,8 @@ def read_profile(path: str | os.PathLike[str]) -> list[tuple[str, float]]:
                 times.append((entry["name"], average))
     if not times:
         raise ReportError(
-            f'{path} is no profile: no entries with "name" and "averageMs". '
-            "Give what trtexec --exportProfile wrote"
+            f'{path} is not a profile: it has no entries with "name" and "averageMs". '
+            "Give the output of trtexec --exportProfile"
         )
     return times
 
@@ -216,7 +214,7 @@ def read_profile(path: str | os.PathLike[str]) -> list[tuple[str, float]]:
 def with_times(
     layers: Sequence[Layer], times: Sequence[tuple[str, float]], *, source: str
 ) -> tuple[Layer, ...]:
-    """``layers`` with the time of the profile entry of the same name; equal names match in order.
+    """Give each layer the time of the profile entry of the same name. Equal names match in order.
 
     Raises:
         ReportError: no name matches, so the profile is of another engine.
@@ -229,8 +227,8 @@ def with_times(
     ]
     if layers and all(layer.time_ms is None for layer in timed):
         raise ReportError(
-            f"{source} is a profile of another engine: none of its {len(times)} names is that of one of this "
-            f"engine's {len(layers)} layers (first here {layers[0].name!r}, first there {times[0][0]!r})"
+            f"{source} is a profile of another engine: no layer name matches (first layer of the engine: "
+            f"{layers[0].name!r}, first in the profile: {times[0][0]!r})"
         )
     return tuple(timed)
 
@@ -284,7 +282,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number; None for anything else."""
+    """Return a finite number, or None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

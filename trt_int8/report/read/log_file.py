@@ -1,7 +1,4 @@
-"""A log on disk → lists of lines, in bounded memory: plain, gzip or UTF-16.
-
-`no_log` says what a file without a line of TensorRT seems to be, and what to give instead.
-"""
+"""A log on disk (plain, gzip or UTF-16) → lists of lines, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,16 +16,16 @@ from trt_int8.ranges.cache import is_header
 
 _BLOCK = 1 << 20
 
-#: A line longer than this is cut: TensorRT's longest lines are layers with some hundred tensors.
+#: Longer lines are cut. TensorRT's longest lines are layers with some hundred tensors.
 _LONGEST = 8 << 20
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
-    """Lists of lines without their newlines, about 1 MiB each.
+    """Yield lists of lines without their newlines, about 1 MiB each.
 
     Raises:
-        ReportError: the file cannot be read, or is not the gzip it claims to be.
-        TypeError: ``path`` is no path.
+        ReportError: the file cannot be read, or its gzip data is broken.
+        TypeError: ``path`` is not a path.
     """
     require_path(path, "path", of="a build log")
     try:
@@ -40,7 +37,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
 
 
 def split_lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Blocks of bytes → lists of the lines in them; an unfinished last line counts as a line."""
+    """Yield the lines of blocks of bytes as lists. An unfinished last line counts as a line."""
     rest: list[bytes] = []
     size = 0
     for block in blocks:
@@ -69,7 +66,7 @@ def _decoded(file: BinaryIO, start: bytes) -> Iterator[bytes]:
         with gzip.open(file) as plain:
             yield from _blocks(plain)
     elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        # What "trtexec … > build.log" writes under Windows PowerShell.
+        # "trtexec … > build.log" in Windows PowerShell writes UTF-16.
         decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
         for block in _blocks(file):
             yield decoder.decode(block).encode()
@@ -89,31 +86,28 @@ _WANTED = (
 
 
 def no_log(path: str | os.PathLike[str]) -> str:
-    """The message for a file in which no line is TensorRT's."""
+    """Return the message for a file without a line of TensorRT: its probable content, and what to give."""
     start = _start(path)
     if start is not None and not start.strip():
         return f"{path} is empty; {_WANTED}"
-    return f"{path} is no build log: {_guess(path, start or b'')}{_WANTED}"
+    return f"{path} is not a build log: {_guess(path, start or b'')}{_WANTED}"
 
 
 def _guess(path: str | os.PathLike[str], start: bytes) -> str:
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
-        return "by its name it is an ONNX model; trt-int8 report takes one beside the log (--model); "
+        return "by its name it is an ONNX model, which goes to trt-int8 report --model, next to a log; "
     if is_header(start.split(b"\n")[0].strip().decode("utf-8", "replace")):
-        return "it is a calibration cache; trt-int8 report takes one beside the log (--cache); "
+        return "it is a calibration cache, which goes to trt-int8 report --cache, next to a log; "
     if start.startswith((b"ftrt", b"ptrt")) or suffix in (".engine", ".plan", ".trt"):
         return "it is an engine; "
     if start.lstrip().startswith(b"[") and suffix == ".json":
-        return (
-            "it is a list in JSON; a profile goes to trt-int8 report --profile, beside a log or layer "
-            "information; "
-        )
-    return "no line in it is one of TensorRT's; "
+        return "it is a list in JSON; a profile goes to trt-int8 report --profile, next to a log; "
+    return "it has no line of TensorRT; "
 
 
 def _start(path: str | os.PathLike[str]) -> bytes | None:
-    """The first bytes; None where they cannot be read again (a pipe)."""
+    """Return the first bytes; None if they cannot be read again (a pipe)."""
     if not Path(path).is_file():
         return b"" if os.fspath(path) == os.devnull else None
     with Path(path).open("rb") as file:

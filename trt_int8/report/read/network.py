@@ -1,4 +1,4 @@
-"""The ONNX network behind an engine: from the parser's log lines, or from the model itself."""
+"""The ONNX network of an engine, from the log lines of the parser or from the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEEPEST = 64
 
 @dataclass
 class NetworkNode:
-    """An ONNX node. The tensors stay as the log printed them until somebody asks."""
+    """An ONNX node. Its tensors stay as the log prints them until they are needed."""
 
     name: str
     op: str
@@ -41,22 +41,19 @@ class NetworkNode:
 
 @dataclass
 class Network:
-    """Nodes by name; what quantizes what.
-
-    ``source`` says where the nodes come from, for messages.
-    """
+    """Nodes by name. ``source`` is where they come from, for messages."""
 
     nodes: Mapping[str, NetworkNode] = field(default_factory=dict)
     source: str = "the log"
 
     @classmethod
     def from_model(cls, model: onnx.ModelProto) -> Network:
-        """The nodes of an ONNX model; TensorRT's parser calls a node without a name ``node_of_OUTPUT``."""
+        """Take the nodes of a model. One without a name is ``node_of_OUTPUT``, as in TensorRT's parser."""
         nodes = {}
         for proto in model.graph.node:
             name = proto.name or f"node_of_{next(iter(proto.output), '')}"
             node = NetworkNode(name, proto.op_type)
-            # Written to the instance, so that the cached properties never parse.
+            # Stored as the values of the cached properties, which then parse no text.
             node.__dict__["inputs"] = tuple(tensor for tensor in proto.input if tensor)
             node.__dict__["outputs"] = tuple(tensor for tensor in proto.output if tensor)
             nodes[name] = node
@@ -83,11 +80,11 @@ class Network:
 
     @cached_property
     def explicit(self) -> bool:
-        """Whether the network holds Q/DQ nodes."""
+        """True if the network has Q/DQ nodes."""
         return any(op in QDQ for op in self.ops.values())
 
     def is_dequantized(self, tensor: str) -> bool:
-        """Whether ``tensor`` is a dequantized value, seen through operators that only move data."""
+        """Tell if ``tensor`` comes from a DequantizeLinear. Operators that only move data are skipped."""
         for _ in range(_DEEPEST):
             node = self.producers.get(tensor)
             if node is None:
@@ -100,7 +97,7 @@ class Network:
         return False
 
     def is_quantized_next(self, tensor: str) -> bool:
-        """Whether every reader of ``tensor`` quantizes it, seen through operators that only move data."""
+        """Tell if every consumer of ``tensor`` quantizes it. Operators that only move data are skipped."""
         readers = list(self.consumers.get(tensor, ()))
         if not readers:
             return False
@@ -118,7 +115,7 @@ class Network:
 
 
 def names(tensors: Iterable[str]) -> str:
-    """``a, b and 3 more`` for messages."""
+    """Return ``a, b, c and 3 more`` for messages."""
     listed = list(dict.fromkeys(tensors))
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 

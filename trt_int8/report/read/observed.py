@@ -8,7 +8,7 @@ from trt_int8.report.read.network import NetworkNode
 from trt_int8.report.read.tuning import Kept, Reformats, Tuning
 from trt_int8.report.records import Complaint, Evidence, Layer, LoggedCalibration
 
-#: Distinct warnings kept per build; a log can repeat variants without end.
+#: Distinct warnings kept per build. A log can have variants of one without end.
 MOST_WARNINGS = 1000
 
 
@@ -16,11 +16,10 @@ MOST_WARNINGS = 1000
 class Observed:
     """Raw facts of a build, from a log or from layer information.
 
-    ``rejected`` and ``constrained`` map layer names, ``missing`` and ``scales`` tensor names, to the line
-    that says so. ``record`` is the JSON that `trt_int8.build_engine` wrote. ``myelin_nodes`` maps ForeignNode
-    layers to the ONNX nodes inside; ``registered`` maps TensorRT's layer names to the ONNX node each was made
-    for. ``prefixed``: a line began as those of TensorRT's loggers do. ``tuned``: there was a line about
-    tuning.
+    ``rejected`` and ``constrained`` map layer names to log lines, ``missing`` and ``scales`` tensor names.
+    ``record`` is the JSON that `trt_int8.build_engine` wrote. ``myelin_nodes`` maps ForeignNode layers to the
+    ONNX nodes inside, ``registered`` layer names of TensorRT to their ONNX nodes. ``prefixed``: a line began
+    with the prefix of a logger. ``tuned``: there was a line about tuning.
     """
 
     first_line: int = 1
@@ -51,23 +50,13 @@ class Observed:
 
     @property
     def is_a_log(self) -> bool:
-        """Whether anything at all was recognized as a line of TensorRT."""
-        return bool(
-            self.prefixed
-            or self.tuned
-            or self.layers
-            or self.nodes
-            or self.missing
-            or self.rejected
-            or self.scales
-            or self.constrained
-            or self.calibration
-            or self.precision_flags
-            or self.tensorrt
-        )
+        """True if any line of TensorRT was recognized."""
+        facts = (self.layers, self.nodes, self.missing, self.rejected, self.scales, self.constrained)
+        said = (self.calibration, self.precision_flags, self.tensorrt)
+        return self.prefixed or self.tuned or any(facts) or any(said)
 
     def warn(self, text: str, line: int, *, error: bool) -> None:
-        """Keep a warning or error with the first line it occurred on."""
+        """Keep a warning or error with its first line."""
         if text not in self.warnings and len(self.warnings) < MOST_WARNINGS:
             self.warnings[text] = Complaint(line, text, error)
 

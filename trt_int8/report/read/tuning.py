@@ -1,7 +1,6 @@
-"""What TensorRT tried while tuning: candidates of each layer, the cost of reformats, Myelin's tables.
+"""Tuning in a log: candidates of each layer, times of reformats, Myelin's tables.
 
-Names and format combinations stay bytes here, and only what is kept is decoded: most of what a builder tries
-is thrown away.
+Names and format combinations stay bytes here, as most candidates are dropped. Only the kept ones are decoded.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from trt_int8.report.read.lines import number_in, text
 from trt_int8.report.records import Candidate
 
 _ROW = re.compile(rb"\(foreignNode\) +\d+, ([\d.eE+-]+), [^,\n]*, [^,\n]*, ([^,\n]+), ")
-#: Tactic lines of one runner, or rows of one table, that are kept until they are reduced to the best.
+#: Tactic lines of one runner, or rows of one table, that are collected before they are reduced to the best.
 _PENDING = 4096
 
 
 class Tried(NamedTuple):
-    """One way to run a layer, as printed. ``operand`` is set for a kernel of Myelin's tables."""
+    """A way to run a layer, as printed. ``operand`` is the datatype of a kernel of Myelin's tables."""
 
     formats: bytes
     runner: bytes
@@ -31,7 +30,7 @@ class Tried(NamedTuple):
     operand: str = ""
 
     def candidate(self) -> Candidate:
-        """The record of the report."""
+        """Return the record of the report."""
         formats = text(self.formats).strip()
         inputs, outputs = ((self.operand,), ()) if self.operand else combination(formats)
         return Candidate(
@@ -39,7 +38,7 @@ class Tried(NamedTuple):
         )
 
 
-#: (format combination, outcome) → the best try.
+#: (format combination, outcome) → the best candidate.
 Kept = dict[tuple[bytes, str], Tried]
 #: (tensor or empty for any, format combination) → the best time of a copy, ms.
 Reformats = dict[tuple[bytes, bytes], float]
@@ -47,12 +46,12 @@ Reformats = dict[tuple[bytes, bytes], float]
 
 @dataclass
 class Tuning:
-    """Tries by layer name, for one pass of tuning.
+    """Candidates by layer name, for one pass of tuning.
 
-    Per layer, the best try for each (format combination, outcome) is kept, so memory is bounded by the
-    network and not by the log. ``pending`` (lines of tactics of the current runner) and ``table`` (rows of
-    Myelin's current table, best tactic first: id, cost in ms, ratio, correlation, kernel, hash) are appended
-    to from outside, and stay the same lists.
+    Each layer keeps the best candidate for each (format combination, outcome), so the network bounds the
+    memory, not the log. `observe` appends to ``pending`` (lines of tactics of the current runner) and
+    ``table`` (rows of Myelin's current table, best tactic first: id, cost in ms, ratio, correlation, kernel,
+    hash); they stay the same lists.
     """
 
     candidates: dict[bytes, Kept] = field(default_factory=dict)
@@ -91,14 +90,14 @@ class Tuning:
             self.runner = runner.partition(b"[0x")[0].partition(b")")[0]
 
     def timing_old(self, rest: bytes, number: int) -> None:
-        """``--------------- Timing NAME(14)`` up to TensorRT 5: a runner is a number."""
+        """``--------------- Timing NAME(14)`` up to TensorRT 5, where a runner is a number."""
         self.close()
         name, separator, runner = rest.rpartition(b"(")
         if separator and runner[:-1].isdigit():
             self.layer, self.runner, self.formats, self.opened = name, runner[:-1], b"", number
 
     def shorten(self) -> None:
-        """Bound what is pending: called now and then while a runner goes on without end."""
+        """Reduce ``pending`` and ``table`` if they are long. A log may have one runner without end."""
         pending = self.pending
         if len(pending) > _PENDING:
             timed = [each for each in pending if _time(each) is not None]
@@ -107,12 +106,12 @@ class Tuning:
         del self.table[_PENDING:]
 
     def table_begins(self, operation: bytes, number: int) -> None:
-        """Myelin's `` (foreignNode) Autotuning op X: [ONNX Layer: X]``."""
+        """`` (foreignNode) Autotuning op X: [ONNX Layer: X]`` of Myelin."""
         self._close_table()
         self.table_op, self.table_line = operation, number
 
     def fastest(self, line: bytes, number: int) -> None:
-        """``Fastest Tactic: … Time: …``: the runner is done, and this is its best tactic."""
+        """``Fastest Tactic: … Time: …``: the best tactic of a runner, after all of its tactics."""
         self._reduce(_time(line), number, line)
 
     def no_tactic(self, runner: bytes, line: bytes, number: int) -> None:
@@ -123,7 +122,7 @@ class Tuning:
         self.runner = b""
 
     def skipped(self, line: bytes, number: int) -> None:
-        """A tactic that was refused at run time (exception, memory)."""
+        """A tactic that failed at run time (exception, memory)."""
         if self.layer and not self.reformatting:
             self._keep("skipped", self.runner, None, number, line)
 
@@ -144,7 +143,7 @@ class Tuning:
         return True
 
     def close(self) -> None:
-        """The runner is over; a log may end anywhere, too."""
+        """End the current runner. A log may end anywhere."""
         if self.table:
             self._close_table()
         if self.pending:
@@ -154,7 +153,7 @@ class Tuning:
         self.runner = b""
 
     def take(self) -> tuple[dict[bytes, Kept], Reformats]:
-        """What was kept, leaving nothing: the pass is over."""
+        """End the pass of tuning: return its candidates and reformats, and forget them."""
         self.close()
         kept = self.candidates, self.reformats
         self.candidates, self.reformats = {}, {}
@@ -169,21 +168,15 @@ class Tuning:
             refused = _refused(self.pending) if best is None else None
         self.pending.clear()
         layer = self.layer
-        if self.reformatting or layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat"):
+        is_reformat = layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat")
+        if self.reformatting or is_reformat:
             self._keep_reformat(best)
-            if not layer or layer == b"<reformat>" or layer.startswith(b"Optimizer Reformat"):
-                return
-        if not layer:
-            return
-        if best is not None:
-            self._keep("timed", self.runner, best, number, line)
-        else:
-            self._keep("skipped", self.runner, None, number, line if refused is None else refused)
+        if layer and not is_reformat:
+            outcome = "skipped" if best is None else "timed"
+            self._keep(outcome, self.runner, best, number, line if refused is None else refused)
 
     def _keep(self, outcome: str, runner: bytes, best: float | None, number: int, line: bytes) -> None:
-        kept = self.candidates.get(self.layer)
-        if kept is None:
-            kept = self.candidates[self.layer] = {}
+        kept = self.candidates.setdefault(self.layer, {})
         key = (self.formats, outcome)
         known = kept.get(key)
         if known is None or (best is not None and (known.best is None or best < known.best)):
@@ -204,11 +197,11 @@ class Tuning:
         self.table.clear()
         self.table_line = 0
         if not self.layer or not line:
-            return  # rows without the beginning of their table
+            return  # the beginning of the table is missing
         kept = self.candidates.setdefault(self.layer, {})
         label = b"%s %s" % (self.formats, self.table_op)
         for time, kernel in _ROW.findall(rows):
-            # Best tactic first: only the first row of each datatype can be the best one.
+            # The best tactic comes first, so the first row of each datatype is its best one.
             operand = kernel_type(text(kernel))
             key = (label, operand)
             if key not in kept:
@@ -217,7 +210,7 @@ class Tuning:
 
 
 def reformat_costs(reformats: Reformats) -> dict[tuple[str, str, str], float]:
-    """(tensor or "" for any, from datatype, to datatype) → the best time of a copy, ms."""
+    """Return (tensor or "" for any, from datatype, to datatype) → the best time of a copy in ms."""
     costs: dict[tuple[str, str, str], float] = {}
     for (name, formats), best in reformats.items():
         inputs, outputs = combination(text(formats))
@@ -232,7 +225,7 @@ def _refused(lines: list[bytes]) -> bytes | None:
 
 
 def _time(line: bytes) -> float | None:
-    """The time of a tactic; None for none, zero (not measured) and infinity (failed)."""
+    """Return the time of a tactic. None stands for no time, zero (not measured) and infinity (failed)."""
     at = max(line.rfind(b"Time: "), line.rfind(b"time "))
     time = number_in(line[at + 5 :]) if at >= 0 else None
     return time if time is not None and 0 < time < 1e30 else None

@@ -4,52 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from trt_int8.report.records import Build, Tensor
+from trt_int8.report.records import Build, Layer, Tensor
 
-COLUMNS = (
-    "build",
-    "layer",
-    "type",
-    "kind",
-    "precision",
-    "inputs",
-    "outputs",
-    "tactic_name",
-    "onnx_nodes",
-    "time_ms",
-    "reason",
-    "text",
-    "line",
-)
+#: Heading → text of a layer. A column "build" with the number of the build comes first.
+_COLUMNS: dict[str, Callable[[Layer], str]] = {
+    "layer": lambda layer: layer.name,
+    "type": lambda layer: layer.type,
+    "kind": lambda layer: layer.kind,
+    "precision": lambda layer: layer.precision,
+    "inputs": lambda layer: _typed(layer.inputs),
+    "outputs": lambda layer: _typed(layer.outputs),
+    "tactic_name": lambda layer: layer.tactic_name or layer.tactic or "",
+    "onnx_nodes": lambda layer: "; ".join(layer.onnx_nodes),
+    "time_ms": lambda layer: "" if layer.time_ms is None else repr(layer.time_ms),
+    "reason": lambda layer: "" if layer.reason is None else layer.reason.code,
+    "text": lambda layer: "" if layer.reason is None else layer.reason.text,
+    "line": lambda layer: "" if layer.line is None else str(layer.line),
+}
 
 
 def render(builds: Sequence[Build]) -> str:
-    """All layers of all builds as CSV (RFC 4180), the first row being `COLUMNS`.
+    """Return all layers of all builds as CSV (RFC 4180) with one row of headings.
 
-    A text that a spreadsheet would read as a formula is written with an apostrophe in front.
+    A text that a spreadsheet would read as a formula gets an apostrophe in front.
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow(COLUMNS)
+    writer.writerow(["build", *_COLUMNS])
     for number, build in enumerate(builds, 1):
         for layer in build.layers:
-            row = [
-                layer.name,
-                layer.type,
-                layer.kind,
-                layer.precision,
-                _typed(layer.inputs),
-                _typed(layer.outputs),
-                layer.tactic_name or layer.tactic or "",
-                "; ".join(layer.onnx_nodes),
-                "" if layer.time_ms is None else repr(layer.time_ms),
-                "" if layer.reason is None else layer.reason.code,
-                "" if layer.reason is None else layer.reason.text,
-                "" if layer.line is None else str(layer.line),
-            ]
-            writer.writerow([number, *map(_harmless, row)])
+            writer.writerow([number, *(_harmless(cell(layer)) for cell in _COLUMNS.values())])
     return out.getvalue()
 
 
@@ -58,4 +44,4 @@ def _typed(tensors: Sequence[Tensor]) -> str:
 
 
 def _harmless(text: str) -> str:
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") and text[:1] else text
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,4 +1,4 @@
-"""One self-contained page: summary, table, graph, candidates and evidence; no network, works from file://."""
+"""One self-contained page with summary, tables and graph. It works offline, from file://."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trt_int8.report.views.words import complaints, headline, remarks
 
 
 def render(builds: Sequence[Build], *, source: str) -> str:
-    """The page. All names travel as JSON data and reach the document as text only.
+    """Return the page. All names travel as JSON data and reach the document as text only.
 
     Raises:
         MissingDependencyError: jinja2 is not installed.
@@ -23,9 +23,7 @@ def render(builds: Sequence[Build], *, source: str) -> str:
     template = resources.files("trt_int8.report.views").joinpath("page.html.j2").read_text(encoding="utf-8")
     document = builds_to_dict(builds)
     for entry, build in zip(document["builds"], builds, strict=True):
-        entry["headline"] = headline(build)
-        entry["remarks"] = remarks(build)
-        entry["complaints"] = complaints(build)
+        entry.update(headline=headline(build), remarks=remarks(build), complaints=complaints(build))
         for layer, record in zip(entry["layers"], build.layers, strict=True):
             layer["line"] = record.line
     page: str = environment.from_string(template).render(source=source, data=_embedded(document))
@@ -33,7 +31,7 @@ def render(builds: Sequence[Build], *, source: str) -> str:
 
 
 def _embedded(document: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element around it."""
     text = json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -13,12 +13,12 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]|#~])")
 
 
 def render(builds: Sequence[Build]) -> str:
-    """All builds in GitHub's Markdown; names cannot break the tables or smuggle in HTML."""
+    """Return all builds in GitHub's Markdown. Names cannot break the tables or bring in HTML."""
     return "\n".join(line for build in builds for line in _build(build)) + "\n"
 
 
 def escape(text: str) -> str:
-    """``text`` as literal Markdown in a table cell."""
+    """Return ``text`` as literal Markdown in a table cell."""
     flat = printable(text).replace("\n", " ").replace("\t", " ")
     return html.escape(_SPECIAL.sub(r"\\\1", flat), quote=False)
 
@@ -32,15 +32,12 @@ def _build(build: Build) -> list[str]:
             f"{escape(', '.join(node.layers))} | {escape(why(node))} |"
             for node in build.nodes
         ]
-        lines.append("")
     else:
         lines += ["| layer | type | precision | why not INT8 |", "| --- | --- | --- | --- |"]
-        for layer in build.layers:
-            reason = "" if layer.reason is None else f"{layer.reason.code}: {layer.reason.text}"
-            lines.append(
-                f"| {escape(layer.name)} | {escape(layer.type)} | {layer.precision} | {escape(reason)} |"
-            )
-        lines.append("")
-    lines += [f"- {escape(remark)}" for remark in remarks(build)]
+        lines += [
+            f"| {escape(layer.name)} | {escape(layer.type)} | {layer.precision} | {escape(why(layer))} |"
+            for layer in build.layers
+        ]
+    lines += ["", *(f"- {escape(remark)}" for remark in remarks(build))]
     lines += [f"- {escape(said)}" for said in complaints(build)[:20]]
     return [*lines, ""]

@@ -1,4 +1,4 @@
-"""The report as text: the answer per ONNX node first."""
+"""The report as text. The answer for each ONNX node comes first."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from trt_int8.report.views.words import complaints, headline, printable, remarks
 
 _STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold red"}
 _HEADINGS = ("node", "op", "precision", "kernels", "why not INT8")
-#: On a terminal, beyond this many nodes, those in INT8 are only counted: the others are what a reader wants.
+#: A terminal shows all nodes up to this number. Beyond it, nodes in INT8 are only counted.
 _MOST_NODES = 60
 _MOST_WARNINGS = 10
-#: What is longer is cut on a terminal: names of some fused layers go on for pages.
+#: A terminal cuts longer texts: names of some fused layers go on for pages.
 _LONGEST, _LONGEST_SENTENCE = 400, 2000
-#: A cell that is longer pushes its own row to the right, and no other.
+#: Widest column. A longer cell moves the rest of its own row to the right.
 _WIDEST = 48
 _INDENT = " " * 4
 
 
 def render(builds: Sequence[Build], *, width: int | None, color: bool) -> str:
-    """All builds as text, with terminal colours if ``color``.
+    """Return all builds as text, with terminal colours if ``color``.
 
     With a ``width`` in columns, lines are wrapped and long lists shortened. Without one (files and pipes),
-    each node is one line with its whole names, for grep.
+    each node has one line and nothing is cut, so that grep finds it.
     """
     out = io.StringIO()
     console = Console(
@@ -65,18 +65,17 @@ class _Page:
             self.console.file.write(text.plain + "\n")
 
     def sentence(self, text: str, *, style: str = "", first: str = "") -> None:
-        """Wrapped at words; what follows the first line is indented."""
+        """Write a text, wrapped at words; all lines but the first are indented."""
         text = first + _flat(_cut(text, self.width is None, _LONGEST_SENTENCE))
-        lines = (
-            [text]
-            if self.width is None
-            else textwrap.wrap(text, max(20, self.width), subsequent_indent=_INDENT, break_on_hyphens=False)
-        )
+        lines = [text]
+        if self.width is not None:
+            width = max(20, self.width)
+            lines = textwrap.wrap(text, width, subsequent_indent=_INDENT, break_on_hyphens=False)
         for each in lines:
             self.line(Text(each, style=style))
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Columns; the last one, a sentence, goes below its row where it does not fit beside it."""
+        """Write columns. The last one, a sentence, goes below its row if it does not fit in the line."""
         whole = self.width is None
         rows = [[*(_flat(_cut(cell, whole)) for cell in row[:-1]), _flat(row[-1])] for row in rows]
         widths = [
@@ -96,7 +95,7 @@ class _Page:
                 self.sentence(last, first=_INDENT)
 
     def _folded(self, line: Text) -> None:
-        """A row of names: cut at the edge of the terminal, continued below, nothing lost."""
+        """Write a row of names. At the edge of the terminal it continues below."""
         line.rstrip()
         if self.width is None or len(line) <= self.width:
             self.line(line)
@@ -118,15 +117,11 @@ def _print(page: _Page, build: Build) -> None:
         hidden = Counter(node.precision for node in build.nodes) - Counter(node.precision for node in shown)
         if hidden:
             rest = ", ".join(f"{count} {precision}" for precision, count in sorted(hidden.items()))
-            page.sentence(
-                f"… and {rest} (all of them: trt-int8 report, in a pipe or with --format html)", style="dim"
-            )
+            page.sentence(f"… and {rest} (a pipe or a file gets all of them)", style="dim")
     elif build.status != "complete" and build.layers:
         layers = build.layers if whole else build.layers[:_MOST_NODES]
-        page.table(
-            ("layer", "runner", "why not INT8"),
-            [(layer.name, layer.type, why(layer)) for layer in layers],
-        )
+        rows = [(layer.name, layer.type, why(layer)) for layer in layers]
+        page.table(("layer", "runner", "why not INT8"), rows)
         if len(layers) < len(build.layers):
             page.sentence(f"… and {len(build.layers) - len(layers)} more layers", style="dim")
     for remark in remarks(build):
@@ -136,10 +131,7 @@ def _print(page: _Page, build: Build) -> None:
         page.sentence(_cut(each, whole), style="yellow")
     more = len(said) - _MOST_WARNINGS
     if more > 0:
-        page.sentence(
-            f"… and {more} more warnings (all of them in the JSON view)",
-            style="yellow",
-        )
+        page.sentence(f"… and {more} more warnings (the JSON view has all of them)", style="yellow")
 
 
 def _shown(nodes: Sequence[Node]) -> list[Node]:
@@ -151,7 +143,8 @@ def _shown(nodes: Sequence[Node]) -> list[Node]:
 
 
 def _rows(nodes: Sequence[Node], *, whole: bool) -> list[tuple[str, ...]]:
-    """A row for each node. On a terminal, nodes of one kernel give its reason once: where it multiplies."""
+    """Return a row for each node. On a terminal, only one node of a kernel gives the kernel's reason."""
+    # The node that multiplies comes first.
     told: dict[tuple[tuple[str, ...], str], Node] = {}
     for node in sorted(nodes, key=lambda node: node.op not in MULTIPLYING_INSIDE):
         told.setdefault((node.layers, why(node)), node)
@@ -170,5 +163,5 @@ def _cut(text: str, whole: bool, longest: int = _LONGEST) -> str:
 
 
 def _flat(text: str) -> str:
-    """One line without control characters."""
+    """Return one line without control characters."""
     return printable(text).replace("\n", " ").replace("\t", " ")

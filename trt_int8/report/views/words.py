@@ -1,63 +1,60 @@
-"""Sentences that all views share."""
+"""Sentences of all views."""
 
 from __future__ import annotations
 
 import re
 
 from trt_int8.graph.operators import MULTIPLYING_INSIDE
-from trt_int8.report.records import Build, Layer, Node
+from trt_int8.report.records import Build, Findings, Layer, Node
 from trt_int8.report.schema import int8_time_share, summary, times
 
-#: Control characters would reach the terminal; a log is not trusted that far.
+#: A log must not send control sequences to the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """``text`` without control characters other than tab and newline."""
+    """Replace control characters other than tab and newline."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def headline(build: Build) -> str:
-    """One sentence with the answer."""
+    """Return the answer in one sentence."""
     engine = f"{build.product or 'TensorRT'} {build.tensorrt}: " if build.tensorrt else ""
     if build.status != "complete":
         known = (
             f"{len(build.layers)} layers were tuned, and the log ends before the engine's layer information"
             if build.layers
-            else "no layer of an engine is in the log. If the build succeeded, repeat it with a verbose log"
+            else "the log has no layer of an engine. If the build succeeded, repeat it with a verbose logger"
         )
         return f"{engine}the build is incomplete (lines {build.first_line} to {build.last_line}): {known}"
-    nodes = multiplying_nodes(build)
-    compute = build.compute_layers
+    nodes, compute = multiplying_nodes(build), build.compute_layers
     if not nodes or all(node.precision == "unknown" for node in nodes):
         if compute and all(layer.precision == "unknown" for layer in compute):
             return (
-                f"{engine}{len(compute)} compute layers, of which only the names are known; build with "
+                f"{engine}only the names of the {len(compute)} compute layers are known; build with "
                 "profiling_verbosity DETAILED to see their precision"
             )
         return f"{engine}{len(build.int8_layers)} of {len(compute)} compute kernels run in INT8"
     int8 = sum(node.precision == "int8" for node in nodes)
-    return f"{engine}{int8} of {len(nodes)} nodes that multiply run in INT8"
+    return f"{engine}{int8} of {len(nodes)} Conv, Gemm and MatMul nodes run in INT8"
 
 
 def multiplying_nodes(build: Build) -> tuple[Node, ...]:
-    """The nodes that multiply (Conv, Gemm, …)."""
+    """Return the nodes of matrix multiplications (Conv, Gemm, MatMul, attention, …)."""
     return tuple(node for node in build.nodes if node.op in MULTIPLYING_INSIDE)
 
 
 def why(entry: Node | Layer) -> str:
-    """``code: text``, or nothing."""
+    """Return ``code: text``, or "" without a reason."""
     return "" if entry.reason is None else printable(f"{entry.reason.code}: {entry.reason.text}")
 
 
 def remarks(build: Build) -> list[str]:
-    """Counts, time, findings, calibration, missing scales: one sentence each."""
+    """Return counts, time, findings, missing scales and calibration, one sentence each."""
     counts = summary(build)
     by_precision = ", ".join(f"{count} {name}" for name, count in sorted(counts["by_precision"].items()))
     quantize, data = (sum(layer.kind == kind for layer in build.layers) for kind in ("quantize", "data"))
-    lines = []
-    if build.record is not None:
-        lines.append(build.record.text)
+    lines = [] if build.record is None else [build.record.text]
     if build.layers:
         lines.append(
             f"{counts['layers']} kernels: {counts['compute_layers']} compute ({by_precision or 'none'}), "
@@ -69,15 +66,13 @@ def remarks(build: Build) -> list[str]:
             f"{spent['total']:.4g} ms in all: {share:.1%} of the compute time in INT8, "
             f"{spent['reformat'] + spent['quantize']:.4g} ms in copies and quantize steps"
         )
-    found = build.findings
-    if found is not None and found.reformats_on_both_sides:
-        lines.append(_listed("INT8 kernel", "pays a copy on both sides", found.reformats_on_both_sides))
-    if found is not None and found.float_between_int8:
-        tensors = list(
-            dict.fromkeys(f"{tensor} ({dtype})" for tensor, dtype, _, _ in found.float_between_int8)
-        )
-        lines.append(_listed("tensor", "between two INT8 kernels is not Int8", tensors))
-    if found is not None and found.bytes_moved:
+    found = build.findings or Findings()
+    if found.reformats_on_both_sides:
+        lines.append(_listed("INT8 kernel", "with a copy on both sides", found.reformats_on_both_sides))
+    if found.float_between_int8:
+        tensors = dict.fromkeys(f"{tensor} ({dtype})" for tensor, dtype, _, _ in found.float_between_int8)
+        lines.append(_listed("float tensor", "between two INT8 kernels", list(tensors)))
+    if found.bytes_moved:
         moved = ", ".join(f"{_bytes(size)} {dtype}" for dtype, size in found.bytes_moved)
         lines.append(f"activations moved per inference: {moved}")
     if build.warnings.missing_scale:
@@ -92,7 +87,7 @@ def remarks(build: Build) -> list[str]:
 
 
 def complaints(build: Build) -> list[str]:
-    """``warning: … (line 12)`` or ``error: … (line 13)`` for each, in the order of the log."""
+    """Return ``warning: … (line 12)`` or ``error: … (line 13)`` for each, in the order of the log."""
     return [
         printable(f"{'error' if said.error else 'warning'}: {said.text} (line {said.line})")
         for said in build.warnings.other
@@ -101,9 +96,7 @@ def complaints(build: Build) -> list[str]:
 
 def _listed(noun: str, what: str, names: tuple[str, ...] | list[str]) -> str:
     few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    plural = noun + "s" * (len(names) > 1)
-    verb = what.replace("pays ", "pay ").replace("is not ", "are not ") if len(names) > 1 else what
-    return f"{len(names)} {plural} {verb}: {few}"
+    return f"{len(names)} {noun}{'s' * (len(names) > 1)} {what}: {few}"
 
 
 def _bytes(size: int) -> str:
