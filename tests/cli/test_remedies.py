@@ -33,7 +33,7 @@ def test_recentring_and_bias_correction_are_listed(run, lenet_path):
         "entropy",
     )
     assert re.search(r"^recentred pool1 by \S+: ip2 [+-]\d+\.\d\d dB", out, re.M)
-    assert re.search(r"^biases corrected by 18 samples, judged on 6 others: ip2 [+-]", out, re.M)
+    assert re.search(r"^biases corrected with 18 samples, evaluated on 6 others: ip2 [+-]", out, re.M)
     assert re.search(r"^SQNR on 6 held-back samples: prob \S+ dB \(\S+ before \d corrections\)$", out, re.M)
     assert "not recentred: conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in out
     names = {node.name for node in onnx.load("q.onnx").graph.node}
@@ -83,7 +83,7 @@ def test_batches_are_cut_for_a_few_samples(run, padded):
     command = ("quantize", padded, "--data", "around5.npz", "-o", "q.onnx")
     run(*command, "--recentre", "*")
     assert read_record(onnx.load("q.onnx")).held_back == ((1, 2), (5, 6), (9, 10), (13, 14), (17, 18))
-    assert "biases corrected by 15 samples, judged on 5 others: y " in run(*command)
+    assert "biases corrected with 15 samples, evaluated on 5 others: y " in run(*command)
     assert read_record(onnx.load("q.onnx")).held_back == ((6, 8), (14, 16), (19, 20))
     assert "biases" not in run(*command, "--no-bias-correction")
 
@@ -113,7 +113,7 @@ def test_a_generator_is_called_for_each_reading(run, padded, tmp_path):
         "    for x in np.load('around5.npz')['x']:\n        yield x[None]\n"
     )
     out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx")
-    assert "biases corrected by 15 samples, judged on 5 others" in out
+    assert "biases corrected with 15 samples, evaluated on 5 others" in out
     out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--recentre", "*")
     assert "SQNR on 5 held-back samples: y " in out
     assert "all in INT8" in run("sensitivity", padded, "--data", "made.py:batches")
@@ -124,7 +124,7 @@ def test_a_single_batch_is_divided(run, padded, tmp_path):
         "import numpy as np\n\n\ndef batches():\n    return [np.load('around5.npz')['x']]\n"
     )
     out = run("quantize", padded, "--data", "made.py:batches", "-o", "q.onnx", "--recentre", "*")
-    assert "biases corrected by 15 samples, judged on 5 others" in out
+    assert "biases corrected with 15 samples, evaluated on 5 others" in out
     assert read_record(onnx.load("q.onnx")).held_back == ((15, 20),)
 
 
@@ -140,7 +140,7 @@ def test_auto_is_a_method(run, lenet_path):
     [
         (["--cache", "c", "--bias-correction"], 2, "--bias-correction measures what it gains: give --data"),
         (["--cache", "c", "--recentre", "*"], 2, "--recentre is for calibrating, and --cache holds ranges; leave one out"),
-        (["--data", "d.npz", "--recentre", "nothing"], 1, "recentred='nothing' fits no tensor"),
+        (["--data", "d.npz", "--recentre", "nothing"], 1, "--recentre nothing matches no tensor"),
         (["--data", "d.npz", "--recentre", "conv1"], 1, "'conv1' cannot be recentred: pool1: MaxPool reads it"),
         (["--data", "one.npz", "--algorithm", "auto"], 1, "the data is a single batch; make batches smaller"),
     ],

@@ -73,7 +73,7 @@ def test_the_batch_is_named_on_failure(model):
         list(run_in_segments(model, ["d"], wrong))
 
 
-def test_sequences_do_not_pass_from_piece_to_piece(make_model):
+def test_sequences_do_not_pass_from_segment_to_segment(make_model):
     model = make_model(
         [
             helper.make_node("SplitToSequence", ["x"], ["s"]),
@@ -84,7 +84,7 @@ def test_sequences_do_not_pass_from_piece_to_piece(make_model):
         inputs={"x": [3, 3]},
         outputs=["y"],
     )
-    with pytest.raises(ModelError, match="'s' is no tensor"):
+    with pytest.raises(ModelError, match="'s' is not a tensor"):
         list(run_in_segments(model, ["a", "y"], [{"x": np.eye(3, dtype=np.float32)}]))
 
 
@@ -98,7 +98,7 @@ def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias
         model,
         place(model, ranges),
         fit=fit,
-        judging=held_out,
+        held_out=held_out,
         place=place,
         ranges=ranges,
         histograms=histograms,
@@ -256,7 +256,7 @@ def test_it_is_kept_only_where_it_helps(make_model, rng):
     gain = result.after.evaluated["z"] - result.before.evaluated["z"]
     assert gain > 1
     assert [c.text for c in result.corrections] == [
-        f"biases corrected by 120 samples, judged on 40 others: z +{gain:.2f} dB"
+        f"biases corrected with 120 samples, evaluated on 40 others: z +{gain:.2f} dB"
     ]
     each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_out]
     assert result.after.evaluated["z"] == pytest.approx(np.mean(each))

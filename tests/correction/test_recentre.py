@@ -6,7 +6,7 @@ from onnx import helper
 from trt_int8.calibration import calibrate
 from trt_int8.correction.correct import correct
 from trt_int8.correction.offsets import best_offset
-from trt_int8.correction.recentre import recentrable, recentre, refusal
+from trt_int8.correction.recentre import recentrable, recentre, refusals
 from trt_int8.engine import BuildLog, build_explicit, load
 from trt_int8.errors import QuantizationError
 from trt_int8.evaluation import evaluate
@@ -27,7 +27,7 @@ def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias
         model,
         place(model, ranges),
         fit=fit,
-        judging=held_out,
+        held_out=held_out,
         place=place,
         ranges=ranges,
         histograms=histograms,
@@ -131,8 +131,8 @@ def test_grouped_convolutions(make_model, rng):
 
 def test_what_is_refused(make_model, rng):
     dynamic = padded(make_model, rng, size=("h", "w"))
-    assert "it pads, and the height and width of its input are dynamic" in refusal(dynamic, "x")
-    assert refusal(padded(make_model, rng, size=("h", "w"), pads=[0] * 4), "x") is None
+    assert "it pads, and the height and width of its input are dynamic" in refusals(dynamic, ["x"])["x"]
+    assert refusals(padded(make_model, rng, size=("h", "w"), pads=[0] * 4), ["x"])["x"] is None
     model = make_model(
         [
             helper.make_node("Relu", ["x"], ["r"]),
@@ -145,11 +145,11 @@ def test_what_is_refused(make_model, rng):
         outputs=["q"],
         weights={"w": rng.normal(size=(3, 3, 1, 1)).astype(np.float32)},
     )
-    assert "Add reads it" in refusal(model, "r")
-    assert "the other operand is not constant" in refusal(model, "y")
-    assert refusal(model, "z") is None
-    assert "output of the model" in refusal(model, "q")
-    assert "computes no such tensor" in refusal(model, "w")
+    assert "Add reads it" in refusals(model, ["r"])["r"]
+    assert "the other operand is not constant" in refusals(model, ["y"])["y"]
+    assert refusals(model, ["z"])["z"] is None
+    assert "output of the model" in refusals(model, ["q"])["q"]
+    assert "computes no such tensor" in refusals(model, ["w"])["w"]
     assert recentrable(model) == ("z",)
     with pytest.raises(QuantizationError, match="'r' cannot be recentred: Add → z: Add reads it"):
         recentre(model, {"r": 1.0})
@@ -344,7 +344,7 @@ def test_globs(make_model, rng):
     data = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)}]
     result = calibrate(model, data)
     arguments = (model, result.ranges, result.histograms, data)
-    with pytest.raises(QuantizationError, match="recentred='xx' fits no tensor; nearest names: x"):
+    with pytest.raises(QuantizationError, match="recentred='xx' matches no tensor; nearest names: x"):
         corrected_by(*arguments, held_out=data, recentred=["xx"])
     with pytest.raises(QuantizationError, match="'y' cannot be recentred: it is an output"):
         corrected_by(*arguments, held_out=data, recentred=["y"])

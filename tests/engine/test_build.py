@@ -96,7 +96,7 @@ def test_biases_are_corrected_with_data_unless_told(lenet_path, lenet_ranges, di
     batches = [{"data": image[None]} for image in digits["calibration"][:20]]
     told = []
     corrected = build_engine(lenet_path, tmp_path / "e", batches=batches, tell=told.append)
-    beginning = "biases corrected by 15 samples, judged on 5 others: ip2 "
+    beginning = "biases corrected with 15 samples, evaluated on 5 others: ip2 "
     assert sum(line.startswith(beginning) for line in told) == 1
     without = QuantizationOptions(bias_correction=False)
     plain = build_engine(lenet_path, tmp_path / "p", batches=batches, options=without, tell=told.append)

@@ -99,7 +99,7 @@ def test_biases_are_kept_where_others_gain(one_sided, rng):
     made = quantize_from_data(model, data(rng, 64), ranges=ranges, target="tensorrt")
     (correction,) = made.record.corrections
     assert correction.kept
-    assert correction.text.startswith("biases corrected by 16 samples, judged on 16 others: y +")
+    assert correction.text.startswith("biases corrected with 16 samples, evaluated on 16 others: y +")
     assert made.record.text.endswith(f"({made.record.before_db['y']:.2f} before bias correction)")
     assert made.record.sqnr_db["y"] > made.record.before_db["y"] + 0.5
     unseen = data(rng, 200)
@@ -140,9 +140,7 @@ def test_ranges_alone(one_sided):
 def test_few_samples(one_sided, rng):
     model, ranges = one_sided
     made = quantize_from_data(model, data(rng, 3), ranges=ranges)
-    assert (
-        made.record.corrections[0].text == "biases stay as they are: 3 samples are too few to correct them by"
-    )
+    assert made.record.corrections[0].text == "biases stay as they are: 3 samples are too few to correct them"
     assert not made.record.unseen
     assert made.record.text.startswith("SQNR on 3 samples: y ")
 
@@ -154,7 +152,7 @@ def test_a_single_batch_is_cut_where_the_model_lets_it(one_sided, rng):
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 20
     made = quantize_from_data(model, data(rng, 1, 20))
     assert (made.record.samples, made.record.unseen) == (20, False)
-    assert "corrected by 20 samples, judged on the same ones" in made.record.corrections[0].text
+    assert "corrected with 20 samples, evaluated on the same ones" in made.record.corrections[0].text
 
 
 def test_models_that_cannot_be_judged_stay_as_they_are(make_model, rng):

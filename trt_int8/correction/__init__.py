@@ -1,1 +1,1 @@
-"""Win back accuracy that quantization costs, short of training. Zero points stay 0."""
+"""Reduce the loss of accuracy by quantization without training. Zero points stay 0."""

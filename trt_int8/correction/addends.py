@@ -1,4 +1,4 @@
-"""Add constants to what a node computes: into its bias where it has room for one, behind it elsewhere."""
+"""Add constants to the output of a node: in its bias where that is possible, else in an Add behind it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ Array = npt.NDArray[np.generic]
 
 
 class Addends:
-    """Changes ``model`` in place; nodes are found by their first output, which keeps its name.
-
-    Args:
-        model: to be changed.
-    """
+    """Adds constants in ``model``, in place; a node is given by its first output, which keeps its name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -26,14 +22,14 @@ class Addends:
         self._added: dict[str, Array] = {}
 
     def constant(self, values: Array, name: str) -> str:
-        """A new initializer; returns its name."""
+        """Add an initializer; return its name."""
         fresh = self.names.fresh(name)
         self._added[fresh] = np.asarray(values)
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), fresh))
         return fresh
 
     def has_room(self, output: str) -> bool:
-        """Whether the node that computes ``output`` has a bias, or room for one, so that no node is added."""
+        """Return whether a bias can be added to ``output`` without a new node."""
         node = self._index.producers[output]
         if node.op_type in ("Conv", "Gemm"):
             return self._has_room(node)
@@ -42,28 +38,24 @@ class Addends:
     def add_per_channel(self, output: str, values: npt.NDArray[np.float64]) -> None:
         """Add ``values`` [output channels] to tensor ``output`` of a Conv, Gemm or MatMul."""
         node = self._index.producers[output]
-        if node.op_type == "Conv" and self._has_room(node):
-            self._set_bias(node, self._bias(node, 0.0) + values)
-        elif node.op_type == "Gemm" and self._has_room(node):
-            beta = next((a.f for a in node.attribute if a.name == "beta"), 1.0)
-            bias = beta * self._bias(node, 0.0) + values
-            for attribute in [a for a in node.attribute if a.name == "beta"]:
-                node.attribute.remove(attribute)
-            self._set_bias(node, bias)
+        if node.op_type in ("Conv", "Gemm") and self._has_room(node):
+            bias = self._bias(node)
+            for beta in [a for a in node.attribute if a.name == "beta"]:
+                bias = beta.f * bias
+                node.attribute.remove(beta)
+            self._set_bias(node, bias + values)
         elif node.op_type == "MatMul" and (behind := self._bias_behind(output)) is not None:
             add, slot = behind
             bias = np.asarray(self._constant(add.input[slot]), np.float64) + values
             add.input[slot] = self.constant(bias.astype(self._dtype(add, slot)), f"{add.output[0]}_bias")
         else:
-            rank = self._spatial_rank(node)
-            self.add_behind(output, values.reshape(-1, *[1] * rank))
+            self.add_behind(output, values.reshape(-1, *[1] * self._spatial_rank(node)))
 
     def add_behind(self, output: str, values: npt.NDArray[np.float64]) -> None:
         """Add an array that broadcasts to ``output`` in an Add behind the node that computes it."""
         node = self._index.producers[output]
         before = self.names.fresh(f"{output}_before_addend")
-        slot = list(node.output).index(output)
-        node.output[slot] = before
+        node.output[list(node.output).index(output)] = before
         addend = self.constant(values.astype(self._dtype(node)), f"{output}_addend")
         add = helper.make_node("Add", [before, addend], [output], self.names.fresh(f"{output}_plus_addend"))
         position = next(i for i, n in enumerate(self.model.graph.node) if before in n.output)
@@ -72,7 +64,7 @@ class Addends:
         self._index = GraphIndex(self.model)
 
     def _bias_behind(self, output: str) -> tuple[onnx.NodeProto, int] | None:
-        """The Add that alone reads ``output``, and which of its inputs is a constant row."""
+        """Return the Add that is the only consumer of ``output``, and its input that is a constant row."""
         uses = self._index.consumers.get(output, [])
         if len(uses) != 1 or output in self._index.outputs or output in self._index.used_in_bodies:
             return None
@@ -83,19 +75,19 @@ class Addends:
         return add, slot
 
     def _constant(self, name: str) -> Array | None:
-        """The value of a constant, new ones included; None for what depends on an input."""
+        """Return the value of a constant, new ones included; None for a tensor that depends on an input."""
         return self._added[name] if name in self._added else self._index.constant(name)
 
     def _has_room(self, node: onnx.NodeProto) -> bool:
         return len(node.input) < 3 or not node.input[2] or self._constant(node.input[2]) is not None
 
-    def _bias(self, node: onnx.NodeProto, default: float) -> npt.NDArray[np.float64]:
+    def _bias(self, node: onnx.NodeProto) -> npt.NDArray[np.float64]:
         if len(node.input) < 3 or not node.input[2]:
-            return np.asarray(default)
+            return np.zeros(())
         return np.asarray(self._constant(node.input[2]), np.float64)
 
     def _set_bias(self, node: onnx.NodeProto, values: npt.NDArray[np.float64]) -> None:
-        # A new one: others may read the old one.
+        # A new initializer, as other nodes may read the old one.
         name = self.constant(values.astype(self._dtype(node)), f"{node.output[0]}_bias")
         inputs = [*node.input[:2], name]
         del node.input[:]
@@ -114,7 +106,7 @@ class Addends:
         return np.dtype(np.float32)
 
     def _spatial_rank(self, node: onnx.NodeProto) -> int:
-        """Axes behind the channels."""
+        """Return the number of axes behind the channels."""
         if node.op_type != "Conv":
             return 0
         shape = next((a.ints for a in node.attribute if a.name == "kernel_shape"), None)

@@ -2,12 +2,12 @@
 
 Source: M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
 (arXiv:1906.04721), section 4.2, the empirical form: node by node in graph order, E[y − ŷ] per output
-channel, measured with everything before the node corrected already. The model runs piece by piece for that,
-so that what one piece computes can be changed before the next one runs (`run_in_segments`).
+channel, measured after all nodes before it are corrected. For this the model runs in segments, and the
+results of one can be changed before the next one runs (`run_in_segments`).
 
 One sample that is clipped badly must not shift all others: E is the mean of the middle half of the samples,
 with its variance from the winsorized ones (J. W. Tukey and D. H. McLaughlin, Sankhyā A 25, 1963; K. K. Yuen,
-Biometrika 61, 1974). A mean over few samples is uncertain; it is taken for as much as it exceeds that: the
+Biometrika 61, 1974). A mean over few samples is uncertain and is reduced by its uncertainty: the
 positive-part estimator of W. James and C. Stein, "Estimation with Quadratic Loss" (1961), channel by channel.
 """
 
@@ -32,27 +32,27 @@ from trt_int8.graph.runtime import Session
 from trt_int8.graph.tensors import ConstantOperands
 
 Array = npt.NDArray[np.generic]
+Means = npt.NDArray[np.float64]
 
 
 def run_in_segments(
     model: onnx.ModelProto | Model, ends: Sequence[str], batches: Sequence[Batch]
 ) -> Iterator[tuple[str, list[dict[str, Array]]]]:
-    """Run all batches up to each of ``ends``; one pass over the graph in all.
+    """Run all batches up to each of ``ends``; each node runs once.
 
     Args:
         model: never changed; its bodies stay whole.
         ends: tensors that nodes compute, in graph order.
-        batches: what the model is fed.
+        batches: the inputs.
 
     Yields:
-        (an end, for each batch the tensors that the rest of the graph reads). What the caller replaces in
-        these is what the next nodes read. Nodes behind the last end do not run.
+        (an end, for each batch the tensors that the rest of the graph reads). The caller may replace tensors
+        in these before the next segment runs. Nodes behind the last end do not run.
 
     Raises:
-        ModelError: onnxruntime cannot run a piece, or something else than arrays passes from one to the next.
+        ModelError: onnxruntime cannot run a segment, or a value between two segments is not an array.
     """
-    known = Model.unchecked(model)
-    index, proto = known.index, known.proto
+    proto = Model.unchecked(model).proto
     nodes = [node for node in proto.graph.node if node.op_type != "Constant"]
     position = {name: i for i, node in enumerate(nodes) for name in node.output}
     last_use: dict[str, int] = {}
@@ -62,14 +62,17 @@ def run_in_segments(
     start = 0
     for end in ends:
         stop = position[end] + 1
-        piece = nodes[start:stop]
-        made = {name for node in piece for name in node.output if name}
+        segment = nodes[start:stop]
+        made = {name for node in segment for name in node.output if name}
         wanted = [name for name in made if last_use.get(name, -1) >= stop or name == end]
-        fed = {name for node in piece for name in reads(node)} - made
+        fed = {name for node in segment for name in reads(node)} - made
         crossing = [name for name in state[0] if name in fed]
         if strange := [name for name in crossing if not isinstance(state[0][name], np.ndarray)]:
-            raise ModelError(f"the model cannot be run piece by piece: {strange[0]!r} is no tensor")
-        session = _session(proto, piece, crossing, wanted, state[0], index)
+            raise ModelError(
+                f"the model cannot be run in segments: {strange[0]!r} is not a tensor (but a sequence, a map "
+                "or an optional)"
+            )
+        session = _session(proto, segment, crossing, wanted, state[0])
         for i, values in enumerate(state):
             inputs = {name: values[name] for name in values if name in fed}
             values.update(zip(wanted, session.run(inputs, wanted, place=f"batch {i}"), strict=True))
@@ -85,13 +88,13 @@ def _session(
     inputs: Sequence[str],
     outputs: Sequence[str],
     values: Batch,
-    index: GraphIndex,
 ) -> Session:
+    """Return a session of ``nodes``; ``values`` gives the types of ``inputs``."""
     read = {name for node in nodes for name in reads(node)}
     constants = [n for n in model.graph.node if n.op_type == "Constant" and read.intersection(n.output)]
     graph = helper.make_graph(
         [*constants, *nodes],
-        "piece",
+        "segment",
         [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values[name].dtype), None)
             for name in inputs
@@ -99,22 +102,15 @@ def _session(
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for tensor in model.graph.initializer if tensor.name in read],
     )
-    piece = helper.make_model(
-        graph,
-        opset_imports=model.opset_import,
-        functions=model.functions,
-        ir_version=model.ir_version,
-    )
-    return Session(piece, optimize=False)
-
-
-Means = npt.NDArray[np.float64]
+    opsets, functions = model.opset_import, model.functions
+    segment = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=model.ir_version)
+    return Session(segment, optimize=False)
 
 
 def correct_bias(
     reference: onnx.ModelProto | Model, quantized: onnx.ModelProto, batches: Sequence[Batch]
 ) -> onnx.ModelProto:
-    """A copy of ``quantized`` whose Conv, Gemm and MatMul by a weight have the means of ``reference``.
+    """Return a copy of ``quantized`` whose Conv, Gemm and MatMul by a weight have the means of ``reference``.
 
     Only constants change: a MatMul without an Add of a constant behind it stays as it is.
 
@@ -135,12 +131,12 @@ def correct_bias(
     if not outputs or count_samples(batches) < 2:
         return corrected
     wanted = _means(known, outputs, batches)
-    pieces = run_in_segments(given, outputs, batches)
-    for output, state in progress.track(pieces, "correcting biases", total=len(outputs), unit="nodes"):
+    segments = run_in_segments(given, outputs, batches)
+    for output, state in progress.track(segments, "correcting biases", total=len(outputs), unit="nodes"):
         axis = _channel_axis(output, index, state[0][output].ndim)
         found = np.concatenate([_sample_means(values[output], axis) for values in state])
         if found.shape != wanted[output].shape or len(found) < 2:
-            continue  # how many rows there are depends on values, or there is but one
+            continue  # the number of rows depends on values, or there is only one
         correction = shrunk(wanted[output] - found)
         addends.add_per_channel(output, correction)
         for values in state:
@@ -151,7 +147,7 @@ def correct_bias(
 
 
 def shrunk(differences: Means) -> Means:
-    """The mean m of the middle half of the samples, times 1 − u / m², at least 0; u is the variance of m.
+    """Return the mean m of the middle half of the samples, times 1 − u / m² or 0; u is the variance of m.
 
     Args:
         differences: [samples, channels], two samples or more.
@@ -173,7 +169,7 @@ def shrunk(differences: Means) -> Means:
 
 
 def _multiplied(model: Model) -> list[str]:
-    """Outputs of nodes that multiply dequantized activations by a weight, in graph order."""
+    """Return the outputs of nodes that multiply dequantized activations by a weight, in graph order."""
     index = model.index
     weights = ConstantOperands(index, model.opset)
 
@@ -195,7 +191,7 @@ def _multiplied(model: Model) -> list[str]:
 
 
 def _means(model: Model, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Means]:
-    """[samples, channels] of each tensor."""
+    """Return the means of each tensor, [samples, channels]."""
     session = Session(with_outputs(model.proto, names), optimize=False)
     means: dict[str, list[Means]] = {name: [] for name in names}
     for number, batch in enumerate(batches):
@@ -205,12 +201,12 @@ def _means(model: Model, names: Sequence[str], batches: Sequence[Batch]) -> dict
 
 
 def _sample_means(values: npt.NDArray[np.generic], axis: int) -> Means:
-    """[samples, channels]: axis 0 counts samples, unless it is the channels'."""
+    """Return means, [samples, channels]; axis 0 is that of the samples, unless it is that of the channels."""
     array = values[None] if axis == 0 else values
     others = tuple(i for i in range(1, array.ndim) if i != (axis or 1))
     return array.astype(np.float64).mean(axis=others) if others else array.astype(np.float64)
 
 
 def _channel_axis(name: str, index: GraphIndex, rank: int) -> int:
-    """Axis 1 of what a convolution, or the BatchNormalization behind it, computes; else the last one."""
+    """Return axis 1 for the output of a Conv or the BatchNormalization behind it, else the last axis."""
     return 1 if index.producers[name].op_type in ("Conv", "BatchNormalization") else rank - 1

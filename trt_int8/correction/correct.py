@@ -1,9 +1,9 @@
-"""Correct a quantized model: recentre tensors, correct biases, and keep what held-back samples bear out."""
+"""Recentre tensors and correct biases; keep a correction only if held-out samples gain by it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import onnx
 
@@ -20,7 +20,7 @@ from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges, TensorRange
 from trt_int8.record import Correction
 
-#: Inserts Q/DQ pairs into a float model with ranges, as the pipeline's options say.
+#: Inserts Q/DQ pairs into a float model with ranges.
 Place = Callable[[ModelLike, Ranges], Quantized]
 
 
@@ -31,9 +31,9 @@ class Corrected:
     Attributes:
         quantized: the Q/DQ model, with the corrections that were kept.
         corrections: what was tried, in order.
-        passed_over: tensors that a pattern fits and that were not recentred, with the reason, for people.
-        before, after: accuracy without and with the corrections; None where the model cannot be judged.
-        note: why it cannot be judged.
+        passed_over: tensors that match a pattern but cannot be recentred, with the reason, for people.
+        before, after: accuracy without and with the corrections; None where it cannot be measured.
+        note: the reason that it cannot.
     """
 
     quantized: Quantized
@@ -49,109 +49,100 @@ def correct(
     plain: Quantized,
     *,
     fit: Sequence[Batch],
-    judging: Sequence[Batch],
+    held_out: Sequence[Batch],
     place: Place,
     ranges: Ranges,
     histograms: Histograms | None = None,
     recentred: Sequence[str] = (),
     bias_correction: bool | None = None,
 ) -> Corrected:
-    """Try the corrections one after the other; each is kept where an output gains and none loses.
+    """Try the corrections one after the other; each is kept if an output gains and none loses.
 
-    The order is recentring, then biases: the shift of the mean depends on where tensors are centred.
+    Recentring comes first: the mean error that biases are corrected for depends on it.
 
     Args:
         model: the float model.
         plain: the same with Q/DQ pairs, made by ``place`` from ``ranges``.
-        fit: checked batches that biases are corrected by.
-        judging: checked batches that everything is judged by; the same where nothing is held back.
-        place: inserts the pairs again where the float model changes.
+        fit: checked batches to correct biases with.
+        held_out: checked batches to evaluate corrections on; the same ones if no samples are held out.
+        place: inserts the pairs again after a change of the float model.
         ranges, histograms: of the tensors of ``model``; recentring needs the histograms.
-        recentred: names or patterns of tensors to recentre. Those that cannot be are passed over, unless they
-            are named in full.
-        bias_correction: True: fail where biases cannot be judged; None: leave them as they are then; False:
-            do not correct them.
+        recentred: names or patterns of tensors to recentre. A tensor that cannot be recentred is passed over,
+            unless it is named in full.
+        bias_correction: False: do not correct biases. True: fail if they cannot be corrected and evaluated;
+            None: leave them as they are then.
 
     Raises:
-        QuantizationError: a tensor named in full cannot be recentred, or a pattern fits none.
+        QuantizationError: a tensor named in full cannot be recentred, or a pattern matches none.
         ModelError: onnxruntime cannot run the model, and corrections were asked for.
     """
     known = Model.unchecked(model)
     try:
-        check = AccuracyCheck(known, judging)
+        check = AccuracyCheck(known, held_out)
         before = check(plain.model)
     except ModelError as error:
         if recentred or bias_correction:
             raise
         return Corrected(plain, note=str(error))
-    best, chosen, made = Decision.start(before), plain, list[Correction]()
+    trial = _Trial(check, Decision.start(before), plain)
     passed_over: tuple[str, ...] = ()
     if recentred:
         assert histograms is not None
-        best, chosen, made, passed_over = _recentre(
-            known, plain, judging, check, best, place, ranges, histograms, recentred
+        offsets, passed_over = candidates(
+            known.proto, plain, recentred, ranges=ranges, histograms=histograms, held_out=held_out
         )
+        base = known.proto
+        for tensor, offset in progress.track(
+            offsets.items(), "recentring", total=len(offsets), unit="tensors"
+        ):
+            tried = recentre(base, {tensor: offset.value})
+            centred = TensorRange(127 * offset.scale, source=f"recentred {tensor}")
+            extended = Ranges({**ranges, centred_name(tensor): centred})
+            text = f"recentred {tensor} by {offset.value:g}"
+            if trial.keeps(place(tried, extended), f"recentring of {tensor}", text):
+                base, ranges = tried, extended
     if bias_correction is not False:
-        try:
-            best, chosen, correction = _correct_biases(known, chosen, fit, judging, check, best)
-            made.append(correction)
-        except ModelError as error:
-            if bias_correction:
-                raise
-            made.append(Correction("bias correction", False, f"biases stay as they are: {error}"))
-    return Corrected(chosen, tuple(made), passed_over, before, best.accuracy)
+        _correct_biases(trial, known, fit, held_out, required=bias_correction is True)
+    return Corrected(trial.quantized, tuple(trial.made), passed_over, before, trial.best.accuracy)
 
 
-def _recentre(
-    model: Model,
-    plain: Quantized,
-    judging: Sequence[Batch],
-    check: AccuracyCheck,
-    best: Decision,
-    place: Place,
-    ranges: Ranges,
-    histograms: Histograms,
-    recentred: Sequence[str],
-) -> tuple[Decision, Quantized, list[Correction], tuple[str, ...]]:
-    offsets, passed_over = candidates(
-        model.proto, plain, recentred, ranges=ranges, histograms=histograms, held_out=judging
-    )
-    chosen, base, current = plain, model.proto, ranges
-    made = []
-    for tensor, offset in progress.track(offsets.items(), "recentring", total=len(offsets), unit="tensors"):
-        tried = recentre(base, {tensor: offset.value})
-        centred = {centred_name(tensor): TensorRange(127 * offset.scale, source=f"recentred {tensor}")}
-        extended = Ranges({**current, **centred})
-        attempt = place(tried, extended)
-        verdict = best.decide(check(attempt.model))
-        text = f"recentred {tensor} by {offset.value:g}: {verdict.text}"
-        made.append(Correction(f"recentring of {tensor}", verdict.kept, text))
-        if verdict.kept:
-            chosen, base, current, best = attempt, tried, extended, verdict
-    return best, chosen, made, passed_over
+@dataclass
+class _Trial:
+    """The corrections tried so far, and the model with those that were kept."""
+
+    check: AccuracyCheck
+    best: Decision
+    quantized: Quantized
+    made: list[Correction] = field(default_factory=list)
+
+    def keeps(self, attempt: Quantized, name: str, text: str) -> bool:
+        """Evaluate ``attempt``; return whether it is kept."""
+        decision = self.best.decide(self.check(attempt.model))
+        self.made.append(Correction(name, decision.kept, f"{text}: {decision.text}"))
+        if decision.kept:
+            self.best, self.quantized = decision, attempt
+        return decision.kept
 
 
 def _correct_biases(
-    model: Model,
-    quantized: Quantized,
-    fit: Sequence[Batch],
-    judging: Sequence[Batch],
-    check: AccuracyCheck,
-    best: Decision,
-) -> tuple[Decision, Quantized, Correction]:
+    trial: _Trial, model: Model, fit: Sequence[Batch], held_out: Sequence[Batch], *, required: bool
+) -> None:
     name, count = "bias correction", count_samples(fit)
     if count < FEWEST:
-        text = f"biases stay as they are: {count} samples are too few to correct them by"
-        return best, quantized, Correction(name, False, text)
-    corrected = correct_bias(model, quantized.model, fit)
-    verdict = best.decide(check(corrected))
-    others = "the same ones" if judging[0] is fit[0] else f"{count_samples(judging)} others"
-    text = f"biases corrected by {count} samples, judged on {others}: {verdict.text}"
-    if verdict.kept:
-        return verdict, replace(quantized, model=corrected), Correction(name, True, text)
-    return best, quantized, Correction(name, False, text)
+        text = f"biases stay as they are: {count} samples are too few to correct them"
+        trial.made.append(Correction(name, False, text))
+        return
+    others = "the same ones" if held_out[0] is fit[0] else f"{count_samples(held_out)} others"
+    try:
+        corrected = correct_bias(model, trial.quantized.model, fit)
+        text = f"biases corrected with {count} samples, evaluated on {others}"
+        trial.keeps(replace(trial.quantized, model=corrected), name, text)
+    except ModelError as error:
+        if required:
+            raise
+        trial.made.append(Correction(name, False, f"biases stay as they are: {error}"))
 
 
 def figures(accuracy: Accuracy | None) -> Mapping[str, float]:
-    """SQNR of each output in dB; empty where nothing was measured."""
+    """Return the SQNR of each output in dB; empty where it was not measured."""
     return {} if accuracy is None else accuracy.outputs

@@ -1,4 +1,4 @@
-"""Which offset makes the most of 256 codes, from the histogram of a tensor."""
+"""Find the offset that uses the 256 INT8 values best, from the histogram of a tensor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Offset:
     """The result of `best_offset`.
 
     Attributes:
-        scale: step of the codes, a float32 value.
+        scale: the step between INT8 values, a float32 value.
         steps: the offset in steps.
-        sqnr_db: predicted SQNR of the tensor, recentred and quantized so.
+        sqnr_db: predicted SQNR of the tensor with this scale and offset.
     """
 
     scale: float
@@ -38,20 +38,19 @@ class Offset:
 def best_offset(
     histogram: Histogram, *, unseen: Histogram | None = None, amax: float = math.inf
 ) -> Offset | None:
-    """The offset and scale that serve ``unseen`` best; None for a tensor of one value or none.
+    """Return the offset and scale with the best SQNR on ``unseen``; None if all values are equal.
 
-    One wild value in the data moves the middle of all others. So three offsets are computed from
-    ``histogram``, each with the least squared error: over all values, over values clipped to ±``amax``, and
-    over values clipped to the bulk (`trt_int8.analysis.flags.bulk`). The one with the best SQNR on
-    ``unseen`` is taken.
+    A single outlier moves the middle of all values. So three offsets are computed from ``histogram``, each
+    with the least squared error: over all values, over values clipped to ±``amax``, and over values clipped
+    to the bulk (`trt_int8.analysis.flags.bulk`). The best one on ``unseen`` is returned.
 
     Args:
         histogram: of the values that the offset is fitted to.
         unseen: of other values of the tensor; None: ``histogram``.
-        amax: the range that a calibration method found for the tensor.
+        amax: the calibrated range of the tensor.
     """
-    judged = unseen if unseen is not None and unseen.amax > 0 else histogram
-    cells, coarse = _with_zeros(density(judged)), _with_zeros(density(histogram, parts=1))
+    other = unseen if unseen is not None and unseen.amax > 0 else histogram
+    cells, coarse = _with_zeros(density(other)), _with_zeros(density(histogram, parts=1))
     lowest, highest = histogram.minimum, histogram.maximum
     limits = [(lowest, highest), (max(lowest, -amax), min(highest, amax)), bulk(density(histogram, parts=1))]
     found = []
@@ -65,10 +64,10 @@ def best_offset(
 
 
 def _fitted(coarse: Density, low: float, high: float) -> tuple[float, int]:
-    """Scale and offset in steps with the least squared error.
+    """Return scale and offset in steps with the least squared error.
 
-    With μ = k·scale, x − μ in symmetric INT8 has the same error as x with a zero point of −k, which need
-    not be a code here. Each end of the range is clipped in turn where that helps.
+    With μ = k·scale, x − μ in symmetric INT8 has the same error as x with a zero point of −k, which may lie
+    outside the INT8 values here. Each end of the range is clipped in turn where that helps.
     """
     middle = (low + high) / 2
     extremes, ends, least = (low, high), [low, high], np.inf
@@ -89,7 +88,7 @@ def _fitted(coarse: Density, low: float, high: float) -> tuple[float, int]:
 
 
 def _with_zeros(cells: Density) -> Density:
-    """The zeros as values like others: behind an offset they can be clipped."""
+    """Return the zeros as ordinary values: with an offset they can be clipped."""
     return replace(
         cells,
         low=np.append(cells.low, 0.0),
@@ -100,11 +99,11 @@ def _with_zeros(cells: Density) -> Density:
 
 
 def _clipped(cells: Density, low: float, high: float) -> Density:
-    """Values beyond [low, high] moved to its ends."""
+    """Move values beyond [low, high] to its ends."""
     return replace(cells, low=np.clip(cells.low, low, high), high=np.clip(cells.high, low, high))
 
 
 def _parameters(low: float, high: float) -> tuple[float, int]:
-    """Scale and offset in steps that put codes -128 to 127 on [low, high]."""
+    """Return scale and offset in steps that map [low, high] to the INT8 values -128 to 127."""
     scale = float(np.float32((high - low) / 255))
     return scale, int(np.rint(low / scale)) + 128 if scale > 0 else 0

@@ -1,15 +1,13 @@
-"""Quantize x − μ in place of x: symmetric INT8 for tensors whose middle is not 0.
+"""Quantize x − μ instead of x: symmetric INT8 for tensors whose values are not centred at 0.
 
-With μ split off, a linear node computes f(x) = f(x − μ) + μ·f(1), f without its bias; the second term is
-constant. For a Conv that pads, f(1) is no constant per channel: zeros at the border stay zeros. The padding
-of x − μ stays zero, and the map μ·Conv(1, W), computed with the float weights, is added behind the node.
-
-`candidates` says which tensors to recentre and by how much, and why others are not.
+A linear node computes f(x) = f(x − μ) + μ·f(1), f without its bias; the second term is constant. For a Conv
+that pads, f(1) differs at the border, where the padding stays zero. There the map μ·Conv(1, W), computed
+with the float weights, is added behind the node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,17 +29,19 @@ from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges
 
 Floats = npt.NDArray[np.float64]
+#: Tensor → sizes, None where they are dynamic.
+Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def centred_name(tensor: str) -> str:
-    """What the tensor x − μ is called."""
+    """Return the name of the tensor x − μ."""
     return f"{tensor}_centred"
 
 
 def recentre(model: onnx.ModelProto, offsets: Mapping[str, float]) -> onnx.ModelProto:
-    """A copy of a float model in which the readers of each tensor read ``x − μ`` instead.
+    """Return a copy of a float model in which the consumers of each tensor read ``x − μ`` instead.
 
-    The outputs of the model are what they were, up to rounding. New tensors are called `centred_name`.
+    The outputs of the model stay the same, up to rounding. New tensors are called `centred_name`.
 
     Args:
         model: the float model.
@@ -54,37 +54,27 @@ def recentre(model: onnx.ModelProto, offsets: Mapping[str, float]) -> onnx.Model
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     for tensor, offset in offsets.items():
-        reason = refusal(changed, tensor)
+        reason = refusals(changed, [tensor])[tensor]
         if reason is not None:
             raise QuantizationError(f"{tensor!r} cannot be recentred: {reason}")
         _recentre(changed, tensor, offset)
     return changed
 
 
-def refusal(model: onnx.ModelProto, tensor: str) -> str | None:
-    """Why ``tensor`` cannot be recentred; None if it can."""
-    index = GraphIndex(model)
-    return _refusal(tensor, index, ConstantOperands(index, opset_version(model)), _shapes(model))
-
-
-def refusals(model: onnx.ModelProto) -> dict[str, str | None]:
-    """`refusal` of every tensor, in graph order."""
+def refusals(model: onnx.ModelProto, tensors: Iterable[str] | None = None) -> dict[str, str | None]:
+    """Return tensor → the reason that it cannot be recentred, None if it can; of all, in graph order."""
     index = GraphIndex(model)
     constants, shapes = ConstantOperands(index, opset_version(model)), _shapes(model)
-    return {name: _refusal(name, index, constants, shapes) for name in index.order}
+    names = index.order if tensors is None else tensors
+    return {name: _refusal(name, index, constants, shapes) for name in names}
 
 
 def recentrable(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The tensors that can be recentred, in graph order."""
+    """Return the tensors that can be recentred, in graph order."""
     return tuple(name for name, reason in refusals(model).items() if reason is None)
 
 
-def _refusal(
-    tensor: str,
-    index: GraphIndex,
-    constants: ConstantOperands,
-    shapes: Mapping[str, tuple[int | None, ...]],
-) -> str | None:
+def _refusal(tensor: str, index: GraphIndex, constants: ConstantOperands, shapes: Shapes) -> str | None:
     uses = index.consumers.get(tensor, [])
     if tensor not in index.order:
         return "the model computes no such tensor"
@@ -93,19 +83,17 @@ def _refusal(
     if tensor in index.used_in_bodies:
         return "it is read inside If, Loop or Scan"
     if not uses:
-        return "nothing reads it"
+        return "it has no consumer"
     if centred_name(tensor) in index.names:
         return f"the model has a tensor {centred_name(tensor)!r} already"
     for use in uses:
-        reason = _use_refusal(use, index, constants, shapes)
+        reason = _use_refusal(use, constants, shapes)
         if reason is not None:
             return f"{label(use.node)}: {reason}"
     return None
 
 
-def _use_refusal(
-    use: Use, index: GraphIndex, constants: ConstantOperands, shapes: Mapping[str, tuple[int | None, ...]]
-) -> str | None:
+def _use_refusal(use: Use, constants: ConstantOperands, shapes: Shapes) -> str | None:
     node = use.node
     if node.op_type not in BIASED:
         return f"{node.op_type} reads it, and only Conv, Gemm and MatMul may"
@@ -153,7 +141,7 @@ def _recentre(model: onnx.ModelProto, tensor: str, offset: float) -> None:
 def _term(
     use: Use, weight: npt.NDArray[np.generic], offset: float, shape: tuple[int | None, ...] | None
 ) -> tuple[Floats | None, Floats | None]:
-    """μ·f(1): per output channel, or as an array to add behind the node."""
+    """Return μ·f(1): per output channel, or as an array to add behind the node."""
     node, w = use.node, weight.astype(np.float64)
     if node.op_type == "Conv":
         if not _pads(node):
@@ -171,7 +159,7 @@ def _term(
 def _padded_map(
     node: onnx.NodeProto, weight: npt.NDArray[np.generic], offset: float, shape: tuple[int | None, ...]
 ) -> Floats:
-    """μ·Conv(1, W) [1, output channels, …] with the node's own padding, strides and groups."""
+    """Return μ·Conv(1, W) [1, output channels, …] with the padding, strides and groups of the node."""
     size = [1, *(int(s or 0) for s in shape[1:])]
     conv = onnx.NodeProto()
     conv.CopyFrom(node)
@@ -197,8 +185,7 @@ def _pads(node: onnx.NodeProto) -> bool:
     return mode not in (b"NOTSET", b"VALID", b"") or any(pads)
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """Tensor → sizes, None where they are dynamic."""
+def _shapes(model: onnx.ModelProto) -> Shapes:
     graph = onnx.shape_inference.infer_shapes(model).graph
     return {
         value.name: tuple(
@@ -218,51 +205,41 @@ def candidates(
     histograms: Histograms,
     held_out: Sequence[Batch],
 ) -> tuple[dict[str, Offset], tuple[str, ...]]:
-    """Tensors to try in graph order, each with its offset; those passed over, each with the reason.
+    """Return the tensors to try in graph order, with their offsets; and those passed over, with the reasons.
 
     Args:
         model: the float model.
         plain: the same, quantized.
         globs: names and globs of tensors.
         ranges, histograms: of its tensors.
-        held_out: what offsets are chosen by (`best_offset`).
+        held_out: batches that offsets are chosen on (`best_offset`).
 
     Raises:
-        QuantizationError: a tensor named in full cannot be recentred, or a glob fits none.
+        QuantizationError: a tensor named in full cannot be recentred, or a glob matches none.
     """
-    if not globs:
-        return {}, ()
-    wanted = _wanted(globs, list(histograms.tensors))
-    reasons = _reasons(model, plain, wanted)
+    matched: set[str] = set()
+    for glob in globs:
+        found = matching(glob, list(histograms.tensors))
+        if not found:
+            near = nearest(glob, list(histograms.tensors))
+            raise QuantizationError(f"recentred={glob!r} matches no tensor; {near}")
+        matched.update(found)
+    wanted = [name for name in histograms.tensors if name in matched]
+    reasons = refusals(model, wanted)
+    for name in wanted:
+        if reasons[name] is None and name not in plain.scales:
+            reasons[name] = "its consumers stay float"
     possible = [name for name in wanted if reasons[name] is None]
     unseen = collect(model, held_out, tensors=possible).tensors if possible else {}
-    found: dict[str, Offset] = {}
+    offsets: dict[str, Offset] = {}
     for name in possible:
-        amax = ranges[name].amax
-        offset = best_offset(histograms.tensors[name], unseen=unseen[name], amax=amax)
+        offset = best_offset(histograms.tensors[name], unseen=unseen[name], amax=ranges[name].amax)
         if offset is None:
             reasons[name] = "all its values are equal"
         else:
-            found[name] = offset
+            offsets[name] = offset
     for name, reason in reasons.items():
         if reason is not None and name in globs:
             raise QuantizationError(f"{name!r} cannot be recentred: {reason}")
     passed_over = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
-    return found, tuple(passed_over)
-
-
-def _wanted(globs: Sequence[str], names: Sequence[str]) -> list[str]:
-    wanted: set[str] = set()
-    for glob in globs:
-        fitting = matching(glob, names)
-        if not fitting:
-            raise QuantizationError(f"recentred={glob!r} fits no tensor; {nearest(glob, names)}")
-        wanted.update(fitting)
-    return [name for name in names if name in wanted]
-
-
-def _reasons(model: onnx.ModelProto, plain: Quantized, names: Sequence[str]) -> dict[str, str | None]:
-    """Why each tensor is not tried; None: it is."""
-    reasons: Mapping[str, str | None] = refusals(model)
-    floating = "what reads it stays float"
-    return {name: reasons[name] or (None if name in plain.scales else floating) for name in names}
+    return offsets, tuple(passed_over)

@@ -171,7 +171,7 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
         prepared.model,
         plain,
         fit=prepared.data.first,
-        judging=prepared.data.evaluation,
+        held_out=prepared.data.evaluation,
         place=place,
         ranges=ranges,
         histograms=None if calibrated is None else calibrated.histograms,
