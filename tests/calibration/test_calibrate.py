@@ -232,7 +232,7 @@ def test_a_model_that_onnxruntime_refuses(make_model):
     model = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [1]}, outputs=["y"])
     model.graph.node[0].domain = "unknown.domain"
     model.opset_import.append(helper.make_opsetid("unknown.domain", 1))
-    with pytest.raises(ModelError, match="onnxruntime refuses the model: .*unknown.domain"):
+    with pytest.raises(ModelError, match="onnxruntime rejects the model: .*unknown.domain"):
         calibrate(model, [{"x": np.ones(1, np.float32)}])
 
 

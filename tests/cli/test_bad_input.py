@@ -101,7 +101,7 @@ BAD_DATA = {
     "function that returns a path": (lambda f: [f"{text(f / 'l.py', 'def f(): return 5 * str(5)')}:f"], 1, "l.py:f returned the path '55555'; read it first"),
     "no batches": (lambda f: [f"{text(f / 'l.py', 'def f(): return []')}:f"], 1, "holds no batches"),
     "unknown preset": (lambda f: [photo(f / "a.jpg"), "--preset", "coco"], 2, "'coco' is not one of"),
-    "shapes for another input": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "x:1x3x32x32"], 1, "shapes are given for 'x', which is no input (images)"),
+    "shapes for another input": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "x:1x3x32x32"], 1, "shapes: the model has no input 'x'; its inputs are images"),
     "shapes of another rank": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "images:1x3x32"], 1, "do not fit input images"),
     "shapes out of order": (lambda f: [npz(f / "x.npz", images=X), "--shapes", "images:8x3x32x32,4x3x32x32,1x3x32x32"], 2, "axis 0 goes 8 → 4 → 1"),
     "data outside the shapes": (lambda f: [npz(f / "x.npz", images=np.repeat(X, 9, 0)), "--batch-size", "18", "--shapes", "images:1x3x32x32,2x3x32x32,4x3x32x32"], 1, "outside the optimization profile (axis 0: min 1, max 4)"),

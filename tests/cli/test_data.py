@@ -107,7 +107,7 @@ def test_random_data_is_for_build_alone(run, folder, lenet_path):
         (["--data", "samples.npz:data"], 1, "samples.npz:data: no such file; give samples.npz alone"),
         (["--data", "gone/*.jpg"], 1, "gone/*.jpg: no file matches this pattern"),
         (["--data", "gone.jpg"], 1, "gone.jpg: no such file"),
-        (["--data", "samples.npz", "--shapes", "1x2"], 2, "no input is named"),
+        (["--data", "samples.npz", "--shapes", "1x2"], 2, "the name of the input is missing"),
         (["--data", "samples.npz", "--shapes", "a:1", "--optShapes", "a:1"], 2, "give either --shapes, or --minShapes"),
     ],
 )  # fmt: skip
@@ -138,7 +138,7 @@ def dynamic(folder, make_model):
     [
         (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "size is 32x32, but --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; omit --size"),
         (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "size is 28x64, but --shapes"),
-        (["--data", "photos", "--scale", "1", "--shapes", "y:4x1x28x28"], "shapes are given for 'y', which is no input (x)"),
+        (["--data", "photos", "--scale", "1", "--shapes", "y:4x1x28x28"], "shapes: the model has no input 'y'; its inputs are x"),
         (["--data", "x.npz", "--shapes", "x:4x1x28"], "shapes 4x1x28,4x1x28,4x1x28 do not fit input x"),
         (["--data", "x.npz", "--shapes", "x:4x1x32x32"], "shape [4, 1, 28, 28] is outside the optimization profile (axis 2: min 32, max 32)"),
         (["--data", "x.npz", "--batch-size", "5", "--shapes", "x:1x1x28x28,2x1x28x28,4x1x28x28"], "shape [5, 1, 28, 28] is outside the optimization profile (axis 0: min 1, max 4)"),

@@ -62,7 +62,7 @@ def test_of_a_proto(make_model):
 def test_a_model_that_does_not_pass_the_checker(make_model):
     broken = make_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": [2]}, outputs=["y"])
     broken.graph.node[0].input[0] = "nowhere"
-    with pytest.raises(ModelError, match=r"refused by onnx\.checker"):
+    with pytest.raises(ModelError, match=r"rejected by onnx\.checker"):
         Model.of(broken)
     assert Model.unchecked(broken).proto is broken
     with pytest.raises(ModelError, match="no such file"):

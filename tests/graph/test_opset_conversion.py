@@ -165,7 +165,7 @@ def test_what_onnx_cannot_convert_is_refused(rng):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 7)])
-    with pytest.raises(QuantizationError, match="the model has opset 7, Q/DQ needs 13 here"):
+    with pytest.raises(QuantizationError, match="the model has opset 7; these Q/DQ nodes need opset 13"):
         with_minimum_opset(model)
 
 

@@ -61,11 +61,11 @@ def test_what_is_written_is_read_back(shapes):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1x3x224x224", "no input is named; write name:1x3x224x224"),
+        ("1x3x224x224", "the name of the input is missing; write name:1x3x224x224"),
         ("x:1x3,2x3", "has 2 shapes; give one, or three"),
-        ("x:1xHx3", "'1xHx3' is no shape"),
-        ("x:", "'' is no shape"),
-        ("x:-1x3", "'-1x3' is no shape"),
+        ("x:1xHx3", "'1xHx3' is not a shape"),
+        ("x:", "'' is not a shape"),
+        ("x:-1x3", "'-1x3' is not a shape"),
         ("x:1x3,2x3x4,5x3", r"have \[2, 3\] axes"),
         ("x:8x3,4x3,32x3", "axis 0 goes 8 → 4 → 32"),
         ("x:0x3", "axis 0 goes 0 → 0 → 0"),
@@ -127,7 +127,7 @@ def test_a_profile_in_one_line(specs):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("X:1x3x8x8", r"shapes are given for 'X', which is no input \(x, w, ids\)"),
+        ("X:1x3x8x8", r"shapes: the model has no input 'X'; its inputs are x, w, ids"),
         ("idz:1x8", "did you mean 'ids'"),
         ("x:1x3x8", r"1x3x8,1x3x8,1x3x8 do not fit input x: float32 \[n, 3, h, w_\]"),
         ("x:1x4x8x8", "keep its axes and its fixed sizes"),
@@ -206,8 +206,8 @@ def test_shapes_may_be_given_as_they_are_on_the_command_line(specs):
         ({"x": 5}, re.escape("shapes['x'] is 5; give a ShapeRange, a text")),
         ({"x": ((1, 3), (2, 3))}, re.escape("shapes['x'] is ((1, 3), (2, 3)); give")),
         ({"x": (1, "3")}, re.escape("shapes['x'] is (1, '3'); give")),
-        ({"x": "1xHx3"}, "'1xHx3' is no shape"),
-        ("1x3", "no input is named"),
+        ({"x": "1xHx3"}, "'1xHx3' is not a shape"),
+        ("1x3", "the name of the input is missing"),
     ],
 )
 def test_shapes_that_are_none(given, message):

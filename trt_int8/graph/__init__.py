@@ -1,6 +1,6 @@
-"""Reading ONNX models: the file, its inputs, its graph.
+"""Read ONNX models: the file, its inputs, its graph.
 
-Names are imported on first use: what only asks for facts about operators loads no onnx.
+Names are imported on first use, so that facts about operators are available without onnx.
 """
 
 from __future__ import annotations
@@ -31,18 +31,6 @@ _PUBLIC = {
     "parse_shapes": "shapes",
     "save_model": "load",
 }
-
-__all__ = [
-    "GraphIndex",
-    "InputSpec",
-    "Model",
-    "ModelLike",
-    "ShapeRange",
-    "input_specs",
-    "load_model",
-    "parse_shapes",
-    "save_model",
-]
 
 
 def __getattr__(name: str) -> Any:

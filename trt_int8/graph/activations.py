@@ -1,4 +1,4 @@
-"""Find activation functions that TensorRT fuses, as single nodes and as exporters write them out."""
+"""Find the activation functions that TensorRT fuses: single nodes, and the subgraphs that exporters write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 12
 
 
 def fused_activations(index: GraphIndex) -> frozenset[str]:
-    """First outputs of the nodes of every activation function of the graph."""
+    """Return the first outputs of the nodes of every activation function of the graph."""
     found = {node.output[0] for node in index.graph.node if node.op_type in ACTIVATIONS}
     for node in index.graph.node:
         if node.op_type == "Mul":
@@ -23,17 +23,17 @@ def fused_activations(index: GraphIndex) -> frozenset[str]:
 
 
 def _sources(product: onnx.NodeProto, index: GraphIndex) -> Iterator[str]:
-    """Tensors that could be the x of an activation function that ends in ``product``."""
+    """Yield tensors that could be the x of an activation function that ends in ``product``."""
     for name in product.input:
         yield name
         producer = index.producers.get(name)
-        # Written as (x · gate) · ½ or x · ½ · gate, x stands a product further back.
+        # In (x · gate) · ½ and x · ½ · gate, x is an input of the previous product.
         if producer is not None and producer.op_type in ("Mul", "Div"):
             yield from producer.input
 
 
 def _pattern(product: onnx.NodeProto, x: str, index: GraphIndex) -> set[str]:
-    """First outputs of the nodes between ``x`` and ``product``, if they are a gate on x and nothing else.
+    """Return the first outputs of the nodes between ``x`` and ``product`` if they are only a gate on x.
 
     Every path backward from the product must end in ``x`` or a constant, through elementwise nodes only.
     """

@@ -1,4 +1,4 @@
-"""Symbolic dimensions that share a name: equal by definition for TensorRT, not always in truth."""
+"""Handle symbolic dimensions that share a name. TensorRT requires them to be equal; models may not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trt_int8.graph.shapes import Shapes
 
 @dataclass(frozen=True)
 class UnequalDim:
-    """A symbol on several axes for which different sizes are wanted.
+    """A symbol of several axes that are to have different sizes.
 
     Attributes:
-        symbol: the name the model gives these axes.
-        axes: (input, axis) of each place.
-        sizes: the sizes wanted there, as many.
+        symbol: the name of these axes in the model.
+        axes: (input, axis) of each.
+        sizes: the size of each.
     """
 
     symbol: str
@@ -32,10 +32,10 @@ class UnequalDim:
 
 
 def unequal_dims(model: onnx.ModelProto, shapes: Shapes) -> list[UnequalDim]:
-    """Symbols that stand for different sizes in ``shapes``, all inputs of the model together.
+    """Find symbols that have different sizes in ``shapes``, in all inputs of the model together.
 
-    TensorRT takes axes with one name to be equal, within an input and across inputs, and refuses such
-    shapes ("… are not equal") whatever the model computes.
+    TensorRT requires axes with one name to be equal, within an input and across inputs. It rejects other
+    shapes ("… are not equal"), even if the model allows them.
     """
     found = []
     for symbol, axes in _symbols(model).items():
@@ -49,23 +49,23 @@ def unequal_dims(model: onnx.ModelProto, shapes: Shapes) -> list[UnequalDim]:
 
 
 def require_equal_dims(model: onnx.ModelProto, shapes: Shapes) -> None:
-    """Refuse what TensorRT would refuse, with the way out.
+    """Check that TensorRT will not reject ``shapes`` because of equal names.
 
     Raises:
-        ShapeError: a symbol stands for different sizes in ``shapes``.
+        ShapeError: a symbol has different sizes in ``shapes``.
     """
     unequal = unequal_dims(model, shapes)
     if unequal:
         raise ShapeError(
-            f"{'; '.join(map(str, unequal))}: TensorRT holds dimensions of one name equal; if they may "
-            "differ (exporters like to call all of them '?'), add rename_dims=True"
+            f"{'; '.join(map(str, unequal))}: TensorRT requires dimensions with the same name to be equal; "
+            "if they are independent (some exporters call all of them '?'), add rename_dims=True"
         )
 
 
 def rename_unequal_dims(model: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
-    """``model`` with names of their own for the axes that `unequal_dims` finds; itself if there is none.
+    """Return a copy in which the axes that `unequal_dims` finds have different names; ``model`` if none.
 
-    The symbol is dropped from outputs and value infos, where it cannot be told which axis it meant.
+    The symbol is removed from outputs and value infos, where its meaning is ambiguous.
     """
     unequal = {dim.symbol for dim in unequal_dims(model, shapes)}
     if not unequal:

@@ -1,4 +1,4 @@
-"""Which model this is: a hash of its content, external weights included."""
+"""Identify a model by a hash of its content, external weights included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trt_int8.errors import ModelError
 
 
 def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
-    """SHA-256 of an ONNX model: of its file and of the external data it names, or of its serialized form.
+    """Return the SHA-256 of a model: of its file and its external data, or of its serialized form.
 
     Raises:
         ModelError: a file cannot be read.
@@ -36,7 +36,7 @@ def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
 
 
 def external_files(model: onnx.ModelProto) -> list[str]:
-    """Names of the files that hold external data of ``model``, relative to its own, sorted."""
+    """Return the names of the files with external data of ``model``, relative to its own, sorted."""
     return sorted(
         {
             ExternalDataInfo(tensor).location
@@ -48,7 +48,7 @@ def external_files(model: onnx.ModelProto) -> list[str]:
 
 
 def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    """Initializers and attributes, in subgraphs too."""
+    """Yield tensors of initializers and attributes, in subgraphs too."""
     if isinstance(graph, onnx.GraphProto):
         yield from graph.initializer
     for node in graph.node:

@@ -1,6 +1,6 @@
-"""A read-only view of an ONNX graph: who makes and who reads each tensor, and which are constant.
+"""Index an ONNX graph: the producer, the consumers and the constant value of each tensor.
 
-`GraphIndex` answers for a model as it is; `Names` gives out names that it does not have yet.
+`GraphIndex` describes a model as it is; `Names` makes names that it does not have yet.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Use:
 class GraphIndex:
     """Producers, consumers and constants of the top-level graph of a model.
 
-    The index describes the model as it was when each property was first read; make a new one after
-    changing the model. Bodies of If/Loop/Scan are read only for what they use from outside.
+    Each property describes the model at the time of its first use; make a new index after changing the
+    model. In bodies of If/Loop/Scan, only the use of outer tensors is indexed.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -40,7 +40,7 @@ class GraphIndex:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs that a caller feeds."""
+        """Names of the inputs to feed."""
         return tuple(value.name for value in self.graph.input if value.name not in self._initializers)
 
     @cached_property
@@ -64,7 +64,7 @@ class GraphIndex:
 
     @cached_property
     def used_in_bodies(self) -> frozenset[str]:
-        """Tensors that bodies of If, Loop and Scan read from outside (or may: names are collected)."""
+        """Names that bodies of If, Loop and Scan read; their own tensors are included."""
         return frozenset(
             name
             for node in self.graph.node
@@ -79,7 +79,7 @@ class GraphIndex:
 
     @cached_property
     def _constants(self) -> dict[str, onnx.TensorProto]:
-        """Initializers, and the values of Constant nodes that hold numbers."""
+        """Initializers, and the values of numeric Constant nodes."""
         found = dict(self._initializers)
         for node in self.graph.node:
             if node.op_type == "Constant" and node.attribute:
@@ -92,13 +92,13 @@ class GraphIndex:
         return name in self._constants
 
     def constant(self, name: str) -> npt.NDArray[np.generic] | None:
-        """The value of a constant tensor; None if ``name`` is computed or fed."""
+        """Return the value of a constant tensor; None if ``name`` is computed or fed."""
         tensor = self._constants.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Fed inputs and computed tensors in graph order; constants left out."""
+        """Fed inputs and computed tensors in graph order, without constants."""
         computed = (n for node in self.graph.node for n in node.output if n and not self.is_constant(n))
         return (*self.inputs, *computed)
 
@@ -113,17 +113,13 @@ class GraphIndex:
 
 
 class Names:
-    """Gives out names for new tensors and nodes of a graph, each once.
-
-    Args:
-        index: the graph as it is before anything is added.
-    """
+    """Unique names for new tensors and nodes of a graph."""
 
     def __init__(self, index: GraphIndex) -> None:
         self._taken = set(index.names)
 
     def fresh(self, wanted: str) -> str:
-        """Return ``wanted``, or with a number behind it if the graph has that name already."""
+        """Return ``wanted``, with a number appended if the graph already has that name."""
         name, number = wanted, 1
         while name in self._taken:
             number += 1
@@ -133,14 +129,14 @@ class Names:
 
 
 def _constant_value(attribute_: onnx.AttributeProto) -> onnx.TensorProto | None:
-    """The tensor a Constant node's one attribute stands for; None for strings and sparse tensors."""
-    if attribute_.name == "value":
+    """Return the tensor of a Constant node's one attribute; None for strings and sparse tensors."""
+    name = attribute_.name.removesuffix("s")
+    if name == "value":
         return attribute_.t
-    if attribute_.name in ("value_float", "value_floats"):
-        return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), np.float32))
-    if attribute_.name in ("value_int", "value_ints"):
-        return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), np.int64))
-    return None
+    if name not in ("value_float", "value_int"):
+        return None
+    dtype = np.float32 if name == "value_float" else np.int64
+    return numpy_helper.from_array(np.array(onnx.helper.get_attribute_value(attribute_), dtype))
 
 
 def opset_version(model: onnx.ModelProto) -> int:
@@ -149,22 +145,22 @@ def opset_version(model: onnx.ModelProto) -> int:
 
 
 def is_standard(node: onnx.NodeProto) -> bool:
-    """Whether the operator is one of ONNX's own, and so what its name says."""
+    """Return whether the operator is one of ONNX's own."""
     return node.domain in STANDARD_DOMAINS
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    """The integer attribute ``name`` of ``node``, or ``default``."""
+    """Return the integer attribute ``name`` of ``node``, or ``default``."""
     return next((a.i for a in node.attribute if a.name == name), default)
 
 
 def label(node: onnx.NodeProto) -> str:
-    """What to call ``node`` in a message: its name, or for an unnamed one its operator and output."""
+    """Return a text for ``node`` in messages: its name, or its operator and output if it has none."""
     return node.name or f"{node.op_type} → {node.output[0] if node.output else '?'}"
 
 
 def reads(node: onnx.NodeProto) -> frozenset[str]:
-    """Tensors that ``node`` or a body of it reads, the body's own among them."""
+    """Return the tensors that ``node`` and its bodies read, those of the bodies included."""
     inner = (name for body in _bodies(node) for n in all_nodes(body) for name in n.input)
     return frozenset([*node.input, *inner])
 
@@ -177,7 +173,7 @@ def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of ``graph`` and of the bodies of its nodes."""
+    """Yield the nodes of ``graph`` and of the bodies of its nodes."""
     for node in graph.node:
         yield node
         for body in _bodies(node):
@@ -185,5 +181,5 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def has_qdq(model: onnx.ModelProto) -> bool:
-    """Whether the model holds Q/DQ nodes at its top level."""
+    """Return whether the model has Q/DQ nodes at its top level."""
     return any(node.op_type in QDQ for node in model.graph.node)

@@ -1,4 +1,4 @@
-"""What a model wants to be fed: the name, dtype and shape of each input."""
+"""Describe the inputs of a model: name, dtype and shape."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from trt_int8.errors import ModelError
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a model.
-
-    Attributes:
-        name: as in the ONNX graph.
-        dtype: what the model takes.
-        shape: one entry an axis: a size, or the name of a dynamic dimension (``"?"`` if unnamed).
-    """
+    """One input of a model. ``shape`` has a size per axis, or the name of a dynamic dimension (or "?")."""
 
     name: str
     dtype: np.dtype[np.generic]
@@ -45,30 +39,30 @@ class InputSpec:
 
 
 def input_specs(model: onnx.ModelProto) -> dict[str, InputSpec]:
-    """The inputs a caller has to feed, in graph order; initializers listed as inputs are left out.
+    """Return the inputs to feed, in graph order, without initializers that are listed as inputs.
 
     Raises:
-        ModelError: the model has no input, or one that is no tensor.
+        ModelError: the model has no input, or one that is not a numeric tensor.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     specs = [_spec(value) for value in model.graph.input if value.name not in weights]
     if not specs:
-        raise ModelError("the model has no input, so there is nothing to calibrate with")
+        raise ModelError("the model has no input, so it cannot be calibrated")
     return {spec.name: spec for spec in specs}
 
 
 def fixed_batch(specs: Mapping[str, InputSpec]) -> int | None:
-    """The batch size the model demands; None if it takes any.
+    """Return the fixed batch size of the model; None if it accepts any.
 
     Raises:
-        ModelError: inputs demand different sizes on their first axis.
+        ModelError: inputs have different sizes on their first axis.
     """
     sizes = {spec.batch: name for name, spec in specs.items() if spec.batch is not None}
     if len(sizes) > 1:
         found = ", ".join(f"{name} {size}" for size, name in sizes.items())
         raise ModelError(
-            f"the first axes of the inputs differ ({found}), so samples cannot be batched for you; "
-            "pass an iterable of ready batches instead of arrays"
+            f"the inputs have different sizes on axis 0 ({found}), so arrays cannot be split into batches; "
+            "pass an iterable of batches"
         )
     return next(iter(sizes), None)
 
@@ -79,8 +73,8 @@ def _spec(value: onnx.ValueInfoProto) -> InputSpec:
         raise ModelError(f"input {value.name!r} is not a tensor; only tensors can be fed")
     if tensor.elem_type == onnx.TensorProto.STRING:
         raise ModelError(
-            f"input {value.name!r} takes texts, which TensorRT does not; cut off the part of the model that "
-            "reads them"
+            f"input {value.name!r} has type string, which TensorRT does not support; remove this part of the "
+            "model"
         )
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or "?"

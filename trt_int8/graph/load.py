@@ -1,4 +1,4 @@
-"""Read and write ONNX files, with errors that say what is wrong with the file."""
+"""Read and write ONNX files."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from google.protobuf.message import DecodeError, EncodeError
 from trt_int8.errors import ModelError
 from trt_int8.files import atomic
 
-#: Protobuf cannot serialize more than this in one message.
+#: The largest message in bytes that protobuf can serialize.
 PROTOBUF_LIMIT = 2**31 - 1
 
 
 def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelProto:
     """Read and check an ONNX model, external data included.
 
-    Args:
-        model: a file, or a model in memory, which is checked and returned as it is.
+    A model in memory is checked and returned.
 
     Raises:
-        ModelError: no such file, not ONNX, or refused by ``onnx.checker``.
+        ModelError: the file is missing, not ONNX, or rejected by ``onnx.checker``.
     """
     if isinstance(model, onnx.ModelProto):
         _check(model, "the model in memory")
@@ -32,7 +31,7 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not an ONNX file; give the .onnx file in it")
     try:
-        # The format is ONNX's binary one whatever the file is called.
+        # Always ONNX's binary format, whatever the suffix of the file.
         loaded = onnx.load(path, format="protobuf", load_external_data=False)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file; check the path of the ONNX model") from error
@@ -48,17 +47,17 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"{path}: its external weights cannot be read: {_first_line(error)}; "
-            "keep the data files beside the .onnx file"
+            "keep the data files in the folder of the .onnx file"
         ) from error
     _check(loaded, str(path))
     return loaded
 
 
 def require_model(model: object) -> None:
-    """Refuse what is neither a path nor an ONNX model.
+    """Check that ``model`` is a path or an ONNX model.
 
     Raises:
-        ModelError: saying what to give.
+        ModelError: it is neither; the message says what to give.
     """
     if isinstance(model, str | os.PathLike | onnx.ModelProto):
         return
@@ -71,31 +70,28 @@ def require_model(model: object) -> None:
 
 
 def save_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
-    """Write ``model`` to ``path`` in one step (see `trt_int8.files.atomic`).
+    """Write ``model`` to ``path`` in one step.
 
     Raises:
-        ModelError: over 2 GiB, the limit of a single protobuf file.
+        ModelError: the model is larger than 2 GiB, the limit of one protobuf message.
         OutputError: the file cannot be written.
     """
     atomic.write_bytes(path, serialize(model))
 
 
 def serialize(model: onnx.ModelProto) -> bytes:
-    """``model`` as bytes.
+    """Return ``model`` as bytes.
 
     Raises:
-        ModelError: over 2 GiB, the limit of a single protobuf message.
+        ModelError: the model is larger than 2 GiB, the limit of one protobuf message.
     """
     if serialized_size(model) > PROTOBUF_LIMIT:
-        raise ModelError(
-            "the model takes more than protobuf's 2 GiB with its weights; split it, or quantize its parts "
-            "one by one"
-        )
+        raise ModelError("the model with its weights is larger than protobuf's limit of 2 GiB; split it")
     return bytes(model.SerializeToString())
 
 
 def serialized_size(model: onnx.ModelProto) -> float:
-    """Serialized size in bytes; inf where protobuf cannot even say it."""
+    """Return the serialized size in bytes; inf if protobuf cannot compute it."""
     try:
         return float(model.ByteSize())
     except EncodeError:
@@ -106,19 +102,19 @@ def _require_graph(model: onnx.ModelProto, place: str) -> None:
     # Almost any short byte string decodes as an empty protobuf message.
     if not model.graph.node:
         raise ModelError(
-            f"{place}: holds no ONNX graph (0 nodes): not an ONNX file, or a damaged or empty one; "
-            "export or copy it again"
+            f"{place}: has no ONNX graph (0 nodes): not an ONNX file, or a damaged or empty one; export or "
+            "copy it again"
         )
 
 
 def _check(model: onnx.ModelProto, place: str) -> None:
     _require_graph(model, place)
     if serialized_size(model) > PROTOBUF_LIMIT:
-        return  # the checker takes a serialized model
+        return  # the checker needs a serialized model
     try:
         onnx.checker.check_model(model)
-    except Exception as error:  # a damaged file can raise anything, UnicodeDecodeError for one
-        raise ModelError(f"{place}: refused by onnx.checker: {_first_line(error)}") from error
+    except Exception as error:  # a damaged file can raise anything, such as UnicodeDecodeError
+        raise ModelError(f"{place}: rejected by onnx.checker: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

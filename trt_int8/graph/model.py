@@ -1,4 +1,4 @@
-"""A model that was read and checked once, with what is known of it."""
+"""A model that is read and checked once, with facts about it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from trt_int8.graph.tensors import element_types
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An ONNX model and facts about it, each found out when it is first asked for and then kept.
+    """An ONNX model and facts about it, each computed on first use and then kept.
 
-    Nothing here changes the proto, and neither may who holds the record: rewrite a copy and make a record of
-    that. Make a record with `Model.of`, which reads and checks.
+    The proto must not be changed: rewrite a copy, and make a record of the copy. `Model.of` reads and checks.
 
     Attributes:
         proto: the model, external weights included.
-        path: the file it was read from; None for a model that came as a proto.
+        path: the file it was read from; None for a proto.
     """
 
     proto: onnx.ModelProto
@@ -34,10 +33,10 @@ class Model:
 
     @classmethod
     def of(cls, model: ModelLike) -> Model:
-        """Read and check ``model``; a record is returned as it is.
+        """Read and check ``model``; a record is returned unchanged.
 
         Raises:
-            ModelError: no such file, not ONNX, or refused by ``onnx.checker``.
+            ModelError: the file is missing, not ONNX, or rejected by ``onnx.checker``.
         """
         if isinstance(model, Model):
             return model
@@ -46,15 +45,15 @@ class Model:
 
     @classmethod
     def unchecked(cls, model: onnx.ModelProto | Model) -> Model:
-        """Return the record of a proto that was checked before, or was made here; a record as it is."""
+        """Return the record of a proto that needs no check; a record is returned unchanged."""
         return model if isinstance(model, Model) else cls(model)
 
     @cached_property
     def inputs(self) -> Mapping[str, InputSpec]:
-        """What a caller feeds, by name, in graph order.
+        """The inputs to feed, by name, in graph order.
 
         Raises:
-            ModelError: the model has no input, or one that is no tensor of numbers.
+            ModelError: the model has no input, or one that is not a numeric tensor.
         """
         return input_specs(self.proto)
 
@@ -70,7 +69,7 @@ class Model:
 
     @cached_property
     def element_types(self) -> Mapping[str, int]:
-        """Tensor → ``onnx.TensorProto`` element type, as far as shape inference finds it.
+        """Tensor → ``onnx.TensorProto`` element type, if shape inference finds it.
 
         Raises:
             QuantizationError: shape inference finds a contradiction in the model.
@@ -89,9 +88,9 @@ class Model:
 
     @cached_property
     def has_qdq(self) -> bool:
-        """Whether the model holds Q/DQ nodes at its top level."""
+        """Whether the model has Q/DQ nodes at its top level."""
         return has_qdq(self.proto)
 
 
-#: What functions take for a model: a file, a proto, or the record of either.
+#: A model as an argument: a file, a proto, or the record of either.
 ModelLike: TypeAlias = "onnx.ModelProto | str | os.PathLike[str] | Model"

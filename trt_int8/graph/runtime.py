@@ -1,4 +1,4 @@
-"""The one owner of onnxruntime: sessions, and its errors in our words."""
+"""Run models in onnxruntime. No other module imports it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from trt_int8.dependencies import require
 from trt_int8.errors import ModelError, OutputError
 from trt_int8.graph.load import serialize
 
-#: Type of an output → bytes of an element.
+#: Type of an output → bytes per element.
 _FLOATS = {"tensor(float)": 4, "tensor(float16)": 2, "tensor(double)": 8, "tensor(bfloat16)": 2}
-#: onnxruntime's log levels: only fatal messages go to stderr, errors come back as exceptions.
+#: onnxruntime's log level: only fatal messages go to stderr, errors are exceptions.
 _FATAL = 4
 
 
@@ -25,15 +25,15 @@ class Session:
     """A model loaded into onnxruntime on the CPU.
 
     Args:
-        model: what to run.
-        optimize: let onnxruntime rewrite the graph. Off where two models are compared: its rewrites
-            move the result of a Q/DQ model by up to 0.25 dB.
-        threads: threads inside an operator; None leaves the choice to onnxruntime.
-        arena: keep freed memory for later; off, it goes back at once, which is slower.
-        sizes_first: run Shape and Size nodes as soon as they can be, so that no tensor waits for them.
+        model: the model.
+        optimize: let onnxruntime rewrite the graph. Off if two models are compared: its rewrites change the
+            result of a Q/DQ model by up to 0.25 dB.
+        threads: threads inside an operator; None: onnxruntime chooses.
+        arena: keep freed memory for later; without, it is returned at once, which is slower.
+        sizes_first: run Shape and Size nodes as early as possible, so that no tensor is kept for them.
 
     Raises:
-        ModelError: onnxruntime refuses the model.
+        ModelError: onnxruntime rejects the model.
         MissingDependencyError: onnxruntime is not installed.
     """
 
@@ -61,9 +61,7 @@ class Session:
 
     @property
     def float_outputs(self) -> dict[str, int]:
-        """Outputs that are floating-point tensors, whatever the model file says of their type, and the
-        bytes of an element.
-        """
+        """Bytes per element of the outputs that are floating-point tensors according to onnxruntime."""
         types = {output.name: output.type for output in self._session.get_outputs()}
         return {name: _FLOATS[element] for name, element in types.items() if element in _FLOATS}
 
@@ -73,10 +71,10 @@ class Session:
         """Run one batch and return ``outputs`` in that order.
 
         Raises:
-            ModelError: the run failed; ``place`` (the batch, say) is named.
+            ModelError: the run failed; the message names ``place`` (such as the batch).
         """
         if not outputs:
-            return []  # onnxruntime would take an empty list for all of them
+            return []  # onnxruntime would return all of them for an empty list
         try:
             return list(self._session.run(list(outputs), dict(batch)))
         except Exception as error:
@@ -84,16 +82,13 @@ class Session:
 
 
 def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` as a `Session` runs it: onnxruntime rewrites graphs for speed and for this machine.
+    """Return ``model`` as onnxruntime rewrites it for speed and for this machine.
 
-    How depends on the outputs, and so do the last bits of a tensor. The model returned, run with
-    ``optimize=False``, computes the same bits as ``model`` does, also for fewer outputs.
-
-    Args:
-        model: one that a `Session` takes.
+    The rewrites depend on the outputs, and so do the last bits of a tensor. The returned model, run with
+    ``optimize=False``, computes the same bits as ``model``, also for fewer outputs.
 
     Raises:
-        OutputError: onnxruntime cannot write what it made to the folder for temporary files.
+        OutputError: onnxruntime cannot write the model to the folder for temporary files.
         MissingDependencyError: onnxruntime is not installed.
     """
     ort = _onnxruntime()
@@ -112,11 +107,7 @@ def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def onnxruntime_version() -> str:
-    """Version of onnxruntime; others may compute the last bits of a result differently.
-
-    Raises:
-        MissingDependencyError: onnxruntime is not installed.
-    """
+    """Return the version of onnxruntime; others may compute the last bits of a result differently."""
     return str(_onnxruntime().__version__)
 
 
@@ -137,10 +128,10 @@ def _load(ort: Any, model: onnx.ModelProto, options: Any) -> Any:
     try:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base but Exception
-        raise ModelError(f"onnxruntime refuses the model: {_message(error)}") from error
+        raise ModelError(f"onnxruntime rejects the model: {_message(error)}") from error
 
 
 def _message(error: Exception) -> str:
-    """onnxruntime's message on one line, without its status prefix."""
+    """Return onnxruntime's message on one line, without its status prefix."""
     text = " ".join(str(error).split())
     return text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text

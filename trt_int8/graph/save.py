@@ -1,4 +1,4 @@
-"""Write a model with its weights inside, or beside it where the model it was made from had them so."""
+"""Write a model with its weights inside, or in a second file if its source has external weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SMALLEST = 1024
 def save_like(
     model: onnx.ModelProto, path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None
 ) -> None:
-    """Write ``model`` to ``path``: weights go to ``<path>.data`` if those of ``source`` are external.
+    """Write ``model`` to ``path``, and its weights to ``<path>.data`` if those of ``source`` are external.
 
-    So they do if the model is larger than one protobuf message can be. The data file is written first, each
-    file in one step.
+    Weights are also external if the model is larger than one protobuf message. The data file is written
+    first, each file in one step.
 
     Raises:
         OutputError: a file cannot be written.
@@ -34,7 +34,7 @@ def save_like(
 
 
 def has_external_data(path: str | os.PathLike[str]) -> bool:
-    """Whether some weight of the model file lies in another file."""
+    """Return whether the model file has external weights."""
     graph = onnx.load(path, format="protobuf", load_external_data=False).graph
     return any(uses_external_data(tensor) for tensor in graph.initializer)
 
@@ -47,7 +47,7 @@ def _save_external(model: onnx.ModelProto, path: Path) -> None:
         raw = tensor.raw_data
         if len(raw) < _SMALLEST:
             continue
-        data.extend(b"\0" * (-len(data) % 4096))  # readers map the file: keep tensors on pages
+        data.extend(b"\0" * (-len(data) % 4096))  # readers map the file, so tensors start on pages
         onnx.external_data_helper.set_external_data(tensor, f"{path.name}.data", len(data), len(raw))
         data.extend(raw)
         tensor.ClearField("raw_data")

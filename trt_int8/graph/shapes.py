@@ -1,7 +1,7 @@
-"""The shapes an engine is built for: given as text or tuples, held against the inputs of the model.
+"""Read the shapes of an optimization profile, and check them against the inputs of the model.
 
-`ShapeRange` is the smallest, the most likely and the largest shape of one input. `parse_shapes` reads
-``x:1x3x224x224,8x3x224x224,32x3x224x224``; `resolve_shapes` fits what was given to a model.
+`ShapeRange` has the min, opt and max shape of one input. `parse_shapes` reads
+``x:1x3x224x224,8x3x224x224,32x3x224x224``; `resolve_shapes` completes the shapes for a model.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """Shapes that an optimization profile holds for one input.
+    """Min, opt and max shape of one input in an optimization profile.
 
-    Attributes:
-        min: the smallest size of each axis.
-        opt: the sizes that TensorRT optimizes for, and that calibration uses.
-        max: the largest size of each axis.
+    TensorRT optimizes for ``opt``, and calibration uses it.
     """
 
     min: Shape
@@ -37,7 +34,9 @@ class ShapeRange:
     def __post_init__(self) -> None:
         ranks = {len(shape) for shape in (self.min, self.opt, self.max)}
         if len(ranks) > 1:
-            raise ShapeError(f"{self}: the shapes have {sorted(ranks)} axes; give each axis in all of them")
+            raise ShapeError(
+                f"{self}: the shapes have {sorted(ranks)} axes; min, opt and max shape need the same number"
+            )
         for axis, sizes in enumerate(zip(self.min, self.opt, self.max, strict=True)):
             if not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
                 raise ShapeError(
@@ -51,21 +50,19 @@ class ShapeRange:
 
 Shapes = Mapping[str, ShapeRange]
 
-#: What people may give for `Shapes`, see `trt_int8.graph.shapes.as_shapes`.
+#: Shapes as an argument, see `trt_int8.graph.shapes.as_shapes`.
 GivenShapes: TypeAlias = "str | Iterable[str] | Mapping[str, ShapeRange | str | Sequence[Any]]"
 
-#: ``name:1x3x224x224``; the name may hold colons, and quotes around it (as for trtexec) are dropped.
+#: ``name:1x3x224x224``; the name may have colons, and quotes around it (as for trtexec) are dropped.
 _NAMED = re.compile(r"^(?P<name>.+):(?P<sizes>[^:]*)$")
-
-#: What to say to whoever gave something else.
 _FORMS = "write 'x:1x3x224x224,8x3x224x224,32x3x224x224', a list of such texts, or {input name: ShapeRange}"
 
 
 def parse_shapes(texts: str | Iterable[str]) -> dict[str, ShapeRange]:
     """Read ``x:1x3x224x224,8x3x224x224,32x3x224x224``: min, opt and max shape of input ``x``.
 
-    One shape alone stands for all three. Several inputs come as several texts, or one after the other
-    in one text, as trtexec's ``--shapes`` has them.
+    A single shape is all three. Several inputs are given as several texts, or in one text, as in trtexec's
+    ``--shapes``.
 
     Examples:
         >>> str(parse_shapes(["x:1x3,8x3,32x3"])["x"])
@@ -74,7 +71,7 @@ def parse_shapes(texts: str | Iterable[str]) -> dict[str, ShapeRange]:
         ['ids', 'mask']
 
     Raises:
-        ShapeError: the text does not read like that, or names an input twice.
+        ShapeError: the text has another form, or names an input twice.
     """
     found: dict[str, list[Shape]] = {}
     for text in [texts] if isinstance(texts, str) else texts:
@@ -95,18 +92,18 @@ def parse_shapes(texts: str | Iterable[str]) -> dict[str, ShapeRange]:
 
 
 def as_shapes(given: GivenShapes | None) -> dict[str, ShapeRange]:
-    """``given`` as ranges by input, however it was written.
+    """Convert shapes in any form to input name → `ShapeRange`.
 
     Args:
-        given: one text or several, as for `parse_shapes`; or a mapping from input to a `ShapeRange`, to a
-            text (``"1x3,8x3,32x3"``), to three shapes, or to one that stands for all three (``(8, 3)``).
+        given: one text or several, as for `parse_shapes`; or a mapping from input to a `ShapeRange`, a text
+            (``"1x3,8x3,32x3"``), three shapes, or one shape for all three (``(8, 3)``).
 
     Examples:
         >>> as_shapes("x:8x3") == as_shapes(["x:8x3"]) == as_shapes({"x": "8x3"}) == as_shapes({"x": (8, 3)})
         True
 
     Raises:
-        ShapeError: it is none of these.
+        ShapeError: the form is none of these.
     """
     if given is None:
         return {}
@@ -122,14 +119,14 @@ def combine_shapes(
 ) -> dict[str, ShapeRange]:
     """Read trtexec's ``--minShapes``, ``--optShapes`` and ``--maxShapes``, each ``a:1x3,b:1x4``.
 
-    A text left out is taken from another: min and max from opt, opt from max, else from min.
+    A missing text is taken from another: min and max from opt, opt from max, else from min.
 
     Examples:
         >>> str(combine_shapes(min_shapes="x:1x3", max_shapes="x:8x3")["x"])
         '1x3,8x3,8x3'
 
     Raises:
-        ShapeError: a text does not read like that, or an input is missing in one of them.
+        ShapeError: a text has another form, or an input is missing in one of them.
     """
     opt = opt_shapes or max_shapes or min_shapes
     if opt is None:
@@ -165,7 +162,6 @@ def _is_shape(value: object) -> TypeGuard[Sequence[int]]:
 
 
 def _named_shapes(text: str) -> Iterable[tuple[str, list[Shape]]]:
-    """Input names and their shapes in one option text."""
     entries: list[tuple[str, list[Shape]]] = []
     for item in text.split(","):
         named = _NAMED.match(item.strip())
@@ -174,7 +170,7 @@ def _named_shapes(text: str) -> Iterable[tuple[str, list[Shape]]]:
         elif entries:
             entries[-1][1].append(_sizes(item, text))
         else:
-            raise ShapeError(f"{text!r}: no input is named; write name:1x3x224x224")
+            raise ShapeError(f"{text!r}: the name of the input is missing; write name:1x3x224x224")
     return entries
 
 
@@ -182,7 +178,7 @@ def _single_shapes(text: str) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for name, shapes in _named_shapes(text):
         if len(shapes) != 1 or name in found:
-            raise ShapeError(f"{text!r}: input {name!r} has more than one shape; give one an input")
+            raise ShapeError(f"{text!r}: input {name!r} has more than one shape; give one per input")
         found[name] = shapes[0]
     return found
 
@@ -190,11 +186,11 @@ def _single_shapes(text: str) -> dict[str, Shape]:
 def _sizes(text: str, whole: str) -> Shape:
     parts = text.strip().lower().split("x")
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ShapeError(f"{whole!r}: {text.strip()!r} is no shape; write sizes like 8x3x224x224")
+        raise ShapeError(f"{whole!r}: {text.strip()!r} is not a shape; write sizes like 8x3x224x224")
     return tuple(map(int, parts))
 
 
-#: Sizes to propose for axes about which nothing is known.
+#: Proposed sizes of unknown axes.
 _PROPOSED = {"pixels": 224, "tokens": 128}
 
 
@@ -205,17 +201,16 @@ def resolve_shapes(
     batch_size: int | None = None,
     seen: Callable[[], Mapping[str, Shape]] | None = None,
 ) -> dict[str, ShapeRange]:
-    """A range of shapes for every input of a dynamic model; empty for a model of fixed shapes.
+    """Return the profile of every input of a dynamic model; empty for a model of fixed shapes.
 
     Args:
         specs: the inputs of the model.
-        shapes: ranges by input, however written (see `as_shapes`); a model whose only dynamic axis is the
-            first needs none.
-        batch_size: the opt and max batch where ``shapes`` says nothing (min is 1).
-        seen: finds the shapes of the first batch of data, to propose them in a message.
+        shapes: the profile in any form (see `as_shapes`); not needed if only the first axis is dynamic.
+        batch_size: the opt and max batch of inputs that are not in ``shapes`` (min is 1).
+        seen: returns the shapes of the first batch of data, which a message proposes.
 
     Raises:
-        ShapeError: shapes are missing (the message holds what to add) or do not fit the model.
+        ShapeError: shapes are missing (the message has what to add) or do not fit the model.
     """
     shapes = as_shapes(shapes)
     require_shapes_fit(specs, shapes)
@@ -230,8 +225,8 @@ def resolve_shapes(
         example = ",".join(f"{spec.name}:{shape}" for spec, shape in proposals.items())
         renamed = " rename_dims=True" if _share_names(proposals) else ""
         raise ShapeError(
-            f"{_dynamic_axes(open_axes)}; say which shapes to build for, min, opt and max "
-            f"(TensorRT is fastest at opt), for instance: shapes='{example}'{renamed}"
+            f"{_dynamic_axes(open_axes)}; give the min, opt and max shape (TensorRT is fastest at opt), for "
+            f"instance: shapes='{example}'{renamed}"
         )
     resolved = dict(shapes)
     for spec in specs.values():
@@ -243,9 +238,9 @@ def resolve_shapes(
 
 
 def profile_text(shapes: Shapes) -> str:
-    """Return an optimization profile in one line for people; empty for a model of fixed shapes.
+    """Return an optimization profile as one line of text; empty for a model of fixed shapes.
 
-    An input that has the same min, opt and max shape is listed with that one.
+    If an input's min, opt and max shape are the same, it is listed once.
 
     Examples:
         >>> profile_text(as_shapes({"x": "1x3,8x3,8x3", "mask": "4"}))
@@ -259,27 +254,25 @@ def profile_text(shapes: Shapes) -> str:
 
 
 def require_shapes_fit(specs: Mapping[str, InputSpec], shapes: Shapes) -> None:
-    """Hold shapes against the inputs of the model.
+    """Check shapes against the inputs of the model.
 
     Raises:
-        ShapeError: shapes for what is no input, of another rank, or of other sizes on fixed axes.
+        ShapeError: a name is not an input, or a shape has another rank or other sizes on fixed axes.
     """
     for name in shapes:
         if name not in specs:
             near = difflib.get_close_matches(name, list(specs), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ShapeError(f"shapes are given for {name!r}, which is no input ({', '.join(specs)}){hint}")
+            raise ShapeError(
+                f"shapes: the model has no input {name!r}; its inputs are {', '.join(specs)}{hint}"
+            )
     for name, given in shapes.items():
-        _require_fit(specs[name], given)
-
-
-def _require_fit(spec: InputSpec, given: ShapeRange) -> None:
-    fits = len(given.opt) == len(spec.shape) and all(
-        isinstance(want, str) or want == low == high
-        for want, low, high in zip(spec.shape, given.min, given.max, strict=True)
-    )
-    if not fits:
-        raise ShapeError(f"shapes {given} do not fit input {spec}; keep its axes and its fixed sizes")
+        spec = specs[name]
+        if len(given.opt) != len(spec.shape) or not all(
+            isinstance(want, str) or want == low == high
+            for want, low, high in zip(spec.shape, given.min, given.max, strict=True)
+        ):
+            raise ShapeError(f"shapes {given} do not fit input {spec}; keep its axes and its fixed sizes")
 
 
 def _dynamic_axes(axes: list[tuple[InputSpec, int]]) -> str:
@@ -290,7 +283,7 @@ def _dynamic_axes(axes: list[tuple[InputSpec, int]]) -> str:
 
 
 def _share_names(proposals: Mapping[InputSpec, ShapeRange]) -> bool:
-    """Whether axes of one name would get different sizes, which needs `trt_int8.graph.dims`."""
+    """Return whether axes of one name would get different sizes, which needs `trt_int8.graph.dims`."""
     sizes: dict[str, set[int]] = {}
     for spec, proposed in proposals.items():
         for axis in spec.dynamic_axes:
@@ -299,7 +292,7 @@ def _share_names(proposals: Mapping[InputSpec, ShapeRange]) -> bool:
 
 
 def _proposal(spec: InputSpec, batch_size: int | None, seen: Mapping[str, Shape]) -> ShapeRange:
-    """Propose shapes: sizes of the data where it was seen, else usual ones."""
+    """Propose shapes: sizes of the first batch if known, else usual ones."""
     known = seen.get(spec.name, ())
     usual = _PROPOSED["tokens" if np.issubdtype(spec.dtype, np.integer) or len(spec.shape) < 4 else "pixels"]
     sizes = [

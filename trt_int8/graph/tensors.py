@@ -1,7 +1,7 @@
-"""Find out about tensors without running the model: constant values, element types, shared ranges.
+"""Find constant values, element types, static shapes and shared ranges without running the model.
 
-Constant are initializers, Constant nodes, and what merely rearranges them. Types and shapes are known as
-far as shape inference finds them.
+Initializers and Constant nodes are constant, and so are the outputs of nodes that only rearrange them. Types
+and shapes come from shape inference, which may not find all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trt_int8.graph.operators import PASSING, REARRANGING, VIEWS
 
 
 class ConstantOperands:
-    """Values of constant tensors, those behind rearranging nodes included, computed once each."""
+    """Values of constant tensors, rearranged ones included. Each is computed once."""
 
     def __init__(self, index: GraphIndex, opset: int) -> None:
         self._index = index
@@ -29,7 +29,7 @@ class ConstantOperands:
         self._values: dict[str, npt.NDArray[np.generic] | None] = {}
 
     def value(self, tensor: str) -> npt.NDArray[np.generic] | None:
-        """The value of ``tensor``; None if it depends on an input."""
+        """Return the value of ``tensor``; None if it depends on an input."""
         if not tensor:
             return None
         if tensor not in self._values:
@@ -52,7 +52,7 @@ class ConstantOperands:
 def evaluate_node(
     node: onnx.NodeProto, inputs: Mapping[str, npt.NDArray[np.generic]], opset: int
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Output → value of one node, by ONNX's reference implementation, which raises anything."""
+    """Compute output → value of one node by ONNX's reference implementation, which may raise any error."""
     outputs = [name for name in node.output if name]
     graph = helper.make_graph(
         [node],
@@ -65,7 +65,7 @@ def evaluate_node(
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Tensor → ``onnx.TensorProto`` element type.
+    """Return tensor → ``onnx.TensorProto`` element type.
 
     Raises:
         QuantizationError: shape inference finds a contradiction in the model.
@@ -76,7 +76,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Tensor → its shape, of those that have the same one whatever is fed; a size of 0 stands for any.
+    """Return tensor → shape of those whose shape does not depend on the inputs.
 
     Raises:
         QuantizationError: shape inference finds a contradiction in the model.
@@ -99,7 +99,7 @@ def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with weights as inputs: inference stays below protobuf's limit of 2 GiB."""
+    """Return a model with inputs for weights if it is large: inference must stay below protobuf's 2 GiB."""
     light = onnx.ModelProto()
     if serialized_size(model) < 2**30:
         light.CopyFrom(model)
@@ -132,7 +132,7 @@ def view_outputs(index: GraphIndex) -> dict[str, str]:
 
 def _chains(index: GraphIndex, operators: Container[str], tensors: Container[str]) -> dict[str, str]:
     roots: dict[str, str] = {}
-    # A tensor outside ``tensors`` still carries the chain on, towards a start that may be inside.
+    # A tensor outside ``tensors`` continues the chain, whose start may be inside.
     start: dict[str, str] = {}
     for node in index.graph.node:
         if node.op_type in operators and is_standard(node) and node.input:

@@ -139,7 +139,7 @@ def test_shapes_as_asked():
     shapes = parse_shapes(["x:1x3,4x3,32x3"])
     _, config, _, _ = build(model("n"), calibrator=calibrator(), shapes=shapes)
     assert config._profiles[0]._shapes == {"x": ((1, 3), (4, 3), (32, 3))}
-    with pytest.raises(ShapeError, match=r"shapes are given for 'images', which is no input \(x\)"):
+    with pytest.raises(ShapeError, match=r"shapes: the model has no input 'images'; its inputs are x"):
         build(model("n"), calibrator=calibrator(), shapes={"images": shapes["x"]})
 
 

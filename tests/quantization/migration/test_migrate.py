@@ -341,9 +341,11 @@ class TestFromQdq:
 def test_an_input_of_texts(lenet_path, real, high_precision):
     model = onnx.load(lenet_path)
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
-    with pytest.raises(ModelError, match="input 'data' takes texts, which TensorRT does not; cut off"):
+    with pytest.raises(
+        ModelError, match="input 'data' has type string, which TensorRT does not support; remove"
+    ):
         migrate(model, real, high_precision=high_precision, placement="tensorrt")
-    with pytest.raises(ModelError, match="input 'data' takes texts"):
+    with pytest.raises(ModelError, match="input 'data' has type string"):
         quantize(model, real.ranges(), placement="tensorrt")
 
 

@@ -1,7 +1,6 @@
-"""Rewrites of a graph, one a module.
+"""Rewrites of a graph, one per module.
 
-A pass is a function ``name(model, *, …)``. It changes the proto in place and returns whether the graph is
-another one now; then every `GraphIndex` of it is out of date. Some take ``index``, the index of the model
-as it comes, from callers that have one. `opset_conversion` alone returns a copy, since onnx's converter
-makes one.
+A pass is a function ``name(model, *, …)``. It changes the proto in place and returns whether the graph
+changed; if so, every `GraphIndex` of it is out of date. Callers that have an index of the unchanged model can
+pass it as ``index``. Only `opset_conversion` returns a copy, because onnx's converter makes one.
 """

@@ -14,10 +14,10 @@ from trt_int8.graph.passes.subgraph import remove_unused
 
 
 def foldable_norm(convolution: onnx.NodeProto, index: GraphIndex) -> onnx.NodeProto | None:
-    """Return the BatchNormalization that may be folded into ``convolution``; None where that is not exact.
+    """Return the BatchNormalization that can be folded exactly into ``convolution``, or None.
 
-    It must be the only reader of the convolution, which no output and no body shows, be in inference mode,
-    and every parameter of both must be constant.
+    It must be the only consumer of the convolution and be in inference mode, and every parameter of both must
+    be constant. The convolution's output must not be a model output or be used in a body.
     """
     tensor = convolution.output[0]
     uses = index.consumers.get(tensor, [])
@@ -45,17 +45,10 @@ def normalized_weight(
 def fold_batch_norms(
     model: onnx.ModelProto, *, folds: Mapping[str, onnx.NodeProto], index: GraphIndex | None = None
 ) -> bool:
-    """Fold BatchNormalizations into the convolutions before them, and remove constants that nothing reads.
+    """Fold BatchNormalizations into the convolutions before them, and remove unused constants.
 
-    The convolution takes over the name of the normalized tensor. Weights that others share stay for them.
-
-    Args:
-        model: changed in place.
-        folds: first output of a convolution → what `foldable_norm` found for it.
-        index: of ``model`` as it comes.
-
-    Returns:
-        Whether the graph changed.
+    The convolution gets the name of the normalized tensor. Weights that other nodes share are kept for them.
+    ``folds`` maps the first output of a convolution to the result of `foldable_norm`.
     """
     index = index or GraphIndex(model)
     gone, names = [], Names(index)
@@ -90,7 +83,7 @@ def _fold(
 
 
 def _factor(norm: onnx.NodeProto, index: GraphIndex) -> npt.NDArray[np.float64]:
-    """γ / √(σ² + ε), float64 [channels]."""
+    """Return γ / √(σ² + ε), float64 [channels]."""
     gamma, variance = (np.asarray(index.constant(norm.input[slot]), np.float64) for slot in (1, 4))
     epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
     return np.asarray(gamma / np.sqrt(variance + epsilon))

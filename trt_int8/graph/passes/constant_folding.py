@@ -1,4 +1,4 @@
-"""Compute beforehand what depends on no input: scalars and shapes that exporters leave as nodes."""
+"""Replace nodes that do not depend on an input by constants: scalars and shapes that exporters leave."""
 
 from __future__ import annotations
 
@@ -12,23 +12,17 @@ from trt_int8.graph.operators import QDQ, RANDOM
 from trt_int8.graph.passes.subgraph import remove_unused
 from trt_int8.graph.tensors import evaluate_node, static_shapes
 
-#: Elements of the largest result that is stored: weights stay what they are.
+#: Elements of the largest result that is stored, so that weights are not touched.
 LARGEST = 1024
-#: Left for TensorRT: Q/DQ nodes say what is quantized; and what is random is no constant.
+#: Not folded: Q/DQ nodes, which TensorRT needs, and random values, which are not constant.
 _LEFT = frozenset(["Constant", *QDQ, *RANDOM])
 
 
 def fold_constants(model: onnx.ModelProto, *, index: GraphIndex | None = None) -> bool:
-    """Make initializers of results of at most `LARGEST` elements that depend on constants and static shapes.
+    """Replace nodes whose results depend only on constants and static shapes by initializers.
 
-    Outputs of the graph and what bodies read keep their nodes. Constants that nothing reads are removed.
-
-    Args:
-        model: changed in place.
-        index: of ``model`` as it comes.
-
-    Returns:
-        Whether the graph changed.
+    Results have at most `LARGEST` elements. Nodes of outputs and of tensors that bodies read are kept. Unused
+    constants are removed.
     """
     index = index or GraphIndex(model)
     shapes = static_shapes(model) if any(n.op_type in ("Shape", "Size") for n in model.graph.node) else {}
@@ -70,7 +64,7 @@ def _inputs(
     known: dict[str, npt.NDArray[np.generic]],
     shapes: dict[str, tuple[int, ...]],
 ) -> dict[str, npt.NDArray[np.generic]] | None:
-    """Values of the inputs; for Shape and Size anything of the right shape. None if one is not known."""
+    """Return the values of the inputs (any of the right shape for Shape and Size); None if one is unknown."""
     if node.op_type in ("Shape", "Size") and node.input[0] in shapes:
         return {node.input[0]: np.broadcast_to(np.float32(0), shapes[node.input[0]])}
     found = {}
@@ -85,7 +79,7 @@ def _inputs(
 
 
 def _large(node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic]]) -> bool:
-    """Whether the result would be too large to compute first and look at afterwards."""
+    """Return whether the result would be too large to compute."""
     if node.op_type not in ("ConstantOfShape", "Expand"):
         return False
     sizes = np.asarray(inputs[node.input[-1]], np.float64)
@@ -95,10 +89,10 @@ def _large(node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic]]) -> 
 def _evaluate(
     node: onnx.NodeProto, inputs: dict[str, npt.NDArray[np.generic]], opset: int
 ) -> dict[str, npt.NDArray[np.generic]] | None:
-    """Output → value by ONNX's reference; None where it has no implementation."""
+    """Compute output → value by ONNX's reference; None if it has no implementation."""
     try:
         with np.errstate(all="ignore"):  # log 0 is −∞ in TensorRT too
             results = evaluate_node(node, inputs, opset)
-    except Exception:  # its implementations raise anything; the node stays, and TensorRT computes it
+    except Exception:  # its implementations raise any error; the node stays, and TensorRT computes it
         return None
     return results if all(isinstance(v, (np.ndarray, np.generic)) for v in results.values()) else None

@@ -1,6 +1,6 @@
-"""Raise a model to an opset that has per-channel QuantizeLinear.
+"""Convert a model to an opset that has per-channel QuantizeLinear.
 
-Resize needs care: up to opset 10 its forerunners define it otherwise than the opsets from 11 on.
+Resize and Upsample need care, because they have other semantics up to opset 10.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ from onnx import helper, version_converter
 from trt_int8.errors import QuantizationError
 from trt_int8.graph.index import GraphIndex, all_nodes, opset_version
 
-#: The last opset whose Resize and Upsample map positions so.
+#: The last opset whose Resize and Upsample map positions as in `_MAPPING`.
 LAST = 10
 
 _MAPPING = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 
 def convert_upsample(model: onnx.ModelProto, *, original: onnx.ModelProto) -> bool:
-    """Give each Resize that onnx's converter made its meaning and its names back.
+    """Restore the semantics and the names of each Resize that onnx's converter made.
 
-    A tensor that an Upsample made gets its name again where its readers show which one it is.
+    The output of an Upsample gets its name back if its consumers identify it.
 
     Args:
-        model: what the converter made of ``original``; changed in place.
-        original: the model at opset `LAST` or an earlier one.
-
-    Returns:
-        Whether the graph changed.
+        model: the converter's result for ``original``; changed in place.
+        original: the model at opset `LAST` or earlier.
     """
     changed = False
     for node in all_nodes(model.graph):
@@ -38,7 +35,7 @@ def convert_upsample(model: onnx.ModelProto, *, original: onnx.ModelProto) -> bo
             node.attribute.extend(helper.make_attribute(name, value) for name, value in _MAPPING.items())
             changed = True
     before = GraphIndex(original)
-    # From the last to the first: a reader is found by its output, whose name may have to come back too.
+    # From the last to the first: a consumer is found by its output, whose name may have to be restored too.
     for upsample in reversed([node for node in original.graph.node if node.op_type == "Upsample"]):
         _rename(model, upsample, before)
     return changed
@@ -67,30 +64,27 @@ def _rename(converted: onnx.ModelProto, upsample: onnx.NodeProto, before: GraphI
 
 #: The first opset whose QuantizeLinear and DequantizeLinear have an axis.
 MINIMUM = 13
-
-#: … take float16 and bfloat16.
+#: The first opset whose QuantizeLinear and DequantizeLinear accept float16 and bfloat16.
 HALF = 19
-
-#: … take scales of another type than the tensor, and DequantizeLinear an ``output_dtype``.
+#: The first opset in which scales may have another type than the tensor, with an ``output_dtype``.
 OUTPUT_DTYPE = 23
-
-#: The first IR version that knows an opset, as onnx pairs them.
+#: Opset → its IR version in onnx.
 _IR_VERSIONS = {MINIMUM: 7, HALF: 9, OUTPUT_DTYPE: 11}
 
 
 def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.ModelProto:
-    """A copy of ``model`` at opset ``minimum`` or later (converted by onnx's converter only if it is older).
+    """Return a copy of ``model`` at opset ``minimum`` or later; only an older model is converted.
 
     The result passes the checker and has every tensor of the model, so that ranges by name still fit.
 
     Raises:
-        QuantizationError: the converter fails, or its result is not as above.
+        QuantizationError: the converter fails, or its result lacks a tensor.
     """
     copy = onnx.ModelProto()
     version = opset_version(model)
     if version >= minimum:
         copy.CopyFrom(model)
-        # Before IR 4 each initializer had to be an input as well; the ones to come will not be.
+        # Before IR 4 each initializer had to be an input as well; new initializers will not be.
         copy.ir_version = max(copy.ir_version, _IR_VERSIONS[minimum])
         return copy
     try:
@@ -121,6 +115,6 @@ def _interface(model: onnx.ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]
 
 def _refusal(version: int, minimum: int, why: str) -> QuantizationError:
     return QuantizationError(
-        f"the model has opset {version}, Q/DQ needs {minimum} here, and onnx cannot convert it ({why}); "
-        f"export it again with opset {minimum} or later"
+        f"the model has opset {version}; these Q/DQ nodes need opset {minimum} or later, and onnx cannot "
+        f"convert the model ({why}); export it again with opset {minimum} or later"
     )

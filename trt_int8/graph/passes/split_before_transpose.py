@@ -1,8 +1,8 @@
-"""Split a tensor before it is transposed, not after: the same values, in fewer kernels.
+"""Split a tensor before it is transposed, not after: the values are the same, with fewer kernels.
 
-Attention computes query, key and value in one product, transposes it and splits it. TensorRT-RTX moves such
-splits up through Transpose and into the product, whose weights it then dequantizes. It does not where each
-part is transposed by itself.
+Attention computes query, key and value in one MatMul, transposes it and splits it. TensorRT-RTX moves such
+splits up through Transpose and into the MatMul, whose weights it then dequantizes. It does not do so if each
+part is transposed separately.
 """
 
 from __future__ import annotations
@@ -23,12 +23,7 @@ _LAST = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class SplitTranspose:
-    """A Transpose whose output is only split.
-
-    Attributes:
-        transposed: its output.
-        axis: along which all parts are taken, of the output.
-    """
+    """A Transpose whose output ``transposed`` is only split, always along ``axis``."""
 
     transposed: str
     axis: int
@@ -48,29 +43,20 @@ def find_split(node: onnx.NodeProto, index: GraphIndex, constants: ConstantOpera
         return None
     (axis,) = axes
     assert axis is not None
-    # More than one part: of a single one there is nothing to gain.
+    # A single part gains nothing.
     return SplitTranspose(tensor, axis) if len(uses) > 1 or uses[0].node.op_type == "Split" else None
 
 
 def split_before_transpose(
     model: onnx.ModelProto, *, splits: Sequence[SplitTranspose], index: GraphIndex | None = None
 ) -> bool:
-    """Split what each Transpose of ``splits`` reads, and transpose the parts; these keep their names.
-
-    Args:
-        model: changed in place.
-        splits: what `find_split` found.
-        index: of ``model`` as it comes.
-
-    Returns:
-        Whether the graph changed.
-    """
+    """Split the input of each Transpose of ``splits``, and transpose the parts, which keep their names."""
     if not splits:
         return False
     index = index or GraphIndex(model)
     names = Names(index)
     constants = ConstantOperands(index, opset_version(model))
-    replaced: dict[str, list[onnx.NodeProto]] = {}  # by an output: the first ones may be unnamed
+    replaced: dict[str, list[onnx.NodeProto]] = {}  # by the first output that has a name
     for entry in splits:
         transpose = index.producers[entry.transposed]
         replaced[_output(transpose)] = []
@@ -97,7 +83,7 @@ def _part(
     constants: ConstantOperands,
     names: Names,
 ) -> list[onnx.NodeProto]:
-    """What computes the outputs of ``node``, which reads ``transpose``, from the input of ``transpose``."""
+    """Return nodes that compute the outputs of ``node``, a consumer of ``transpose``, without it."""
     permutation = _permutation(transpose)
     before = permutation[axis]
     taken = onnx.NodeProto()
@@ -147,7 +133,7 @@ def _permutation(transpose: onnx.NodeProto) -> list[int]:
 
 
 def _axis(node: onnx.NodeProto, rank: int, constants: ConstantOperands) -> int | None:
-    """The axis along which ``node`` takes a part; None if it does something else."""
+    """Return the axis along which ``node`` takes a part; None if it does something else."""
     if not is_standard(node):
         return None
     if node.op_type == "Split":
@@ -161,7 +147,7 @@ def _axis(node: onnx.NodeProto, rank: int, constants: ConstantOperands) -> int |
 
 
 def _limits(node: onnx.NodeProto, constants: ConstantOperands) -> tuple[int, int] | None:
-    """First and last + 1 of one run of a Slice or Gather with constant indices."""
+    """Return first and last + 1 of the one run that a Slice or Gather with constant indices takes."""
     if node.op_type == "Gather":
         taken = _value(node, 1, constants)
         if taken is None or taken.size != 1 or taken.ndim > 1:

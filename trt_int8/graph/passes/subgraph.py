@@ -1,4 +1,4 @@
-"""Choose the outputs of a graph, and remove what these do not need."""
+"""Choose the outputs of a graph, and remove unused nodes and weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from trt_int8.graph.index import GraphIndex, reads
 
 
 def remove_unused(model: onnx.ModelProto, *, index: GraphIndex | None = None) -> bool:
-    """Remove Constant nodes and initializers, listed as inputs too, that nothing reads; in linear time."""
+    """Remove unused Constant nodes and initializers, also where they are listed as inputs, in linear time."""
     index = index or GraphIndex(model)
     read = {*index.consumers, *index.outputs, *index.used_in_bodies}
-    unread = {tensor.name for tensor in model.graph.initializer} - read
+    unused = {tensor.name for tensor in model.graph.initializer} - read
     changed = False
     for position, node in reversed(list(enumerate(model.graph.node))):
         if node.op_type == "Constant" and not read.intersection(node.output):
@@ -21,19 +21,16 @@ def remove_unused(model: onnx.ModelProto, *, index: GraphIndex | None = None) ->
             changed = True
     for entries in (model.graph.initializer, model.graph.input):
         for position, entry in reversed(list(enumerate(entries))):
-            if entry.name in unread:
+            if entry.name in unused:
                 del entries[position]
                 changed = True
     return changed
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
-    """Return a copy of ``model`` that has the tensors ``names`` among its outputs.
+    """Return a copy of ``model`` with the computed tensors ``names`` as additional outputs.
 
-    Args:
-        model: never changed.
-        names: tensors that nodes compute; those that are outputs already stay where they are. The new outputs
-            have no types: onnxruntime infers them.
+    The new outputs have no types: onnxruntime infers them.
     """
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
@@ -43,11 +40,9 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
 
 
 def part_of(model: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto:
-    """Return a copy whose outputs are ``outputs``, with the nodes and weights they need; fed inputs stay.
+    """Return a copy whose outputs are the computed tensors ``outputs``, with the nodes and weights they need.
 
-    Args:
-        model: its nodes are in topological order, as ONNX has it; never changed.
-        outputs: tensors that nodes compute, in the order wanted.
+    Fed inputs stay. The nodes must be in topological order, as ONNX requires.
     """
     part = onnx.ModelProto()
     part.CopyFrom(model)
