@@ -86,7 +86,7 @@ def test_from_model_and_data_to_engine_report_and_cache(tmp_path, builder):
         f"TensorRT {trt.__version__} has calibrators of its own",
     )
     assert told[:2] == ["target: tensorrt", f"route: implicit ({result.reason})"]
-    assert told[2] == f"calibration: 10 scales (EntropyCalibration2) from 2 batches of 1, kept in {cache}"
+    assert told[2] == f"calibration: 10 scales (EntropyCalibration2) from 2 batches of 1, written to {cache}"
     assert told[3] == result.record.text
     assert "the engine cannot be simulated" in told[3]  # by the log no layer runs in INT8
     assert (result.summary.source, result.summary.batches) == ("data", 2)
@@ -131,7 +131,7 @@ def test_from_ranges_alone(tmp_path):
     result = build(tmp_path, told, ranges=[{"*": 6, "prob": [0, 1]}])
     assert result.summary is None
     assert (
-        "prob: [0, 1], of which TensorRT makes [-1, 1]: 128 of the 256 codes are never used (1 tensor)"
+        "prob: [0, 1], which TensorRT changes to [-1, 1]: 128 of the 256 INT8 values are not used (1 tensor)"
         in told
     )
     assert fake_tensorrt.built[-1][1].int8_calibrator is None
@@ -178,6 +178,6 @@ def test_the_script_in_the_docs(tmp_path, monkeypatch, capsys, builder):
     names = {"batches": batches(), "trt": trt, "builder": own, "network": network}
     exec(code, names | {"config": own.create_builder_config()})
     assert capsys.readouterr().out == (
-        "calibration: 1 scales (EntropyCalibration2) from 2 batches of 1, kept in model.cache\n"
+        "calibration: 1 scales (EntropyCalibration2) from 2 batches of 1, written to model.cache\n"
     )
     assert Path("model.cache.json").exists()

@@ -149,7 +149,7 @@ def test_ctrl_c_that_the_bindings_swallow_still_keeps_the_cache_from_being_writt
     assert "KeyboardInterrupt" in capfd.readouterr().err
     cpp.write(content)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(CalibrationError, match="cut off after 1 batches"):
+    with pytest.raises(CalibrationError, match="interrupted after 1 batches"):
         calibrator.raise_if_failed()
 
 

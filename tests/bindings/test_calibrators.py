@@ -37,9 +37,9 @@ def test_tensorrt_11_says_that_the_implicit_route_is_closed():
     assert result.returncode == 1
     error = result.stderr.strip().splitlines()[-2:]
     assert error == [
-        "trt_int8.errors.MissingDependencyError: TensorRT 11.4.0.106 has no INT8 calibrators and no dynamic "
-        "ranges: they ended with TensorRT 10.",
-        "Take the explicit route (Q/DQ nodes; mode='explicit'), or install TensorRT 10: "
+        "trt_int8.errors.MissingDependencyError: TensorRT 11.4.0.106 has no INT8 calibrators; "
+        "TensorRT 10 was the last version with them.",
+        "Use Q/DQ nodes (mode='explicit'), or install TensorRT 10: "
         "pip install 'tensorrt-cu12>=10,<11' pycuda",
     ]
 

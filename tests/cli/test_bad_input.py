@@ -227,7 +227,7 @@ def test_a_log_replaces_no_device_or_pipe(classifier, tmp_path):
     line = ["build", str(classifier), "--data", str(data), "-o", str(tmp_path / "e"), "--log", str(tmp_path / "pipe")]  # fmt: skip
     result = CliRunner().invoke(main, line)
     assert result.exit_code == 1
-    assert "pipe: it is a device or a pipe, and the log is read again; give a file" in result.output
+    assert "pipe: it must be a regular file, because it is read after the build" in result.output
     assert (tmp_path / "pipe").is_fifo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "x.npz"]
 

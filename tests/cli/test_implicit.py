@@ -34,7 +34,7 @@ def test_two_lines_say_what_is_missing_and_how_to_install_it(build, tmp_path, da
     assert len(lines) == 2
     assert lines[0].startswith("Error: the implicit route needs TensorRT 8.6 to 10")
     assert lines[1].startswith(
-        "Install it where there is a GPU (pip install 'tensorrt-cu12>=10,<11' pycuda), or"
+        "Install it on a machine with a GPU (pip install 'tensorrt-cu12>=10,<11' pycuda), or"
     )
     assert list(tmp_path.iterdir()) == [data]
 
@@ -49,7 +49,7 @@ def test_options_of_the_implicit_route_are_not_ignored_on_the_explicit_one(build
 def test_asking_for_the_implicit_route_and_a_target_contradict(build):
     result = build("--mode", "implicit", "--target", "sm89")
     assert result.exit_code == 1
-    assert "the implicit route is closed: target rtx:sm89" in result.stderr
+    assert "the implicit route is not available: target rtx:sm89" in result.stderr
 
 
 def test_the_choice_and_its_reason_are_printed(build):

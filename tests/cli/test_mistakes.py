@@ -41,7 +41,7 @@ MISTAKES = {
     "cache of another model": (lambda d, t, m: ["build", m, "--cache", corrupt(t / "c", HEADER + b"x: 3c008912\n"), "-o", t / "old"], 1, "belong to another model"),
     "a log without a build": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "gone" / "e"], 1, "gone does not exist; create it first"),
     "no target": (lambda d, t, m: ["quantize", m, "--data", d, "-o", t / "old", "--target", "ampere"], 1, "there is no target 'ampere'; write rtx, rtx:sm89, tensorrt, current"),
-    "unknown target": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--target", "sm42"], 1, "it can for rtx:current, rtx:sm75"),
+    "unknown target": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--target", "sm42"], 1, "supported targets: rtx:current, rtx:sm75"),
     "neither data nor cache": (lambda d, t, m: ["build", m, "-o", t / "old"], 2, "give --data SOURCE (samples to calibrate with) or --cache FILE"),
     "recentring with a cache": (lambda d, t, m: ["quantize", m, "--data", d, "--cache", d, "-o", t / "old", "--recentre", "data"], 2, "--recentre is for calibrating, and --cache holds ranges"),
     "samples chosen of none": (lambda d, t, m: ["quantize", m, "--cache", d, "-o", t / "old", "--limit", 5], 2, "--limit is for samples, and there are none"),

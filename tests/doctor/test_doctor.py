@@ -74,7 +74,7 @@ def test_each_closed_route_names_its_commands():
         ("tensorrt is not installed", "pip install 'tensorrt-cu12>=11,<12'")
     ]
     assert steps(with_(builders=[TRT11], packages=[PYCUDA], gpus=(GPU,)), "implicit") == [
-        ("tensorrt 11.4.0 has no calibrators any more", "pip install 'tensorrt-cu12>=10,<11'")
+        ("tensorrt 11.4.0 no longer has calibrators", "pip install 'tensorrt-cu12>=10,<11'")
     ]
     broken = Package("pycuda", "2026.1", "libcurand.so.10: cannot open shared object file")
     assert steps(with_(builders=[TRT10], packages=[broken], gpus=(GPU,)), "implicit") == [

@@ -52,7 +52,7 @@ def test_what_rules_the_implicit_route_out(installed, options, reason):
     found = choose_route("auto", **options)
     assert found.name == "explicit"
     assert reason in found.reason
-    with pytest.raises(BuildError, match=f"the implicit route is closed: .*{reason}.*mode='explicit'"):
+    with pytest.raises(BuildError, match=f"the implicit route is not available: .*{reason}.*mode='explicit'"):
         choose_route("implicit", **options)
 
 

@@ -96,7 +96,7 @@ def test_ctrl_c_while_the_reader_thread_loads(standin):
 def test_a_short_batch_frees_everything(standin):
     calibrator = Calibrator([batch(0), {"x": np.zeros((1, 3), np.float32)}], device=CudaDevice())
     assert len(calibrate(calibrator, standin, (2, 3))) == 1
-    with pytest.raises(DataError, match="batch 1, input 'x': 1 samples, where batch 0 has 2"):
+    with pytest.raises(DataError, match="batch 1, input 'x' has 1 samples, but batch 0 has 2"):
         calibrator.raise_if_failed()
 
 
@@ -130,5 +130,5 @@ def test_images_that_are_normalized_to_another_shape_than_the_models_are_refused
     device = CudaDevice(normalize={"x": Normalize()})
     calibrator = Calibrator([{"x": np.zeros((2, 5, 4, 3), np.uint8)}], device=device, model=image_model)
     assert calibrate(calibrator, standin, (2, 3, 4, 5)) == []
-    with pytest.raises(DataError, match=r"reaches TensorRT as float32\[2, 3, 5, 4\], and the model takes x"):
+    with pytest.raises(DataError, match=r"the batch is float32\[2, 3, 5, 4\], but the model expects x"):
         calibrator.raise_if_failed()

@@ -100,14 +100,14 @@ def test_refuses_what_does_not_fit_before_it_allocates(standin):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"x": np.zeros((2, 3), np.float32)}, "batch 1: inputs x, where batch 0 has x, mask"),
-        ({**batch(1), "y": np.zeros(2)}, "batch 1: inputs x, mask, y, where"),
+        ({"x": np.zeros((2, 3), np.float32)}, "batch 1 has the inputs x, but batch 0 has x, mask"),
+        ({**batch(1), "y": np.zeros(2)}, "batch 1 has the inputs x, mask, y, but"),
         (
             {**batch(1), "x": np.zeros((2, 4), np.float32)},
-            r"batch 1, input x: float32\[2, 4\].* float32\[2, 3\]",
+            r"batch 1, input x is float32\[2, 4\].* float32\[2, 3\]",
         ),
-        ({**batch(1), "x": np.zeros((2, 3), np.float16)}, r"batch 1, input x: float16\[2, 3\] on the host"),
-        (batch(1, size=1), r"batch 1, input x: float32\[1, 3\].*drop or pad the short batch"),
+        ({**batch(1), "x": np.zeros((2, 3), np.float16)}, r"batch 1, input x is float16\[2, 3\] on the host"),
+        (batch(1, size=1), r"batch 1, input x is float32\[1, 3\].*drop or pad the short batch"),
     ],
 )
 def test_batches_must_look_alike(standin, second, message):
@@ -122,12 +122,15 @@ def test_batches_must_look_alike(standin, second, message):
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        ({}, "holds no input"),
+        ({}, "has no inputs"),
         ({"x": np.float32(1)}, "input x: a scalar has no batch axis"),
-        ({"x": np.zeros((0, 3), np.float32)}, r"shape \[0, 3\] holds nothing"),
-        ({"x": np.zeros((2, 3))}, r"TensorRT reads no float64; convert it with \.astype\(numpy\.float32\)"),
-        ({"x": np.array(["a"])}, "TensorRT reads no str"),
-        ({"x": np.zeros((2, 3), np.int8), "y": np.zeros((3, 3), np.int8)}, "disagree about the batch size"),
+        ({"x": np.zeros((0, 3), np.float32)}, r"the array is empty \(shape \[0, 3\]\)"),
+        (
+            {"x": np.zeros((2, 3))},
+            r"TensorRT does not support float64; convert it with \.astype\(numpy\.float32\)",
+        ),
+        ({"x": np.array(["a"])}, "TensorRT does not support str"),
+        ({"x": np.zeros((2, 3), np.int8), "y": np.zeros((3, 3), np.int8)}, "have different batch sizes"),
     ],
 )
 def test_refuses_a_first_batch_that_tensorrt_cannot_read(standin, first, message):

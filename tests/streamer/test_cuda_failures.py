@@ -133,7 +133,7 @@ def test_no_gpu(standin, monkeypatch):
         context, "find_gpus", lambda: ((), NoGpu("none is shown", "unset CUDA_VISIBLE_DEVICES"))
     )
     standin.fail("cuInit", code=100)
-    message = r"CUDA does not start: .*no CUDA-capable device.*; unset CUDA_VISIBLE_DEVICES$"
+    message = r"CUDA cannot be initialized: .*no CUDA-capable device.*; unset CUDA_VISIBLE_DEVICES$"
     with pytest.raises(CalibrationError, match=message) as caught:
         CudaDevice()
     assert type(caught.value.__cause__).__module__ == "pycuda._driver"

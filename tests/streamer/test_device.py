@@ -63,9 +63,9 @@ def test_raises_what_the_loader_raises_and_ends():
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"x": np.zeros((2, 4), np.float32)}, r"batch 1, input x: float32\[2, 4\].*float32\[2, 3\]"),
-        ({"x": np.zeros((2, 3), np.float64)}, r"batch 1, input x: float64\[2, 3\]"),
-        ({"y": np.zeros((2, 3), np.float32)}, "batch 1: inputs y, where batch 0 has x"),
+        ({"x": np.zeros((2, 4), np.float32)}, r"batch 1, input x is float32\[2, 4\].*float32\[2, 3\]"),
+        ({"x": np.zeros((2, 3), np.float64)}, r"batch 1, input x is float64\[2, 3\]"),
+        ({"y": np.zeros((2, 3), np.float32)}, "batch 1 has the inputs y, but batch 0 has x"),
     ],
 )
 def test_refuses_a_batch_unlike_the_first(second, message):

@@ -73,7 +73,7 @@ class TestGpus:
             (),
             NoGpu(
                 "the NVIDIA driver does not start (CUDA error 999)",
-                "see what nvidia-smi says; after an update of the driver, restart the machine",
+                "check the output of nvidia-smi; after an update of the driver, restart the machine",
             ),
         )
 

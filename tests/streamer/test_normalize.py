@@ -108,7 +108,11 @@ def test_a_failing_kernel_is_raised_and_leaks_nothing(standin, function):
         ({"x": np.zeros((1, 2, 3), np.uint8)}, IMAGENET, r"got uint8\[1, 2, 3\]"),
         ({"x": np.zeros((1, 3, 2, 2), np.uint8)}, IMAGENET, "2 channels .* mean has 3 and std 3"),
         ({"x": np.zeros((1, 2, 2, 5), np.uint8)}, Normalize(), "5 channels .* at most 4 channels"),
-        ({"y": np.zeros((1, 2, 2, 3), np.uint8)}, IMAGENET, "normalize names x, batch 0 has y"),
+        (
+            {"y": np.zeros((1, 2, 2, 3), np.uint8)},
+            IMAGENET,
+            "normalize= has x, which is not an input of batch 0; its inputs are y",
+        ),
     ],
 )
 def test_batches_that_cannot_be_normalized(standin, batch, normalize, message):

@@ -108,7 +108,7 @@ def test_the_stride_of_an_axis_of_length_one_means_nothing():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (Exporter(0x1000, (2,), "float32", device=1), "it is on GPU 1, calibration runs on GPU 0"),
+        (Exporter(0x1000, (2,), "float32", device=1), "it is on GPU 1, but calibration runs on GPU 0"),
         (Exporter(0x1000, (2,), "float32", kind=10), "DLPack device type 10 is not CUDA"),
         (
             Exporter(0x1000, (2,), "float32", lanes=4),
@@ -265,7 +265,7 @@ def test_a_change_of_place_is_refused(standin, gpu):
         [{"x": Exporter(address, (2, 3), "float32")}, {"x": np.zeros((2, 3), np.float32)}]
     )
     stream.next()
-    with pytest.raises(DataError, match=r"float32\[2, 3\] on the host, where batch 0 has .* on the GPU"):
+    with pytest.raises(DataError, match=r"float32\[2, 3\] on the host, but batch 0 is .* on the GPU"):
         stream.next()
 
 

@@ -1,4 +1,4 @@
-"""What this machine can do: packages, GPU, and which routes to an INT8 engine are open."""
+"""Find installed packages and GPUs, and the routes to an INT8 engine that they make available."""
 
 from trt_int8.doctor.diagnosis import Diagnosis, Route, Step, diagnose, find_routes
 from trt_int8.doctor.facts import Builder, Facts, Package

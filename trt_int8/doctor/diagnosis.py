@@ -1,4 +1,4 @@
-"""Find the ways to an INT8 engine that this machine has, and what opens the others."""
+"""Find the routes to an INT8 engine that are available on this machine, and what the others need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALL = {
 
 @dataclass(frozen=True)
 class Step:
-    """Something a route lacks, and the command that provides it; None where no command can."""
+    """A missing requirement of a route, and the command that installs it; None if there is none."""
 
     lacks: str
     command: str | None
@@ -29,12 +29,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Route:
-    """A way to work, open if it lacks nothing.
+    """A route; it is available (``open``) if no step is missing.
 
     Attributes:
         name: for programs: ``calibration``, ``implicit``, ``explicit``, ``rtx``.
         title: for people.
-        steps: what is missing.
+        steps: missing requirements.
     """
 
     name: str
@@ -47,59 +47,44 @@ class Route:
 
 
 def find_routes(facts: Facts) -> tuple[Route, ...]:
-    """Every route, those that need least first."""
-    tensorrt = facts.builder("tensorrt")
-    gpu = _gpu(facts)
+    """Return all routes, those with the fewest requirements first."""
+    tensorrt, gpu = facts.builder("tensorrt"), _gpu(facts)
+    calibration = _package(facts.package("onnxruntime"), INSTALL["onnxruntime"])
+    explicit = (*_package(tensorrt, INSTALL["trt11"]), *gpu)
+    implicit = (*_implicit(tensorrt), *_package(facts.package(PYCUDA), INSTALL["pycuda"]), *gpu)
+    rtx = _rtx(facts.builder("tensorrt_rtx"))
     return (
-        Route(
-            "calibration",
-            "calibrate, quantize and evaluate on the CPU",
-            _package(facts.package("onnxruntime"), INSTALL["onnxruntime"]),
-        ),
-        Route(
-            "rtx",
-            "build ahead of time with TensorRT-RTX (explicit Q/DQ, no GPU)",
-            _rtx(facts.builder("tensorrt_rtx")),
-        ),
-        Route(
-            "explicit",
-            "build with TensorRT (explicit Q/DQ: TensorRT 11, or 10)",
-            (*_builder(tensorrt, INSTALL["trt11"]), *gpu),
-        ),
+        Route("calibration", "calibrate, quantize and evaluate on the CPU", calibration),
+        Route("rtx", "build ahead of time with TensorRT-RTX (explicit Q/DQ, no GPU)", rtx),
+        Route("explicit", "build with TensorRT (explicit Q/DQ: TensorRT 11, or 10)", explicit),
         Route(
             "implicit",
             "build with TensorRT up to 10 (calibrators, calibration cache, dynamic ranges)",
-            (
-                *_implicit(tensorrt),
-                *_package(facts.package(PYCUDA), INSTALL["pycuda"]),
-                *gpu,
-            ),
+            implicit,
         ),
     )
 
 
-def _package(package: Package, command: str) -> tuple[Step, ...]:
+def _package(package: Package | Builder, command: str) -> tuple[Step, ...]:
     if package.usable:
         return ()
+    name = package.module if isinstance(package, Package) else package.flavor
     if package.problem is not None:
-        return (Step(f"{package.module} {package.version} does not import: {package.problem}", command),)
-    return (Step(f"{package.module} is not installed", command),)
-
-
-def _builder(builder: Builder, command: str) -> tuple[Step, ...]:
-    return _package(Package(builder.flavor, builder.version, builder.problem), command)
+        return (Step(f"{name} {package.version} does not import: {package.problem}", command),)
+    return (Step(f"{name} is not installed", command),)
 
 
 def _implicit(tensorrt: Builder) -> tuple[Step, ...]:
     if tensorrt.usable and not tensorrt.implicit:
-        return (Step(f"tensorrt {tensorrt.version} has no calibrators any more", INSTALL["trt10"]),)
-    return _builder(tensorrt, INSTALL["trt10"])
+        return (Step(f"tensorrt {tensorrt.version} no longer has calibrators", INSTALL["trt10"]),)
+    return _package(tensorrt, INSTALL["trt10"])
 
 
 def _rtx(rtx: Builder) -> tuple[Step, ...]:
     if rtx.usable and len(rtx.targets) < 2:
-        return (Step(f"tensorrt_rtx {rtx.version} cannot build for a GPU that is not here", INSTALL["rtx"]),)
-    return _builder(rtx, INSTALL["rtx"])
+        step = f"tensorrt_rtx {rtx.version} cannot build for a GPU that is not in this machine"
+        return (Step(step, INSTALL["rtx"]),)
+    return _package(rtx, INSTALL["rtx"])
 
 
 def _gpu(facts: Facts) -> tuple[Step, ...]:
@@ -116,13 +101,13 @@ def _gpu(facts: Facts) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found."""
+    """The result of `diagnose`."""
 
     facts: Facts
     routes: tuple[Route, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: ``facts`` as found, and ``routes`` with ``open`` and the ``steps`` that are missing."""
+        """Return the content for JSON: ``facts``, and ``routes`` with ``open`` and the missing ``steps``."""
         routes = [{**asdict(route), "open": route.open} for route in self.routes]
         return {"schema": 1, "facts": asdict(self.facts), "routes": routes}
 
@@ -130,24 +115,20 @@ class Diagnosis:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     def to_text(self) -> str:
-        """One line a fact, then one a route, with the commands that open the closed ones."""
+        """Return one line per fact, then one per route, with the commands for what is missing."""
         f = self.facts
         lines = [f"Python        {f.python} ({f.system})"]
         for package in f.packages:
-            purpose = OPTIONAL.get(package.module)
-            note = (
-                f"  (for {purpose}: {install_command(package.module)})"
-                if purpose and not package.usable
-                else ""
-            )
+            purpose, note = OPTIONAL.get(package.module), ""
+            if purpose and not package.usable:
+                note = f"  (for {purpose}: {install_command(package.module)})"
             if package.module == "onnxruntime" and f.providers:
                 note = f"  ({', '.join(f.providers)})"
             lines.append(f"{package.module:<13} {_state(package)}{note}")
         for builder in f.builders:
-            state = _state(Package(builder.flavor, builder.version, builder.problem))
             what = "calibrators" if builder.implicit else "explicit only"
             targets = f"  ({what}; targets: {', '.join(builder.targets)})" if builder.usable else ""
-            lines.append(f"{builder.flavor:<13} {state}{targets}")
+            lines.append(f"{builder.flavor:<13} {_state(builder)}{targets}")
         for gpu in f.gpus:
             lines.append(f"GPU           {gpu.name}, {gpu.capability}, driver {gpu.driver} (CUDA {gpu.cuda})")
         if not f.gpus:
@@ -163,12 +144,12 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine; never raises for what is broken or missing."""
+    """Examine this machine; broken or missing parts raise no error."""
     facts = gather()
     return Diagnosis(facts, find_routes(facts))
 
 
-def _state(package: Package) -> str:
+def _state(package: Package | Builder) -> str:
     if package.version is None:
         return "not installed"
     return package.version if package.problem is None else f"{package.version}, broken: {package.problem}"

@@ -1,4 +1,4 @@
-"""Look at this machine: what is installed, what imports, what GPU there is."""
+"""Gather the facts about this machine: packages that are installed, whether they import, and GPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from trt_int8.streamer.gpu import Gpu, find_gpus
 
 PYCUDA = "pycuda"
-#: Importable module → what it is good for.
+#: Importable module → its purpose.
 OPTIONAL = {
     "onnxruntime": "calibration and evaluation on the CPU",
     PYCUDA: "the implicit route",
@@ -23,7 +23,7 @@ OPTIONAL = {
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package. ``version`` is None if it is not installed; ``problem``: why it does not import."""
+    """A Python package. ``version``: None if it is not installed; ``problem``: why it does not import."""
 
     module: str
     version: str | None = None
@@ -36,11 +36,11 @@ class Package:
 
 @dataclass(frozen=True)
 class Builder:
-    """TensorRT or TensorRT-RTX, as far as it imports.
+    """TensorRT or TensorRT-RTX.
 
     Attributes:
-        implicit: calibrators and dynamic ranges are there.
-        targets: what it builds for; ``current`` is the GPU in this machine.
+        implicit: whether it has calibrators and dynamic ranges.
+        targets: GPUs that it builds for; ``current`` is the GPU in this machine.
     """
 
     flavor: Literal["tensorrt", "tensorrt_rtx"]
@@ -56,14 +56,14 @@ class Builder:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything `routes` decides by.
+    """The facts that decide which routes are available.
 
     Attributes:
-        gpus: those the CUDA driver shows to this process.
+        gpus: GPUs that the CUDA driver shows to this process.
         gpu_problem: why there is none.
-        gpu_remedy: what helps where the driver is there and shows none.
-        gpu_on_bus: an NVIDIA GPU is in the machine, visible or not.
-        in_container: this process runs in Docker, Podman or the like.
+        gpu_remedy: what to do if the driver is installed but shows no GPU.
+        gpu_on_bus: whether an NVIDIA GPU is in the machine, visible or not.
+        in_container: whether this process runs in Docker, Podman or the like.
     """
 
     python: str
@@ -85,7 +85,7 @@ class Facts:
 
 
 def gather() -> Facts:
-    """Look at this machine. Imports what is installed; never raises for what is broken."""
+    """Gather the facts. This imports installed packages; a broken one raises no error."""
     gpus, problem = find_gpus()
     packages = tuple(_package(name) for name in ("trt_int8", "numpy", "onnx", *OPTIONAL))
     return Facts(
@@ -103,7 +103,7 @@ def gather() -> Facts:
 
 
 def _package(module: str) -> Package:
-    # pycuda itself imports anywhere; its driver module needs libcuda. It is not initialized here.
+    # pycuda imports on any machine, but its driver module needs libcuda. It is not initialized here.
     imported, problem = _import(f"{PYCUDA}.driver" if module == PYCUDA else module)
     if imported is None and problem is None:
         return Package(module)
@@ -111,7 +111,7 @@ def _package(module: str) -> Package:
 
 
 def _version(module: str, imported: Any) -> str:
-    """The version its distribution was installed as."""
+    """Return the version of the installed distribution."""
     distributions = metadata.packages_distributions().get(module, [])
     if distributions:
         return metadata.version(distributions[0])
@@ -119,7 +119,7 @@ def _version(module: str, imported: Any) -> str:
 
 
 def _import(module: str) -> tuple[Any, str | None]:
-    """The module, or why there is none; (None, None) if it is not installed."""
+    """Return (module, None), (None, why it does not import), or (None, None) if it is not installed."""
     try:
         return import_module(module), None
     except ModuleNotFoundError as error:
@@ -145,7 +145,7 @@ def _providers() -> tuple[str, ...]:
 
 
 def _gpu_on_bus(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """Whether a PCI device is NVIDIA's (vendor 10de) and a display or 3D controller (class 03)."""
+    """Return whether a PCI device is NVIDIA's (vendor 10de) and a display or 3D controller (class 03)."""
 
     def read(path: Path) -> str:
         try:

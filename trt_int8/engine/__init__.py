@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: from a model to a serialized engine and a verbose log."""
+"""Build engines with TensorRT and TensorRT-RTX: from a model to a serialized engine and a verbose log."""
 
 from trt_int8.engine.builder import SerializedEngine
 from trt_int8.engine.explicit import build_explicit

@@ -1,4 +1,4 @@
-"""What both routes do with TensorRT's builder: start it, parse the model, add a profile, keep the engine."""
+"""Steps of both routes with TensorRT's builder: start it, parse the model, add an optimization profile."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ class SerializedEngine:
 
     Attributes:
         data: the bytes to write to an engine file.
-        target: what it was built for.
-        tensorrt: name and version of what built it.
+        target: name of the target.
+        tensorrt: name and version of the TensorRT that built it.
         hand_set: tensor → bounds of the dynamic ranges set by hand, on the implicit route.
-        profile: the optimization profile, by input; empty if the model's shapes are fixed. See
-            `trt_int8.graph.shapes.profile_text`.
+        profile: the optimization profile, by input; empty if the model's shapes are fixed.
     """
 
     data: bytes
@@ -36,13 +35,9 @@ class SerializedEngine:
 
 
 def start_builder(tensorrt: TensorRT, logger: Any, flags: int, *, log: BuildLog) -> tuple[Any, Any, Any]:
-    """Return TensorRT's builder, an empty network and a configuration.
+    """Return TensorRT's builder, an empty network with ``flags``, and a configuration.
 
-    Args:
-        tensorrt: which one.
-        logger: from `TensorRT.logger`; the caller keeps it alive as long as the builder.
-        flags: creation flags of the network.
-        log: holds the lines for the error.
+    The caller keeps ``logger`` alive as long as the builder.
 
     Raises:
         BuildError: TensorRT does not start; without a driver the constructor of the builder itself fails.
@@ -56,32 +51,28 @@ def start_builder(tensorrt: TensorRT, logger: Any, flags: int, *, log: BuildLog)
 
 
 def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:
-    """Have TensorRT's ONNX parser fill ``network``.
+    """Fill ``network`` with TensorRT's ONNX parser.
 
     Raises:
-        BuildError: it refuses; carries its lines.
+        BuildError: the parser rejects the model; has the parser's lines.
     """
     parser = tensorrt.module.OnnxParser(network, logger)
     if parser.parse(serialize(model)):
         return
-    lines = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
+    lines = []
+    for error in (parser.get_error(i) for i in range(parser.num_errors)):
+        name = error.node_name() if hasattr(error, "node_name") else ""  # older parsers do not name the node
+        operator = error.node_operator() if hasattr(error, "node_operator") else ""
+        where = f"node {name!r} ({operator}): " if name or operator else ""
+        lines.append(f"{where}{' '.join(str(error.desc()).split())}")
     raise BuildError(f"{tensorrt.name} cannot parse the model", lines=lines or log.errors)
-
-
-def _parser_error(error: Any) -> str:
-    """One line for a ParserError; older parsers name no node."""
-    name = error.node_name() if hasattr(error, "node_name") else ""
-    operator = error.node_operator() if hasattr(error, "node_operator") else ""
-    where = f"node {name!r} ({operator}): " if name or operator else ""
-    return f"{where}{' '.join(str(error.desc()).split())}"
 
 
 def add_profile(builder: Any, network: Any, config: Any, shapes: Shapes) -> Any:
     """Add one optimization profile with ``shapes`` to ``config`` and return it; None without shapes.
 
     Raises:
-        ShapeError: an input of the network computes shapes (TensorRT's shape tensors), which needs
-            values rather than shapes.
+        ShapeError: an input is a shape tensor, which needs a range of values instead of shapes.
     """
     if not shapes:
         return None
@@ -89,8 +80,8 @@ def add_profile(builder: Any, network: Any, config: Any, shapes: Shapes) -> Any:
         tensor = network.get_input(index)
         if tensor.is_shape_tensor:
             raise ShapeError(
-                f"input {tensor.name!r} decides the shape of other tensors, so TensorRT wants a range of its "
-                "values; make it a constant of the model (onnxsim --overwrite-input-shape, or at export)"
+                f"input {tensor.name!r} is a shape tensor: its values set the shape of other tensors, "
+                "which is not supported; make it a constant at export or with onnxsim --overwrite-input-shape"
             )
     profile = builder.create_optimization_profile()
     for name, wanted in shapes.items():

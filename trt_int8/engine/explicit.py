@@ -1,4 +1,4 @@
-"""Build an engine from a model whose Q/DQ nodes (if any) say what runs in INT8."""
+"""Build an engine from a model in which Q/DQ nodes, if it has any, set what runs in INT8."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trt_int8.target import Target
 _NAME_A_TYPE = ("to", "dtype", "output_dtype")
 
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
-#: INT8 layers (sm75 refused, then sm120: two convolutions dequantized). It cannot be reset from outside.
+#: INT8 layers (sm75 failed, then sm120: two convolutions dequantized). It cannot be reset from outside.
 _failed_before = False
 
 
@@ -33,24 +33,24 @@ def build_explicit(
     batch_size: int | None = None,
     shapes: GivenShapes | None = None,
 ) -> SerializedEngine:
-    """Parse ``model`` and build it with the types that it gives its tensors.
+    """Build ``model`` with the data types of its tensors.
 
-    The network is strongly typed. TensorRT 8 has only weakly typed networks; there the builder is allowed
-    INT8 if the model holds Q/DQ nodes, and FP16 if it holds float16 tensors. With FP16 allowed, it may also
-    run float32 layers in FP16.
+    The network is strongly typed. TensorRT 8 has only weakly typed networks; there the builder may use INT8
+    if the model has Q/DQ nodes, and FP16 if it has float16 tensors. With FP16 allowed, it may also run
+    float32 layers in FP16.
 
     Args:
         model: the model, quantized or not.
         tensorrt: from `trt_int8.engine.load`.
-        log: gets every line TensorRT says.
+        log: gets all lines of TensorRT.
         target: see `TensorRT.target`.
         batch_size: the opt and max batch, for a model whose first axis is dynamic (min is 1).
         shapes: min, opt and max shape of each dynamic input.
 
     Raises:
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
-        BuildError: the parser or the builder refused; carries their own lines.
-        KeyboardInterrupt: Ctrl-C came; TensorRT was stopped where it can be, else it finished first.
+        BuildError: the parser or the builder failed; has TensorRT's lines.
+        KeyboardInterrupt: Ctrl-C was pressed; TensorRT was stopped if it can be, else it finished first.
     """
     global _failed_before
     target = tensorrt.target(target)
@@ -88,10 +88,10 @@ def build_explicit(
 
 
 def holds_float16(model: onnx.ModelProto) -> bool:
-    """Return whether a tensor of ``model`` is float16, bodies of If, Loop and Scan included.
+    """Return whether a tensor of ``model`` is float16, including the bodies of If, Loop and Scan.
 
-    Float16 enters a graph as an input, as a constant, or by an attribute that names a type (``to`` of Cast,
-    ``output_dtype`` of DequantizeLinear); every other float16 tensor is computed from one of these.
+    A float16 tensor is an input, a constant, the output of a node with a type attribute (``to`` of Cast,
+    ``output_dtype`` of DequantizeLinear), or computed from one of these.
     """
     half = onnx.TensorProto.FLOAT16
     graphs = [model.graph]

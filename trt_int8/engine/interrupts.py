@@ -1,4 +1,4 @@
-"""Ctrl-C during a build: remembered, because TensorRT swallows exceptions raised in its callbacks."""
+"""Remember Ctrl-C during a build, because TensorRT swallows exceptions raised in its callbacks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import FrameType
 
 
 class Interrupts:
-    """Holds Ctrl-C back while TensorRT runs.
+    """Delays Ctrl-C while TensorRT runs.
 
-    Python delivers a signal at the first bytecode of the next callback, before any ``try`` in it, so a
-    KeyboardInterrupt raised there reaches TensorRT's bindings, which print it and carry on. Inside `held`
-    it is remembered as ``pending`` instead, and raised where that is safe: in the user's loader at once,
-    in a callback at its beginning, anywhere in a callback when Ctrl-C is pressed again.
+    Python delivers a signal at the first bytecode of the next callback, before any ``try`` in it. A
+    KeyboardInterrupt raised there reaches TensorRT's bindings, which print it and continue. Inside `held`,
+    Ctrl-C only sets ``pending``. KeyboardInterrupt is then raised where that is safe: in the user's loader at
+    once, in a callback at its beginning, and anywhere in a callback if Ctrl-C is pressed again.
     """
 
     def __init__(self) -> None:
@@ -24,9 +24,9 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Remember Ctrl-C until the block ends. Without effect outside the main thread, as Ctrl-C is."""
+        """Remember Ctrl-C until the block ends. No effect outside the main thread, which gets no signals."""
         before = signal.getsignal(signal.SIGINT)
-        # A program with its own handler wants it to be called.
+        # A program's own handler stays in place.
         if not _in_main_thread() or before is not signal.default_int_handler:
             yield
             return
@@ -38,7 +38,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def callback(self) -> Iterator[None]:
-        """Around a callback, inside its ``try``."""
+        """Mark the block as a callback; use it inside the callback's ``try``."""
         self._in_callback = True
         try:
             self._raise_if_pending()
@@ -48,7 +48,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[None]:
-        """Around the user's loader, in whichever thread it runs; only the main one is interrupted at once."""
+        """Mark the block as the user's loader, in any thread; only the main one is interrupted at once."""
         self._raise_if_pending()
         self._loading = _in_main_thread()
         try:

@@ -1,4 +1,4 @@
-"""Record what TensorRT says, line by line, to a file and for error messages."""
+"""Record TensorRT's log, line by line, in a file and for error messages."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Severity = Literal["F", "E", "W", "I", "V"]
 
 
 def default_log(engine: Path) -> Path:
-    """Where the log of a build goes that names no file for it: beside the engine, under its name."""
+    """Return the default file of a build's log: next to the engine, with its name."""
     known = engine.suffix in (".engine", ".plan", ".trt")
     return engine.with_suffix(".log") if known else engine.with_name(f"{engine.name}.log")
 
 
 def require_regular(path: Path) -> None:
-    """Refuse a device or a pipe as a log: the log is read again, and put in place by renaming.
+    """Reject a device or a pipe as a log: the log is read after the build, and put in place by renaming.
 
     Raises:
-        OutputError: there is one at ``path``.
+        OutputError: ``path`` is a device or a pipe.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OutputError(
-            f"cannot write the log {path}: it is a device or a pipe, and the log is read again; give a file"
+            f"cannot write the log {path}: it must be a regular file, because it is read after the build"
         )
 
 
 def append_line(path: Path, severity: Severity, message: str) -> None:
-    """Add a message to the log of a build that is over.
+    """Add a message to the log of a finished build.
 
     Raises:
         OutputError: the file cannot be written.
@@ -46,18 +46,18 @@ def append_line(path: Path, severity: Severity, message: str) -> None:
 
 
 class BuildLog:
-    """TensorRT's log of one build, streamed to a file, or kept in memory without one.
+    """TensorRT's log of one build, written to a file, or kept in memory without a file.
 
-    A context manager. While the build runs the lines go to ``NAME.partial``; a build that succeeds
-    leaves them in ``NAME``, one that fails in ``NAME.failed``. So the log beside an engine is always that
-    engine's, and the log of a failure is never lost.
+    A context manager. During the build the lines are in ``NAME.partial``, after success in ``NAME``, after a
+    failure in ``NAME.failed``. So ``NAME`` always belongs to the engine next to it, and the log of a failed
+    build is kept.
 
-    TensorRT calls `add` from several threads and must never see an exception from it: a failing disk is
-    remembered and raised at the end.
+    TensorRT calls `add` from several threads, and an exception must not reach it. So an error of the disk is
+    raised at the end.
 
     Attributes:
         path: the file after success, or None.
-        errors: messages of severity error and worse, in order.
+        errors: messages of severity error and fatal, in order.
         warnings: messages of severity warning, in order.
     """
 
@@ -96,7 +96,7 @@ class BuildLog:
 
     @property
     def lines(self) -> list[str]:
-        """Everything recorded so far, a list item a line."""
+        """All lines so far."""
         with self._lock:
             if self.path is None:
                 return "\n".join(self._lines).split("\n")
@@ -104,7 +104,7 @@ class BuildLog:
 
     @property
     def path_if_failed(self) -> Path | None:
-        """The file after a failure."""
+        """The file after a failure, or None."""
         return None if self.path is None else self._beside("failed")
 
     def __enter__(self) -> BuildLog:
@@ -118,8 +118,8 @@ class BuildLog:
             error.log = None if self.path is None else self._current
         if self._failure is not None and error is None:  # a build that failed has a more useful error
             raise OutputError(
-                f"cannot write the log {self.path}: {self._failure.strerror or self._failure}; what there "
-                f"is of it is in {self._current}"
+                f"cannot write the log {self.path}: {self._failure.strerror or self._failure}; the "
+                f"incomplete log is in {self._current}"
             ) from self._failure
 
     def _close(self, *, succeeded: bool) -> None:
@@ -133,8 +133,7 @@ class BuildLog:
                 self._failure = self._failure or error
             keep = self.path if succeeded and self._failure is None else self._beside("failed")
             try:
-                os.replace(self._current, keep)
-                self._current = keep
+                self._current = self._current.replace(keep)
             except OSError as error:
                 self._failure = self._failure or error
 

@@ -1,4 +1,4 @@
-"""Which way to INT8: the builder's own choice of layers (implicit), or Q/DQ nodes (explicit)."""
+"""Choose the route to INT8: TensorRT chooses the layers (implicit), or Q/DQ nodes set them (explicit)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from trt_int8.engine.tensorrt import TensorRT, load, load_implicit
 from trt_int8.errors import BuildError
 from trt_int8.target import CURRENT, Target, resolve_target
 
-#: The algorithms that TensorRT has calibrators for.
+#: The algorithms of TensorRT's calibrators.
 ALGORITHMS = ("entropy", "minmax")
 
 
 @dataclass(frozen=True)
 class ChosenRoute:
-    """Attributes:
-    name: ``implicit`` or ``explicit``.
-    reason: why, for people.
-    tensorrt: what will build.
-    target: for what.
-    """
+    """A route, the reason for it, and the TensorRT and the target of the build."""
 
     name: Literal["implicit", "explicit"]
     reason: str
@@ -33,18 +28,18 @@ class ChosenRoute:
 def choose_route(
     mode: Mode, *, has_qdq: bool, algorithm: str = "entropy", target: str | Target | None = None
 ) -> ChosenRoute:
-    """The route that ``mode`` asks for, or for ``auto`` the one that fits model and machine.
+    """Return the route for ``mode``; for ``auto`` the route that fits model and machine.
 
     Args:
-        mode: what was asked for.
-        has_qdq: whether the model holds Q/DQ nodes.
-        algorithm: how ranges are to be found.
-        target: what the engine is for; None: what `trt_int8.target.default_target` takes. For ``implicit``,
-            None and ``current`` are TensorRT.
+        mode: ``implicit``, ``explicit`` or ``auto``.
+        has_qdq: whether the model has Q/DQ nodes.
+        algorithm: calibration algorithm.
+        target: what the engine is for; None: `trt_int8.target.default_target`. For ``implicit``, None and
+            ``current`` are TensorRT.
 
     Raises:
         ValueError: an unknown mode.
-        BuildError: the implicit route was asked for and model, algorithm or target rule it out.
+        BuildError: the implicit route is not possible with this model, algorithm or target.
         MissingDependencyError: the TensorRT that is needed is not installed.
     """
     if mode not in MODES:
@@ -54,7 +49,7 @@ def choose_route(
     obstacle = _obstacle(has_qdq, algorithm, wanted)
     if mode == "implicit":
         if obstacle is not None:
-            raise BuildError(f"the implicit route is closed: {obstacle}; use mode='explicit'")
+            raise BuildError(f"the implicit route is not available: {obstacle}; use mode='explicit'")
         return ChosenRoute("implicit", "asked for", load_implicit(), wanted)
     tensorrt = load(target=wanted)
     if mode == "explicit":

@@ -1,7 +1,7 @@
-"""The one module that knows TensorRT comes in several versions and flavours.
+"""Access to TensorRT and TensorRT-RTX in all their versions; only this module knows the differences.
 
-Everything else asks a `TensorRT` handle what it can do. Capabilities are looked up with ``hasattr``:
-version strings compare wrongly as text, and enum values moved between releases.
+Capabilities are looked up with ``hasattr``: version strings compare wrongly as text, and enum values moved
+between releases.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trt_int8.engine.log import BuildLog, Severity
 from trt_int8.errors import BuildError, MissingDependencyError
 from trt_int8.target import CURRENT, DEFAULT_GPU, Flavor, Target, resolve_target
 
-#: How to get a TensorRT with calibrators.
+#: Installs a TensorRT with calibrators.
 INSTALL_IMPLICIT = "pip install 'tensorrt-cu12>=10,<11' pycuda"
 
 
@@ -26,23 +26,18 @@ class Watcher(Protocol):
     """Follows the nested stages of a build."""
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A stage of ``steps`` steps begins, inside ``parent`` or outermost."""
+        """Begin a stage of ``steps`` steps, inside ``parent`` or outermost."""
 
     def step(self, name: str, step: int) -> bool:
-        """Step number ``step`` of a stage, from 0, is done. Returns whether to go on."""
+        """Count step number ``step`` of a stage, from 0, and return whether to continue."""
 
     def finish(self, name: str) -> None:
-        """A stage is over."""
+        """End a stage."""
 
 
 @dataclass(frozen=True)
 class TensorRT:
-    """An imported TensorRT module and what it can do.
-
-    Attributes:
-        module: ``tensorrt`` or ``tensorrt_rtx``.
-        flavor: its name.
-    """
+    """An imported module ``tensorrt`` or ``tensorrt_rtx``, and its capabilities."""
 
     module: ModuleType
     flavor: Flavor
@@ -53,7 +48,7 @@ class TensorRT:
 
     @property
     def name(self) -> str:
-        """For people: ``TensorRT-RTX 1.7.1.116``."""
+        """Name and version, ``TensorRT-RTX 1.7.1.116``."""
         return f"{'TensorRT-RTX' if self.flavor == 'tensorrt_rtx' else 'TensorRT'} {self.version}"
 
     @property
@@ -62,35 +57,30 @@ class TensorRT:
         return hasattr(self.module, "IInt8EntropyCalibrator2") and hasattr(self.module.BuilderFlag, "INT8")
 
     def require_implicit_int8(self) -> None:
-        """Check that calibrators and dynamic ranges exist.
-
-        Raises:
-            MissingDependencyError: they do not, in TensorRT 11 and TensorRT-RTX.
-        """
+        """Raise MissingDependencyError for TensorRT 11 and TensorRT-RTX, which have no calibrators."""
         if not self.has_implicit_int8:
             raise MissingDependencyError(
-                f"{self.name} has no INT8 calibrators and no dynamic ranges: they ended with TensorRT 10.\n"
-                "Take the explicit route (Q/DQ nodes; mode='explicit'), or install TensorRT 10: "
-                f"{INSTALL_IMPLICIT}"
+                f"{self.name} has no INT8 calibrators; TensorRT 10 was the last version with them.\n"
+                f"Use Q/DQ nodes (mode='explicit'), or install TensorRT 10: {INSTALL_IMPLICIT}"
             )
 
     @property
     def builds_ahead_of_time(self) -> bool:
-        """Whether engines can be built for a GPU that is not there (TensorRT-RTX)."""
+        """Whether engines can be built for a GPU that is not in this machine (TensorRT-RTX)."""
         return hasattr(self.module, "ComputeCapability") and hasattr(
             self.module.IBuilderConfig, "set_compute_capability"
         )
 
     @property
     def gpus(self) -> tuple[str, ...]:
-        """The GPUs it can build for: ``current``, and ``sm75`` … where it builds ahead of time."""
+        """The GPUs it can build for: ``current``, and with TensorRT-RTX ``sm75`` …"""
         if not self.builds_ahead_of_time:
             return (CURRENT,)
         names = (name.lower() for name in self.module.ComputeCapability.__members__)
         return (CURRENT, *(name for name in names if name.startswith("sm")))
 
     def logger(self, log: BuildLog) -> Any:
-        """An ``ILogger`` that hands every line to ``log`` and never raises into TensorRT."""
+        """Return an ``ILogger`` that adds every line to ``log`` and never raises into TensorRT."""
         return _logger_class(self.module)(log)
 
     @property
@@ -99,23 +89,17 @@ class TensorRT:
         return hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
     def explicit_network_flags(self) -> int:
-        """Creation flags for the explicit route: strongly typed, or weakly where that is all there is."""
+        """Return the creation flags for the explicit route: strongly typed, or weakly in TensorRT 8."""
         if not self.has_strong_typing:
             return self.implicit_network_flags()
-        flag = self.module.NetworkDefinitionCreationFlag
-        return 1 << int(flag.STRONGLY_TYPED)
+        return 1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
     def set_explicit_precisions(self, config: Any, *, int8: bool, float16: bool) -> None:
-        """Allow the precisions that a model asks for, where its network is weakly typed.
+        """Allow INT8 and FP16 in a weakly typed network.
 
-        A strongly typed network runs in the types of the model, and TensorRT refuses these flags for it.
-        A weakly typed one fails on Q/DQ layers without the INT8 flag, and runs float16 layers in FP32
-        without the FP16 flag.
-
-        Args:
-            config: the builder's configuration.
-            int8: whether the model holds Q/DQ nodes.
-            float16: whether the model holds float16 tensors.
+        A strongly typed network runs in the types of the model, and TensorRT rejects these flags for it. A
+        weakly typed one fails on Q/DQ layers without the INT8 flag, and runs float16 layers in FP32 without
+        the FP16 flag.
         """
         if self.has_strong_typing:
             return
@@ -125,17 +109,13 @@ class TensorRT:
             config.set_flag(self.builder_flag("FP16"))
 
     def implicit_network_flags(self) -> int:
-        """Creation flags for a network whose precisions the builder chooses (weakly typed)."""
+        """Return the creation flags for a network whose precisions the builder chooses (weakly typed)."""
         flag = self.module.NetworkDefinitionCreationFlag
-        # Without it TensorRT 8 takes the batch size from elsewhere; later ones know nothing else.
+        # TensorRT 8 needs this flag for a batch axis in the shapes; later versions always have the axis.
         return 1 << int(flag.EXPLICIT_BATCH) if hasattr(flag, "EXPLICIT_BATCH") else 0
 
     def builder_flag(self, name: str) -> Any:
-        """The builder flag ``name``, such as ``INT8``.
-
-        Raises:
-            BuildError: this TensorRT has none of that name.
-        """
+        """Return the builder flag ``name``, such as ``INT8``; raise BuildError if there is none."""
         if not hasattr(self.module.BuilderFlag, name):
             raise BuildError(
                 f"{self.name} has no builder flag {name}; leave the option out, or use another TensorRT"
@@ -143,28 +123,22 @@ class TensorRT:
         return getattr(self.module.BuilderFlag, name)
 
     def data_type(self, name: str) -> Any:
-        """The data type ``name``, such as ``HALF``.
-
-        Raises:
-            BuildError: this TensorRT has none of that name.
-        """
+        """Return the data type ``name``, such as ``HALF``; raise BuildError if there is none."""
         if not hasattr(self.module.DataType, name):
             raise BuildError(f"{self.name} has no data type {name}; use another TensorRT")
         return getattr(self.module.DataType, name)
 
     def is_float(self, data_type: Any) -> bool:
-        """Whether a tensor of ``data_type`` takes part in calibration."""
+        """Return whether a tensor of ``data_type`` takes part in calibration."""
         types = self.module.DataType
-        return any(
-            data_type == getattr(types, name) for name in ("FLOAT", "HALF", "BF16") if hasattr(types, name)
-        )
+        return any(data_type == getattr(types, name, object()) for name in ("FLOAT", "HALF", "BF16"))
 
     def set_workspace(self, config: Any, size: int) -> None:
         """Limit the scratch memory of the engine's layers to ``size`` bytes."""
         config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size)
 
     def is_quantizing(self, layer: Any) -> bool:
-        """Whether ``layer`` is a Q or DQ layer."""
+        """Return whether ``layer`` is a Q or DQ layer."""
         types = self.module.LayerType
         return layer.type in (types.QUANTIZE, types.DEQUANTIZE)
 
@@ -172,42 +146,41 @@ class TensorRT:
         return bool(layer.type == self.module.LayerType.CONSTANT)
 
     def watch_build(self, config: Any, watcher: Watcher) -> None:
-        """Have the build tell ``watcher`` how far it is, and stop when it says so; not in TensorRT 8."""
+        """Have TensorRT report its progress to ``watcher``, which can stop it; not in TensorRT 8."""
         if hasattr(self.module, "IProgressMonitor"):
             config.progress_monitor = _monitor_class(self.module)(watcher)
 
     @staticmethod
     @contextlib.contextmanager
     def deprecated_calls() -> Iterator[None]:
-        """Call what TensorRT deprecated without its warnings, which ``-W error`` would raise."""
+        """Call deprecated functions without DeprecationWarnings, which ``-W error`` would raise."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
 
     def target(self, target: str | Target | None = None) -> Target:
-        """``target`` for this TensorRT; None: what it builds for by itself.
+        """Return ``target`` for this TensorRT; None: its default.
 
         Raises:
             BuildError: this TensorRT cannot build for it.
         """
         if target is None:
-            gpu = DEFAULT_GPU if DEFAULT_GPU in self.gpus else CURRENT
-            return Target(self.flavor, gpu)
+            return Target(self.flavor, DEFAULT_GPU if DEFAULT_GPU in self.gpus else CURRENT)
         wanted = Target(self.flavor) if target == CURRENT else resolve_target(target)
         if wanted.flavor != self.flavor or wanted.gpu not in self.gpus:
             can = ", ".join(Target(self.flavor, gpu).name for gpu in self.gpus)
-            raise BuildError(f"{self.name} cannot build for target {wanted.name!r}; it can for {can}")
+            raise BuildError(f"{self.name} does not support target {wanted.name!r}; supported targets: {can}")
         return wanted
 
     def set_target(self, config: Any, target: Target) -> None:
         """Set the compute capability to build for, one of `gpus`."""
-        # Left unset, TensorRT-RTX builds without saying for what; CURRENT asks the driver.
+        # Without it, TensorRT-RTX builds for an unstated GPU; CURRENT asks the driver.
         if self.builds_ahead_of_time:
             config.num_compute_capabilities = 1
             config.set_compute_capability(getattr(self.module.ComputeCapability, target.gpu.upper()), 0)
 
     def set_detailed_layers(self, config: Any) -> None:
-        """Have the log and the inspector name datatypes, tactics and ONNX nodes of every layer."""
+        """Write datatypes, tactics and ONNX nodes of every layer to the log and the inspector."""
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
 
 
@@ -215,17 +188,16 @@ def load(flavor: Flavor | None = None, *, target: str | Target | None = None) ->
     """Import TensorRT.
 
     Args:
-        flavor: which one; None: the one that builds for ``target``.
+        flavor: the module; None: the one that builds for ``target``.
         target: see `trt_int8.target.resolve_target`.
 
     Raises:
         MissingDependencyError: it is not installed.
         BuildError: there is no such target.
     """
-    purpose = "building an engine"
     wanted = flavor or resolve_target(target).flavor
     try:
-        return TensorRT(require(wanted, purpose=purpose), wanted)
+        return TensorRT(require(wanted, purpose="building an engine"), wanted)
     except MissingDependencyError as error:
         if wanted == "tensorrt":
             raise
@@ -238,14 +210,14 @@ def load_implicit() -> TensorRT:
     """Import a TensorRT with calibrators and dynamic ranges: 8.6 to 10.
 
     Raises:
-        MissingDependencyError: it is not installed; says in two lines what is missing and the way out.
+        MissingDependencyError: it is not installed.
     """
     try:
         tensorrt = load("tensorrt")
     except MissingDependencyError as error:
         raise MissingDependencyError(
             f"the implicit route needs TensorRT 8.6 to 10 with its calibrators: {error.__cause__ or error}.\n"
-            f"Install it where there is a GPU ({INSTALL_IMPLICIT}), or take the explicit route "
+            f"Install it on a machine with a GPU ({INSTALL_IMPLICIT}), or use the explicit route "
             "(mode='explicit')"
         ) from error
     tensorrt.require_implicit_int8()
@@ -253,13 +225,10 @@ def load_implicit() -> TensorRT:
 
 
 def _logger_class(trt: ModuleType) -> Any:
-    names: dict[Any, Severity] = {
-        trt.ILogger.INTERNAL_ERROR: "F",
-        trt.ILogger.ERROR: "E",
-        trt.ILogger.WARNING: "W",
-        trt.ILogger.INFO: "I",
-        trt.ILogger.VERBOSE: "V",
-    }
+    logger = trt.ILogger
+    severities = (logger.INTERNAL_ERROR, logger.ERROR, logger.WARNING, logger.INFO, logger.VERBOSE)
+    letters: tuple[Severity, ...] = ("F", "E", "W", "I", "V")
+    names = dict(zip(severities, letters, strict=True))
 
     class Recorder(trt.ILogger):  # type: ignore[misc, name-defined]  # a class of the imported module, unknown to mypy
         def __init__(self, log: BuildLog) -> None:

@@ -1,4 +1,4 @@
-"""Show how far TensorRT's builder is, and stop it."""
+"""Show the progress of TensorRT's builder, and stop it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ from trt_int8.engine.tensorrt import TensorRT
 def building(
     tensorrt: TensorRT, config: Any, *, stop: Callable[[], bool], log: Path | None = None
 ) -> Iterator[None]:
-    """Around ``build_serialized_network``: shows progress, and has TensorRT give up soon after ``stop()``.
+    """Show progress during ``build_serialized_network``, and stop TensorRT after ``stop()`` returns True.
 
-    Args:
-        tensorrt: which one; version 8 cannot tell how far it is.
-        config: the builder's configuration.
-        stop: asked after each step, from TensorRT's callbacks.
-        log: where the build's log goes, to be named if it is interrupted.
+    TensorRT calls ``stop`` after each step; version 8 does not. ``log`` is named after an interruption.
     """
     kept = "" if log is None else f" TensorRT's log so far is in {log}."
     with progress.phase("building", total=1, lost=lambda: f"That work is lost.{kept}") as phase:
@@ -40,13 +36,10 @@ class _Stage:
 
 
 class BuildProgress:
-    """Turns what TensorRT's progress monitor is told into one share of the whole.
+    """Turns the events of TensorRT's progress monitor into one share of the build.
 
-    Stages are nested; a stage counts for one step of its parent.
-
-    Args:
-        phase: gets the share, and the innermost stage as its detail.
-        stop: whether to give up.
+    Stages are nested; a stage counts as one step of its parent. ``phase`` gets the share, and the innermost
+    stage as its detail. ``stop`` returns whether to stop the build.
     """
 
     def __init__(self, phase: progress.Phase, stop: Callable[[], bool] = lambda: False) -> None:
@@ -55,19 +48,16 @@ class BuildProgress:
         self._stages: dict[str, _Stage] = {}
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A stage of ``steps`` steps begins."""
         self._stages[name] = _Stage(name, parent, max(steps, 1))
         self._update()
 
     def step(self, name: str, step: int) -> bool:
-        """Step number ``step`` of a stage, from 0, is done. Returns whether to go on."""
         if name in self._stages:
             self._stages[name].done = step + 1
         self._update()
         return not self._stop()
 
     def finish(self, name: str) -> None:
-        """A stage is over."""
         self._stages.pop(name, None)
         self._update()
 
@@ -80,7 +70,7 @@ class BuildProgress:
         self._phase.done = max(self._phase.done, min(share, 1.0))
 
     def _chain(self) -> list[_Stage]:
-        """The stages that are going on, outermost first; of several in one parent the latest."""
+        """Return the open stages, outermost first; of several in one parent the latest."""
         chain: list[_Stage] = []
         parent = None
         while inner := [stage for stage in self._stages.values() if stage.parent == parent]:

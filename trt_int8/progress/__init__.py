@@ -1,4 +1,4 @@
-"""How far long work has come: the library says it, an application chooses whether and how it is shown."""
+"""Report the progress of long work; an application chooses whether and how it is shown."""
 
 from trt_int8.progress.display import Display, Phase, note, phase, show, track
 from trt_int8.progress.lines import Lines

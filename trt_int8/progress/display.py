@@ -1,4 +1,4 @@
-"""Phases of work, the display that is on, and the calls that report to it."""
+"""Phases of work, the current display, and the functions that report to it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TypeVar
 
 @dataclass(eq=False)
 class Phase:
-    """What is going on, and how far it is. Changed by the one who works, read by the display's thread.
+    """A phase of work and its progress. The working thread changes it; the display's thread reads it.
 
     Attributes:
-        name: ``calibrating``.
-        total: number of units, or None if nobody knows.
-        unit: ``batches``; empty: a share of the whole, shown in percent.
-        lost: says what is lost and what is kept if this phase is interrupted; asked when that happens.
+        name: such as ``calibrating``.
+        total: number of units, or None if not known.
+        unit: such as ``batches``; empty: a share of the whole, shown in percent.
+        lost: says what is lost and what is kept; called after an interruption.
         done: units done so far.
-        detail: what exactly is being done now.
+        detail: the current step.
         started: `time.monotonic` at the beginning.
     """
 
@@ -51,12 +51,12 @@ T = TypeVar("T")
 
 
 class Display:
-    """Shows nothing; base of those that do. Nothing may ever go to stdout.
+    """A display that is silent, and the base of the others. A display never writes to stdout.
 
     Attributes:
-        phases: what is going on, the innermost last.
-        failed: the innermost phase that ended in an exception, the last time one did.
-        finished: the last phase that ended well.
+        phases: the open phases, the innermost last.
+        failed: the innermost phase of the last exception.
+        finished: the last phase that succeeded.
     """
 
     def __init__(self) -> None:
@@ -66,20 +66,20 @@ class Display:
 
     @property
     def interrupted(self) -> Phase | None:
-        """What was going on when an exception came, in whichever thread it went on."""
+        """The phase that an exception interrupted, in any thread."""
         return self.failed or next(reversed(self.phases), None)
 
     def begin(self, phase: Phase) -> None:
-        """``phase`` starts."""
+        """Show that ``phase`` starts."""
 
     def end(self, phase: Phase) -> None:
-        """``phase`` is over, one way or the other."""
+        """Show that ``phase`` has ended or failed."""
 
     def note(self, text: str) -> None:
-        """Say ``text`` once."""
+        """Show ``text`` once."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """End the display."""
 
 
 _current = Display()
@@ -98,7 +98,7 @@ def show(display: Display) -> Iterator[Display]:
 
 
 def note(text: str) -> None:
-    """Tell the person who waits something worth knowing (``20 images, resized to …``)."""
+    """Show a line of information (``20 images, resized to …``)."""
     _current.note(text)
 
 
@@ -106,7 +106,7 @@ def note(text: str) -> None:
 def phase(
     name: str, *, total: float | None = None, unit: str = "", lost: Callable[[], str] | None = None
 ) -> Iterator[Phase]:
-    """A stretch of work; see `Phase` for the arguments."""
+    """Report the block as a phase of work; see `Phase` for the arguments."""
     display, current = _current, Phase(name, total, unit, lost)
     display.failed = None
     display.phases.append(current)
@@ -130,7 +130,7 @@ def track(
     unit: str = "batches",
     lost: Callable[[], str] | None = None,
 ) -> Iterator[T]:
-    """Pass ``items`` on and count them; see `Phase` for the arguments."""
+    """Yield ``items`` and count them as a phase; see `Phase` for the arguments."""
     with phase(name, total=total, unit=unit, lost=lost) as current:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""Progress as plain lines, for log files and CI."""
+"""Show progress as plain lines, for log files and CI."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from trt_int8.progress.display import Display, Phase
 
 
 class Lines(Display):
-    """A line every few seconds about the innermost phase; none about what is over sooner.
+    """Writes a line about the innermost phase to ``stream`` every few seconds; none about short phases.
 
-    A thread writes them, so that work is not slowed and also shows while it hangs.
-
-    Args:
-        stream: where to.
-        every: seconds between lines.
+    The lines come from a thread, so they do not slow the work and also appear if it hangs. ``every`` is the
+    time between lines in seconds.
     """
 
     def __init__(self, stream: TextIO, *, every: float = 5.0) -> None:
@@ -44,7 +41,7 @@ class Lines(Display):
             self._stream.flush()
 
     def tick(self) -> None:
-        """Write a line about what is going on, if anything is."""
+        """Write a line about the innermost phase, if there is one."""
         with self._lock:
             for phase in self.phases[-1:]:
                 self._told.add(phase)

@@ -1,51 +1,42 @@
-"""Progress as bars in a terminal, drawn by rich, and the choice of a display for where messages go."""
+"""Show progress as bars in a terminal, and choose the display for a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TextIO
 
+from rich import progress
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from trt_int8.progress.display import Display, Phase
 from trt_int8.progress.lines import Lines
 
 
 class Bars(Display):
-    """A bar for each phase that is going on, gone when it is over.
-
-    Args:
-        stream: the terminal.
-    """
+    """Shows a bar for each open phase on the terminal ``stream``."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._console = Console(file=stream)
-        self._progress = _Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+        self._tasks: dict[Phase, progress.TaskID] = {}
+        self._progress = _PolledProgress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
             console=self._console,
             transient=True,
         )
+        self._progress.phases = self._tasks
 
     def begin(self, phase: Phase) -> None:
         self._progress.start()
-        self._progress.phases[phase] = self._progress.add_task(str(phase), total=phase.total)
+        self._tasks[phase] = self._progress.add_task(str(phase), total=phase.total)
 
     def end(self, phase: Phase) -> None:
-        task = self._progress.phases.pop(phase, None)
+        task = self._tasks.pop(phase, None)
         if task is not None:
             self._progress.remove_task(task)
 
@@ -56,25 +47,19 @@ class Bars(Display):
         self._progress.stop()
 
 
-class _Bars(Progress):
-    """Reads the phases when it draws, ten times a second in rich's own thread: work is not slowed."""
+class _PolledProgress(progress.Progress):
+    """Reads the phases when it draws, ten times a second in rich's own thread, so work is not slowed."""
 
-    phases: dict[Phase, TaskID]
+    phases: Mapping[Phase, progress.TaskID] = MappingProxyType({})
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for phase, task in list(self.phases.items()):
             self.update(task, description=str(phase), completed=phase.done)
         return super().get_renderables()
 
-    def __init__(self, *columns: object, **options: object) -> None:
-        self.phases = {}
-        super().__init__(*columns, **options)  # type: ignore[arg-type]  # passed on as they came
-
 
 def choose(stream: TextIO, *, quiet: bool = False) -> Display:
-    """Bars on a terminal, plain lines elsewhere, nothing if ``quiet``."""
+    """Return bars for a terminal, plain lines for another stream, a silent display if ``quiet``."""
     if quiet:
         return Display()
-    if stream.isatty():
-        return Bars(stream)
-    return Lines(stream)
+    return Bars(stream) if stream.isatty() else Lines(stream)

@@ -1,1 +1,1 @@
-"""Batches on their way to the device: the protocol, the host stand-in, and the one owner of CUDA."""
+"""Copy calibration batches to the GPU. Only this package uses CUDA."""

@@ -1,4 +1,4 @@
-"""CUDA's driver through pycuda, and the primary context, retained and given back."""
+"""Load the CUDA driver with pycuda, and hold the primary context."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from trt_int8.streamer.gpu import LIBRARY, find_gpus
 
 
 def load_driver(*, purpose: str = "streaming batches to the GPU") -> Any:
-    """``pycuda.driver``, initialized, for ``purpose``.
+    """Import and initialize ``pycuda.driver``.
 
     Raises:
-        MissingDependencyError: pycuda or the NVIDIA driver is not installed; the message says
-            so if there is no GPU either.
-        CalibrationError: the driver finds no usable GPU; the message says what helps.
+        MissingDependencyError: pycuda or the NVIDIA driver is not installed; names a missing GPU too.
+        CalibrationError: the driver finds no usable GPU; says what helps.
     """
     try:
         driver = require("pycuda.driver", purpose=purpose)
     except MissingDependencyError as error:
-        # Installing pycuda is no help where there is no GPU.
+        # Without a GPU, installing pycuda does not help.
         _, problem = find_gpus()
         if problem is None:
             raise
@@ -34,7 +33,7 @@ def load_driver(*, purpose: str = "streaming batches to the GPU") -> Any:
             + (f". pycuda is not installed either: {install_command('pycuda.driver')}" if missing else "")
         ) from error
     try:
-        with cuda_errors(driver, "CUDA does not start"):
+        with cuda_errors(driver, "CUDA cannot be initialized"):
             driver.init()
     except CalibrationError as error:
         _, problem = find_gpus()
@@ -47,8 +46,8 @@ def load_driver(*, purpose: str = "streaming batches to the GPU") -> Any:
 class cuda_errors:
     """Turn pycuda's errors in a ``with`` block into ``CalibrationError("<doing>: <pycuda's message>")``.
 
-    pycuda's own frames are dropped: their variables would keep alive what must be destroyed while the
-    context is current. (A generator with ``contextmanager`` would hold on to them.)
+    pycuda's own frames are dropped: their variables would keep objects alive that must be destroyed while the
+    context is current. (A generator with ``contextmanager`` would keep the frames.)
     """
 
     def __init__(self, driver: Any, doing: str) -> None:
@@ -56,26 +55,26 @@ class cuda_errors:
         self._doing = doing
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Enter the block."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Raise the error that stands for pycuda's."""
+        """Raise a `CalibrationError` for an error of pycuda."""
         del traceback
         if error is not None and isinstance(error, self._driver.Error):
             raise CalibrationError(f"{self._doing}: {error}") from error.with_traceback(None)
 
 
 def cuda_library() -> ctypes.CDLL:
-    """The driver's own library, which pycuda has loaded: for the few calls that pycuda lacks."""
+    """Return the driver's library, which pycuda has loaded, for calls that pycuda does not have."""
     return ctypes.CDLL(LIBRARY)
 
 
 class PrimaryContext:
-    """The context that TensorRT and every other user of CUDA's runtime share on a device.
+    """The context that TensorRT and all other users of CUDA's runtime share on a device.
 
-    A context of one's own, as ``pycuda.autoinit`` makes, would leave TensorRT unable to read our memory.
+    TensorRT cannot read memory of another context, such as that of ``pycuda.autoinit``.
     """
 
     def __init__(self, driver: Any, ordinal: int) -> None:
@@ -85,7 +84,7 @@ class PrimaryContext:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make it the calling thread's context for the block; the context before is back afterwards."""
+        """Make it the calling thread's context in the block; restore the previous context afterwards."""
         self._context.push()
         try:
             yield
@@ -93,10 +92,10 @@ class PrimaryContext:
             self._driver.Context.pop()
 
     def release(self) -> None:
-        """Give it back. From any thread, once, after everything made in it is freed."""
+        """Release it. Call this once, from any thread, after all objects of the context are freed."""
         context, self._context = self._context, None
-        # pycuda's detach() expects the driver to pop what it destroys, which holds for contexts that
-        # pycuda created, not for a primary one. So pop it from the driver's stack, then detach.
+        # pycuda's detach() expects the driver to pop the context. The driver does so for contexts that
+        # pycuda created, but not for a primary one. So pop it from the driver's stack, then detach.
         context.push()
         cuda_library().cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
         context.detach()

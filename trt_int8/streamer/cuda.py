@@ -1,4 +1,4 @@
-"""Batches to the GPU: loaded ahead, copied asynchronously, in the context that TensorRT uses."""
+"""Load batches ahead and copy them asynchronously to the GPU, in the context that TensorRT uses."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ _POINTER_DEVICE_ORDINAL = 9  # CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
 
 
 class CudaDevice:
-    """A GPU, as the `trt_int8.streamer.device.Device` that calibrators stream their batches to.
+    """A GPU, as the `trt_int8.streamer.device.Device` that calibrators copy their batches to.
 
     Args:
-        ordinal: which GPU.
-        slots: batches on their way at a time: one in use, the others being copied. Each costs one batch of
-            GPU memory and of pinned host memory.
-        normalize: how uint8 images become float32 on the GPU, per input name; other inputs go as they are.
+        ordinal: number of the GPU.
+        slots: number of batches in flight: one in use, the others being copied. Each needs one batch of GPU
+            memory and of pinned host memory.
+        normalize: input name → conversion of uint8 images to float32 on the GPU; other inputs are copied
+            unchanged.
 
     Raises:
         MissingDependencyError: pycuda or the NVIDIA driver is not installed.
-        CalibrationError: the driver does not start.
+        CalibrationError: CUDA cannot be initialized.
     """
 
     def __init__(
         self, *, ordinal: int = 0, slots: int = 2, normalize: Mapping[str, Normalize] | None = None
     ) -> None:
         if slots < 1:
-            raise ValueError(f"slots is {slots}; at least 1 batch must be on its way")
+            raise ValueError(f"slots is {slots}; it must be at least 1")
         self._driver = load_driver()
         self._ordinal = ordinal
         self._slots = slots
@@ -50,30 +51,28 @@ class CudaDevice:
 
     @property
     def conversion(self) -> str:
-        """See `trt_int8.streamer.device.ConvertingDevice.conversion`."""
         return "; ".join(f"{name}: {normalize}" for name, normalize in sorted(self._normalize.items()))
 
     def staged(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
-        """See `trt_int8.streamer.device.ConvertingDevice.staged`."""
         if name not in self._normalize:
             return shape, dtype
         return self._normalize[name].output_shape(shape, dtype, f"batch 0, input {name}"), "float32"
 
     def on_host(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """What it makes of ``batch``, computed on the CPU, bit for bit.
+        """Convert ``batch`` on the CPU, bit for bit as on the GPU.
 
         Raises:
-            DataError: an array is no batch of images that can be normalized.
+            DataError: an array is not a batch of images that can be normalized.
         """
         kinds = self._normalize
         return {name: kinds[name].on_host(a) if name in kinds else a for name, a in batch.items()}
 
     def stream(self, batches: Iterable[Mapping[str, Any]]) -> CudaStream:
-        """Start reading ``batches``, in a thread of its own.
+        """Start reading ``batches`` in a separate thread.
 
-        An array may be numpy's or anything that ``numpy.asarray`` takes; it is copied. An array on the GPU
-        (with ``__dlpack__`` or ``__cuda_array_interface__``) is used where it is; the loader is asked for
-        the next batch when the consumer is done with it, so it may reuse its memory then.
+        Arrays on the host (anything that ``numpy.asarray`` accepts) are copied. An array on the GPU (with
+        ``__dlpack__`` or ``__cuda_array_interface__``) is used without a copy. In this case the next batch is
+        loaded after the consumer has finished with it, so the loader may reuse its memory.
         """
         return CudaStream(
             batches, self._driver, ordinal=self._ordinal, slots=self._slots, normalize=self._normalize
@@ -81,7 +80,11 @@ class CudaDevice:
 
 
 class CudaStream:
-    """See `trt_int8.streamer.device.BatchStream`. All is freed at the end, on an error, and by `close`."""
+    """A `trt_int8.streamer.device.BatchStream`. Memory is freed at the end, on an error, and by `close`.
+
+    Attributes:
+        memory: memory that the open stream uses; None before the first batch. Also logged.
+    """
 
     def __init__(
         self,
@@ -92,12 +95,10 @@ class CudaStream:
         slots: int,
         normalize: Mapping[str, Normalize],
     ) -> None:
-        self._driver = driver
-        self._ordinal = ordinal
-        self._normalize = normalize
-        self._layouts: dict[str, InputLayout] = {}
-        self._memory: StreamMemory | None = None
+        self.memory: StreamMemory | None = None
+        self._driver, self._ordinal, self._normalize = driver, ordinal, normalize
         self._slot_count = slots
+        self._layouts: dict[str, InputLayout] = {}
         self._slots: list[Slot] = []
         self._kernel: NormalizeKernel | None = None
         self._current: Slot | None = None
@@ -113,29 +114,14 @@ class CudaStream:
         self._reader: ReadAhead[Mapping[str, Any], Slot] = ReadAhead(
             items, self._stage, borrows=lambda slot: slot.borrows, ahead=slots
         )
-        # The reader must not be inside CUDA when the interpreter goes.
+        # The reader must not be inside CUDA when the interpreter exits.
         atexit.register(self.close)
 
     @property
     def batch_size(self) -> int | None:
-        """First axis of the first batch; None until it is staged, known once `next` has returned one."""
-        for layout in self._layouts.values():
-            return layout.shape[0]
-        return None
-
-    @property
-    def memory(self) -> StreamMemory | None:
-        """What the stream takes while it is open; None until the first batch is seen. Also logged."""
-        return self._memory
+        return next((layout.shape[0] for layout in self._layouts.values()), None)
 
     def next(self) -> Mapping[str, int] | None:
-        """Addresses on the GPU per input name, valid until the next call; None at the end of the data.
-
-        Raises:
-            BaseException: what the loader raised.
-            DataError: a batch cannot be streamed, or does not look like the first one.
-            CalibrationError: CUDA failed, or the stream is closed.
-        """
         if self._closed:
             raise CalibrationError("the batch stream is closed; start a new one")
         if self._ended:
@@ -155,12 +141,12 @@ class CudaStream:
             raise
 
     def close(self) -> None:
-        """Free everything and end the reading. Idempotent; from any thread but the reader's."""
+        """Free all memory and stop reading. Idempotent; call it from any thread except the reader's."""
         self._closed = True
         self._end()
 
     def _finish_current(self) -> None:
-        """Before its memory is overwritten or given back: wait for what the consumer still runs on it."""
+        """Wait for the consumer's work on the batch, before its memory is overwritten or returned."""
         if self._current is None:
             return
         with self._context.current(), cuda_errors(self._driver, "the work on a calibration batch failed"):
@@ -169,9 +155,9 @@ class CudaStream:
         self._current = None
 
     def _stage(self, index: int, batch: Mapping[str, Any]) -> Slot:
-        """Check a batch and queue its copies. In the reader's thread."""
+        """Check a batch and queue its copies; runs in the reader's thread."""
         with self._context.current():
-            arrays = {name: self._accept(index, name, value) for name, value in batch.items()}
+            arrays = {name: self._array(index, name, value) for name, value in batch.items()}
             if index == 0:
                 self._allocate(arrays)
             check_batch(index, arrays, self._layouts)
@@ -182,21 +168,19 @@ class CudaStream:
                 slot.send(arrays, self._queue, self._kernel)
             return slot
 
-    def _accept(self, index: int, name: str, value: Any) -> NDArray[Any] | DeviceArray:
-        found = device_array(
-            value,
-            place=f"batch {index}, input {name}",
-            ordinal=self._ordinal,
-            stream=self._queue.stream.handle,
-            device_of=_device_of,
-        )
+    def _array(self, index: int, name: str, value: Any) -> NDArray[Any] | DeviceArray:
+        place, stream = f"batch {index}, input {name}", self._queue.stream.handle
+        found = device_array(value, place=place, ordinal=self._ordinal, stream=stream, device_of=_device_of)
         return np.asarray(value) if found is None else found
 
     def _allocate(self, arrays: Mapping[str, NDArray[Any] | DeviceArray]) -> None:
         layouts = layout_of(arrays)
         unknown = self._normalize.keys() - layouts.keys()
         if unknown:
-            raise DataError(f"normalize names {', '.join(sorted(unknown))}, batch 0 has {', '.join(layouts)}")
+            raise DataError(
+                f"normalize= has {', '.join(sorted(unknown))}, which is not an input of batch 0; its inputs "
+                f"are {', '.join(layouts)}"
+            )
         routes = {name: _route(name, layout, self._normalize.get(name)) for name, layout in layouts.items()}
         memory = required_memory(routes, self._slot_count)
         _LOG.info("streaming batches of %s takes %s", next(iter(layouts.values())).shape[0], memory)
@@ -204,7 +188,7 @@ class CudaStream:
             free, _ = self._driver.mem_get_info()
             if memory.device > free:
                 raise CalibrationError(
-                    f"streaming needs {memory}, and the GPU has {free / 2**20:.1f} MiB free: "
+                    f"streaming needs {memory}, but the GPU has only {free / 2**20:.1f} MiB free: "
                     "use a smaller batch size"
                 )
             for _ in range(self._slot_count):
@@ -212,8 +196,7 @@ class CudaStream:
                 self._slots[-1].allocate()
         if self._normalize:
             self._kernel = NormalizeKernel(self._driver, self._ordinal)
-        self._memory = memory
-        self._layouts = layouts
+        self.memory, self._layouts = memory, layouts
 
     def _end(self) -> None:
         self._ended = True
@@ -224,7 +207,7 @@ class CudaStream:
         self._reader.close()
         self._current = None
         with self._context.current():
-            # Copies under way still read the pinned buffers. A broken device has none.
+            # Copies in flight still read the pinned buffers. A broken device has no copies in flight.
             with contextlib.suppress(self._driver.Error):
                 self._queue.stream.synchronize()
             for slot in self._slots:

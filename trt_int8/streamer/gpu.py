@@ -1,4 +1,4 @@
-"""Which GPUs the CUDA driver shows: asked from libcuda itself, as TensorRT does, so without pycuda."""
+"""Find the GPUs of the CUDA driver, by calls to libcuda, as TensorRT does; pycuda is not needed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Gpu:
 
     Attributes:
         capability: compute capability, ``sm89``.
-        driver: release of the driver, empty if it is not told.
-        cuda: newest CUDA version the driver runs.
+        driver: release of the driver, empty if not known.
+        cuda: newest CUDA version that the driver supports.
     """
 
     name: str
@@ -37,12 +37,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class NoGpu:
-    """Why there is no GPU.
-
-    Attributes:
-        remedy: what helps against ``reason``.
-        driver: the driver's library is there.
-    """
+    """The reason why there is no GPU, what to do, and whether the driver's library was found."""
 
     reason: str
     remedy: str
@@ -50,7 +45,7 @@ class NoGpu:
 
 
 def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[tuple[Gpu, ...], NoGpu | None]:
-    """The GPUs, and why there is none."""
+    """Return the GPUs, or the reason why there is none."""
     try:
         cuda = load(LIBRARY)
     except OSError:
@@ -68,7 +63,7 @@ def find_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> tuple[tuple[Gpu, ...]
     if status != 0:
         return (), NoGpu(
             f"the NVIDIA driver does not start (CUDA error {status})",
-            "see what nvidia-smi says; after an update of the driver, restart the machine",
+            "check the output of nvidia-smi; after an update of the driver, restart the machine",
         )
     return tuple(_gpu(cuda, index) for index in range(count.value)), None
 

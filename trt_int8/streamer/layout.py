@@ -1,4 +1,4 @@
-"""What every batch of a stream looks like: fixed by the first one, checked on all others."""
+"""The layout of the batches of a stream: set by the first batch, checked for all others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trt_int8.errors import DataError
 from trt_int8.streamer.passthrough import DeviceArray
 
-#: Bytes per element of what a TensorRT input can be.
+#: Bytes per element of the dtypes of TensorRT's inputs.
 ITEM_BYTES = {
     "float32": 4,
     "float16": 2,
@@ -28,7 +28,7 @@ ITEM_BYTES = {
 
 @dataclass(frozen=True)
 class InputLayout:
-    """One input: its shape with the batch axis first, the name of its dtype, and where its data lies."""
+    """Shape of an input with the batch axis first, name of its dtype, and whether it is on the GPU."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -44,28 +44,28 @@ class InputLayout:
 
 
 def layout_of(arrays: Mapping[str, NDArray[Any] | DeviceArray]) -> dict[str, InputLayout]:
-    """The layout of the first batch.
+    """Return the layout of the first batch.
 
     Raises:
-        DataError: no input, a scalar, no sample, another batch size per input, or a dtype that TensorRT
-            cannot read.
+        DataError: no input, a scalar, an empty array, different batch sizes, or a dtype that TensorRT does
+            not support.
     """
     if not arrays:
-        raise DataError("batch 0 holds no input; yield a dict of input name to array")
+        raise DataError("batch 0 has no inputs; yield a dict {input name: array}")
     layouts = {name: _layout(array) for name, array in arrays.items()}
     for name, layout in layouts.items():
         place = f"batch 0, input {name}"
         if not layout.shape:
             raise DataError(f"{place}: a scalar has no batch axis")
         if 0 in layout.shape:
-            raise DataError(f"{place}: an array of shape {list(layout.shape)} holds nothing")
+            raise DataError(f"{place}: the array is empty (shape {list(layout.shape)})")
         if layout.dtype not in ITEM_BYTES:
             advice = "; convert it with .astype(numpy.float32)" if layout.dtype == "float64" else ""
-            raise DataError(f"{place}: TensorRT reads no {layout.dtype}{advice}")
+            raise DataError(f"{place}: TensorRT does not support {layout.dtype}{advice}")
     sizes = {layout.shape[0] for layout in layouts.values()}
     if len(sizes) > 1:
         found = ", ".join(f"{name} {list(layout.shape)}" for name, layout in layouts.items())
-        raise DataError(f"batch 0: the inputs disagree about the batch size (first axis): {found}")
+        raise DataError(f"batch 0: the inputs have different batch sizes (first axis): {found}")
     return layouts
 
 
@@ -78,15 +78,19 @@ def check_batch(
         DataError: other inputs, shapes, dtypes, or a change between host and GPU.
     """
     if arrays.keys() != expected.keys():
-        raise DataError(f"batch {index}: inputs {', '.join(arrays)}, where batch 0 has {', '.join(expected)}")
+        raise DataError(
+            f"batch {index} has the inputs {', '.join(arrays)}, but batch 0 has {', '.join(expected)}; all "
+            "batches must have the same inputs"
+        )
     for name, array in arrays.items():
         found = _layout(array)
         if found == expected[name]:
             continue
-        message = f"batch {index}, input {name}: {found}, where batch 0 has {expected[name]}"
-        if found.shape[1:] == expected[name].shape[1:] and found.shape[:1] < expected[name].shape[:1]:
-            message += "; drop or pad the short batch, calibration needs one batch size"
-        raise DataError(message)
+        short = found.shape[1:] == expected[name].shape[1:] and found.shape[:1] < expected[name].shape[:1]
+        raise DataError(
+            f"batch {index}, input {name} is {found}, but batch 0 is {expected[name]}; "
+            + ("drop or pad the short batch" if short else "all batches must have the same type and shape")
+        )
 
 
 def _layout(array: NDArray[Any] | DeviceArray) -> InputLayout:

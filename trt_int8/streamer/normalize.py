@@ -1,4 +1,4 @@
-"""uint8 images normalized on the GPU: a quarter of the bytes cross the bus."""
+"""Normalize uint8 images on the GPU, so that only a quarter of the bytes are copied over PCIe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_BLOCKS = 65_535
 
 @dataclass(frozen=True, kw_only=True)
 class Normalize:
-    """``(pixel * scale - mean[channel]) / std[channel]`` in float32, to N C H W.
+    """The conversion ``(pixel * scale - mean[channel]) / std[channel]`` to float32, N C H W.
 
     Attributes:
         scale: applied first, 1/255 by default.
@@ -37,12 +37,12 @@ class Normalize:
 
     def __post_init__(self) -> None:
         if self.layout not in ("NHWC", "NCHW"):
-            raise DataError(f"layout {self.layout!r} is neither NHWC nor NCHW")
+            raise DataError(f"layout is {self.layout!r}; it must be NHWC or NCHW")
         if not all(math.isfinite(value) for value in (self.scale, *self.mean, *self.std)) or 0 in self.std:
             raise DataError(f"scale, mean and std must be finite, std not 0: {self}")
 
     def output_shape(self, shape: tuple[int, ...], dtype: str, place: str) -> tuple[int, int, int, int]:
-        """Shape of the float32 result, N C H W.
+        """Return the shape of the float32 result, N C H W.
 
         Raises:
             DataError: not a uint8 batch of images, or its channels do not fit mean and std.
@@ -51,10 +51,7 @@ class Normalize:
             raise DataError(
                 f"{place}: only uint8 {self.layout} batches are normalized, got {dtype}{list(shape)}"
             )
-        if self.layout == "NHWC":
-            n, h, w, c = shape
-        else:
-            n, c, h, w = shape
+        n, c, h, w = (shape[axis] for axis in ((0, 3, 1, 2) if self.layout == "NHWC" else (0, 1, 2, 3)))
         if c > MAX_CHANNELS or any(len(values) not in (1, c) for values in (self.mean, self.std)):
             raise DataError(
                 f"{place}: {c} channels in {list(shape)} ({self.layout}), mean has {len(self.mean)} and std "
@@ -63,7 +60,7 @@ class Normalize:
         return n, c, h, w
 
     def on_host(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The same on the CPU, bit for bit."""
+        """Convert ``batch`` on the CPU, bit for bit as the kernel does."""
         _, channels, _, _ = self.output_shape(batch.shape, batch.dtype.name, "batch")
         planes = batch.transpose(0, 3, 1, 2) if self.layout == "NHWC" else batch
         scale, mean, std = self.table(channels)
@@ -71,14 +68,14 @@ class Normalize:
         return np.ascontiguousarray(normalized)
 
     def table(self, channels: int) -> tuple[np.float32, NDArray[np.float32], NDArray[np.float32]]:
-        """scale, mean and std as float32, the latter two per channel."""
+        """Return scale, mean and std as float32, mean and std per channel."""
         mean = np.broadcast_to(np.asarray(self.mean, np.float32), (channels,))
         std = np.broadcast_to(np.asarray(self.std, np.float32), (channels,))
         return np.float32(self.scale), mean, std
 
 
 def kernel_source() -> str:
-    """The CUDA C of the kernel."""
+    """Return the CUDA C source of the kernel."""
     return resources.files("trt_int8.streamer").joinpath("normalize.cu").read_text(encoding="utf-8")
 
 
@@ -89,12 +86,12 @@ class NormalizeKernel:
         self._driver = driver
         self._module: Any = None
         self._function: Any = None
-        with cuda_errors(driver, f"GPU {ordinal} does not say what it is"):
+        with cuda_errors(driver, f"cannot read the compute capability of GPU {ordinal}"):
             capability = driver.Device(ordinal).compute_capability()
         ptx = compile_ptx(kernel_source(), compute_capability=capability, name="normalize.cu")
         advice = "if its CUDA is older than NVRTC's, install the nvidia-cuda-nvrtc-cu12 that nvidia-smi shows"
         try:
-            with cuda_errors(driver, f"the driver does not load the normalizing kernel ({advice})"):
+            with cuda_errors(driver, f"the driver cannot load the normalization kernel ({advice})"):
                 self._module = driver.module_from_buffer(ptx)
                 self._function = self._module.get_function("normalize")
         except BaseException:
@@ -110,7 +107,7 @@ class NormalizeKernel:
         scale, mean, std = normalize.table(c)
         affine = np.zeros(1 + 2 * MAX_CHANNELS, np.float32)
         affine[0], affine[1 : 1 + c], affine[1 + MAX_CHANNELS : 1 + MAX_CHANNELS + c] = scale, mean, std
-        with cuda_errors(self._driver, "the normalizing kernel does not start"):
+        with cuda_errors(self._driver, "the normalization kernel cannot be started"):
             self._function(
                 np.uintp(pixels),
                 np.uintp(planes),
@@ -125,5 +122,5 @@ class NormalizeKernel:
             )
 
     def close(self) -> None:
-        """Unload it, in the context it was loaded into."""
+        """Unload it; its context must be current."""
         self._function = self._module = None

@@ -1,4 +1,4 @@
-"""Compile CUDA C to PTX with NVRTC, through ctypes: no nvcc, no toolkit, and no GPU needed.
+"""Compile CUDA C to PTX with NVRTC, through ctypes. This needs no nvcc, no CUDA toolkit and no GPU.
 
 The library comes from the ``nvidia-cuda-nvrtc-cu12`` wheel, or from an installed CUDA toolkit.
 API: https://docs.nvidia.com/cuda/nvrtc/
@@ -19,31 +19,27 @@ _NAMES = ("libnvrtc.so.12", "libnvrtc.so.13", "nvrtc64_120_0.dll", "nvrtc64_130_
 
 
 def compile_ptx(source: str, *, compute_capability: tuple[int, int], name: str = "kernel.cu") -> bytes:
-    """PTX for ``compute_capability``, or for the newest one before it that this NVRTC knows.
+    """Compile ``source`` for ``compute_capability``, or for the newest older one that this NVRTC knows.
 
-    PTX for an older architecture is compiled by the driver for the GPU at hand when it is loaded.
+    When it is loaded, the driver compiles PTX of an older architecture for the GPU.
 
     Returns:
-        PTX text with its final zero byte, as ``cuModuleLoadData`` wants it.
+        PTX text with its final zero byte, as ``cuModuleLoadData`` needs it.
 
     Raises:
         MissingDependencyError: NVRTC is not installed.
-        CalibrationError: the source does not compile; the message holds the compiler's log.
+        CalibrationError: the source does not compile; has the compiler's log.
     """
     library = _load()
     target = _target(library, compute_capability)
-    options = [f"--gpu-architecture=compute_{target}".encode(), b"--fmad=false"]
-    program = ctypes.c_void_p()
-    _check(
-        library,
-        library.nvrtcCreateProgram(
-            ctypes.byref(program), source.encode(), name.encode(), ctypes.c_int(0), None, None
-        ),
+    options = (ctypes.c_char_p * 2)(f"--gpu-architecture=compute_{target}".encode(), b"--fmad=false")
+    program, none = ctypes.c_void_p(), ctypes.c_int(0)
+    created = library.nvrtcCreateProgram(
+        ctypes.byref(program), source.encode(), name.encode(), none, None, None
     )
+    _check(library, created)
     try:
-        status = library.nvrtcCompileProgram(
-            program, ctypes.c_int(len(options)), (ctypes.c_char_p * len(options))(*options)
-        )
+        status = library.nvrtcCompileProgram(program, ctypes.c_int(len(options)), options)
         if status != 0:
             log = _text(library, "ProgramLog", program).rstrip(b"\0").decode(errors="replace")
             raise CalibrationError(f"NVRTC cannot compile {name} for compute_{target}:\n{log}")
@@ -61,7 +57,7 @@ def _target(library: ctypes.CDLL, compute_capability: tuple[int, int]) -> int:
     possible = [architecture for architecture in supported if architecture <= wanted]
     if not possible:
         raise CalibrationError(
-            f"this NVRTC compiles for compute capability {min(supported) / 10} and newer, the GPU has "
+            f"this NVRTC supports compute capability {min(supported) / 10} and newer, but the GPU has "
             f"{wanted / 10}: install an older nvidia-cuda-nvrtc"
         )
     return max(possible)

@@ -1,7 +1,7 @@
-"""Arrays that are on the GPU already (torch, cupy, DALI, numba): found, checked, and used uncopied.
+"""Recognize and check arrays that are already on the GPU (torch, cupy, DALI, numba); they are not copied.
 
-They are found by the CUDA array interface or by DLPack: https://dmlc.github.io/dlpack/latest/c_api.html,
-the unversioned struct.
+They have the CUDA array interface or DLPack: https://dmlc.github.io/dlpack/latest/c_api.html, the
+unversioned struct.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 
 @dataclass(frozen=True)
 class DlpackTensor:
-    """Where a tensor lies: address, shape, numpy's name of its dtype, strides in elements (None: C order)."""
+    """Address, shape, numpy's name of the dtype, and strides in elements (None: C order) of a tensor."""
 
     pointer: int
     shape: tuple[int, ...]
@@ -50,10 +50,10 @@ class _DLTensor(ctypes.Structure):
 
 
 def read(capsule: Any) -> DlpackTensor:
-    """The tensor in a capsule named "dltensor", which stays unconsumed: keep it while the memory is in use.
+    """Read the tensor in a capsule named "dltensor". Keep the capsule while the memory is in use.
 
     Raises:
-        TypeError: not such a capsule, or its elements are vectors or of an unknown type.
+        TypeError: it is not such a capsule, or its elements are vectors or of an unknown type.
     """
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
@@ -76,13 +76,13 @@ def read(capsule: Any) -> DlpackTensor:
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """C-contiguous GPU memory of someone else's.
+    """A C-contiguous array in GPU memory that its producer owns.
 
     Attributes:
         pointer: address of the first element.
         shape: elements per axis.
         dtype: numpy's name of the dtype, or "bfloat16".
-        ordered: whether what the producer still does to it comes before later work on our stream.
+        ordered: whether the producer's pending work is done before later work on our stream.
         owner: keeps the memory alive while it is referenced.
     """
 
@@ -96,14 +96,14 @@ class DeviceArray:
 def device_array(
     value: Any, *, place: str, ordinal: int, stream: int, device_of: Callable[[int], int | None]
 ) -> DeviceArray | None:
-    """``value`` as an array on the GPU, None where it lives on the host.
+    """Return ``value`` as an array on the GPU; None if it is on the host.
 
     Args:
         value: any array.
-        place: what messages call it ("batch 3, input x").
+        place: its name in messages ("batch 3, input x").
         ordinal: the GPU it must be on.
         stream: handle of the CUDA stream that will use it.
-        device_of: GPU that an address belongs to, None for an address CUDA does not know.
+        device_of: returns the GPU of an address, None for an address that CUDA does not know.
 
     Raises:
         DataError: it is on another device, not C-contiguous, masked, or cannot be exported.
@@ -118,7 +118,7 @@ def device_array(
                     f"{place}: DLPack device type {kind} is not CUDA; move it to the host or to CUDA"
                 )
             _check_device(place, device, ordinal)
-            # Owned from here on: the capsule gives the tensor back when it is collected.
+            # The capsule returns the tensor to its producer when it is garbage-collected.
             capsule = value.__dlpack__(stream=stream)
             return _checked(place, read(capsule), owner=(capsule, value), ordered=True)
         interface = getattr(value, "__cuda_array_interface__", None)
@@ -131,13 +131,13 @@ def device_array(
     if owning_device is None:
         raise DataError(f"{place}: address {tensor.pointer:#x} is not CUDA memory")
     _check_device(place, owning_device, ordinal)
-    # A stream of None means that nothing is pending; without the key (version 2) nothing is known.
+    # A stream of None means no pending work; without the key (version 2) that is not known.
     return _checked(place, tensor, owner=value, ordered=interface.get("stream", 0) is None)
 
 
 def _from_interface(place: str, interface: dict[str, Any]) -> DlpackTensor:
     if interface.get("mask") is not None:
-        raise DataError(f"{place}: masked arrays cannot be calibrated with; fill the masked elements")
+        raise DataError(f"{place}: masked arrays are not supported; fill the masked elements")
     dtype = np.dtype(interface["typestr"])
     strides = interface.get("strides")
     return DlpackTensor(
@@ -158,7 +158,7 @@ def _checked(place: str, tensor: DlpackTensor, *, owner: Any, ordered: bool) -> 
 
 
 def _contiguous(tensor: DlpackTensor) -> bool:
-    """Whether the elements lie in C order without gaps; the stride of an axis of length 1 means nothing."""
+    """Return whether the elements are in C order without gaps; strides of axes of length 1 do not count."""
     if tensor.strides is None:
         return True
     step = 1
@@ -171,4 +171,6 @@ def _contiguous(tensor: DlpackTensor) -> bool:
 
 def _check_device(place: str, device: int, ordinal: int) -> None:
     if device != ordinal:
-        raise DataError(f"{place}: it is on GPU {device}, calibration runs on GPU {ordinal}; move it there")
+        raise DataError(
+            f"{place}: it is on GPU {device}, but calibration runs on GPU {ordinal}; move it there"
+        )

@@ -1,4 +1,4 @@
-"""The thread that loads batch k+1 while batch k is consumed."""
+"""Load batch k+1 in a thread while batch k is consumed."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class _Failure:
 
 
 class _End:
-    """Nothing comes after it."""
+    """Marks the end of the items."""
 
 
 class ReadAhead(Generic[Loaded, Staged]):
-    """Loads from an iterator and stages what it loads, both in a thread of its own.
+    """Loads and stages the items of an iterator in a separate thread.
 
     At most ``ahead`` staged items are unconsumed or in use at a time; one more may be loaded and waiting.
 
     Args:
-        items: what to load. Only the thread calls it, and closes it at the end where it can be closed.
-        stage: ``stage(index, item)`` makes of an item what `next` returns.
-        borrows: whether a staged item still lives in memory of the loader's. Then the loader is not asked
-            for more, since it may reuse that memory, until the consumer is done with the item.
-        ahead: how many items may be staged at a time.
+        items: the iterator. Only the thread uses it, and closes it at the end if it has ``close``.
+        stage: ``stage(index, item)`` returns the staged item, which `next` returns.
+        borrows: whether a staged item is still in memory of the loader. Then the next item is loaded after
+            the consumer has finished with this one, since the loader may reuse that memory.
+        ahead: number of items that may be staged at a time.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class ReadAhead(Generic[Loaded, Staged]):
         self._staging = threading.Lock()
         self._closing = False
         self._in_use = self._in_use_borrows = False
-        # A daemon: a loader that hangs must not keep the process alive.
+        # It is a daemon, because a hanging loader must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="trt_int8 batch reader", daemon=True)
         self._thread.start()
 
     def next(self) -> Staged | None:
-        """The next staged item, None at the end. The one returned before may be overwritten from now on.
+        """Return the next staged item, None at the end. The previous item may be overwritten from now on.
 
         Raises:
             BaseException: what the iterator or ``stage`` raised, with its own traceback.
@@ -71,7 +71,7 @@ class ReadAhead(Generic[Loaded, Staged]):
                 self._handed_back.release()
         item = self._ready.get()
         if isinstance(item, _End | _Failure):
-            self._ready.put(item)  # and so from now on
+            self._ready.put(item)  # for the next call
             if isinstance(item, _Failure):
                 raise item.error
             return None
@@ -80,9 +80,9 @@ class ReadAhead(Generic[Loaded, Staged]):
         return item
 
     def close(self) -> None:
-        """End the thread. When this returns, nothing is being staged, and nothing will be.
+        """End the thread. After this no item is staged any more.
 
-        A loader in the middle of a batch is waited for `PATIENCE` seconds, then left to end by itself.
+        If the loader is in the middle of a batch, this waits `PATIENCE` seconds at most.
         """
         with self._staging:
             self._closing = True

@@ -1,4 +1,4 @@
-"""The memory that batches pass through: per input a pinned buffer on the host and one on the GPU."""
+"""The buffers of a stream: per input one in pinned host memory and one on the GPU."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ _NON_BLOCKING = 1
 
 @dataclass(frozen=True)
 class InputRoute:
-    """How one input gets to the GPU: its layout, and its normalization where there is one."""
+    """The layout of one input, its normalization if it has one, and its normalized shape, N C H W."""
 
     layout: InputLayout
     normalize: Normalize | None = None
-    #: N C H W of the normalized batch
     normalized: tuple[int, int, int, int] | None = None
 
     @property
     def copied_bytes(self) -> int:
-        """Bytes of a batch that cross the bus: none for an input that is on the GPU already."""
+        """Bytes of a batch that are copied to the GPU; 0 for an input that is already there."""
         return 0 if self.layout.on_device else self.layout.nbytes
 
     @property
@@ -39,12 +38,7 @@ class InputRoute:
 
 @dataclass(frozen=True)
 class StreamMemory:
-    """What a stream allocates, in bytes.
-
-    Attributes:
-        device: on the GPU.
-        pinned: page-locked memory of the host.
-    """
+    """Memory that a stream allocates, in bytes: on the GPU, and pinned on the host."""
 
     device: int
     pinned: int
@@ -56,17 +50,17 @@ class StreamMemory:
 
 
 def required_memory(routes: Mapping[str, InputRoute], slots: int) -> StreamMemory:
-    """What ``slots`` batches on their way need."""
+    """Return the memory for ``slots`` batches in flight."""
     copied = sum(route.copied_bytes for route in routes.values())
     normalized = sum(route.normalized_bytes for route in routes.values())
     return StreamMemory(device=slots * (copied + normalized), pinned=slots * copied)
 
 
 class CopyQueue:
-    """A CUDA stream of our own.
+    """Our own CUDA stream.
 
-    pycuda destroys a stream or an event when the last reference goes, which must happen while its context
-    is current. So they live in attributes alone, never in a variable that a traceback could keep.
+    pycuda destroys a stream or an event with its last reference, and its context must be current then. So
+    they are only in attributes, never in a variable that a traceback could keep.
     """
 
     def __init__(self, driver: Any) -> None:
@@ -88,7 +82,7 @@ class Buffers:
         self._driver = driver
 
     def allocate(self) -> None:
-        """Take the memory; what was taken before a failure stays until `free`."""
+        """Allocate the memory; after a failure, call `free`."""
         if self.route.copied_bytes:
             self._host = self._driver.pagelocked_empty(self.route.copied_bytes, np.uint8)
             self._device = self._driver.mem_alloc(self.route.copied_bytes)
@@ -98,12 +92,12 @@ class Buffers:
     def send(
         self, array: NDArray[Any] | DeviceArray, queue: CopyQueue, kernel: NormalizeKernel | None
     ) -> int:
-        """Queue what brings ``array`` to the GPU; returns the address where it will be."""
+        """Queue the copy of ``array`` to the GPU and its normalization; return its address there."""
         if isinstance(array, DeviceArray):
             pointer = array.pointer
         else:
             assert self._host is not None
-            # Through pinned memory, which alone is copied asynchronously; any strides or byte order.
+            # Only pinned memory is copied asynchronously. This handles any strides and byte order.
             np.copyto(self._host.view(array.dtype.newbyteorder("=")).reshape(array.shape), array)
             self._driver.memcpy_htod_async(self._device, self._host, queue.stream)
             pointer = int(self._device)
@@ -114,7 +108,7 @@ class Buffers:
         return planes
 
     def free(self) -> None:
-        """Free what `allocate` took."""
+        """Free the memory."""
         if self._host is not None:
             base, self._host = self._host.base, None
             base.free()  # type: ignore[union-attr]  # pycuda is untyped
@@ -126,7 +120,7 @@ class Buffers:
 
 
 class Slot:
-    """One batch on its way: its buffers, the event behind its last copy, and the arrays it borrows."""
+    """One batch in flight: its buffers, the event after its last copy, and the arrays it borrows."""
 
     def __init__(self, driver: Any, routes: Mapping[str, InputRoute]) -> None:
         self.pointers: dict[str, int] = {}
@@ -137,13 +131,13 @@ class Slot:
 
     @property
     def borrows(self) -> bool:
-        """Whether the batch lies in GPU memory of the loader's."""
+        """Whether the batch is in GPU memory of the loader."""
         return bool(self._borrowed)
 
     def allocate(self) -> None:
-        """Take the memory and make the event."""
+        """Allocate the memory and make the event."""
         flags = self._driver.event_flags
-        # A blocking wait leaves the processor to the loader.
+        # A blocking wait leaves the CPU to the loader.
         self._arrived = self._driver.Event(flags.DISABLE_TIMING | flags.BLOCKING_SYNC)
         for buffers in self._buffers.values():
             buffers.allocate()
@@ -154,7 +148,7 @@ class Slot:
         queue: CopyQueue,
         kernel: NormalizeKernel | None,
     ) -> None:
-        """Queue the batch's copies and, behind them, its event."""
+        """Queue the batch's copies and then its event."""
         self._borrowed = [array for array in arrays.values() if isinstance(array, DeviceArray)]
         self.pointers = {
             name: self._buffers[name].send(array, queue, kernel) for name, array in arrays.items()
@@ -166,7 +160,7 @@ class Slot:
         self._arrived.synchronize()
 
     def give_back(self) -> None:
-        """Let go of the loader's arrays, once the consumer is done with the batch."""
+        """Release the loader's arrays, after the consumer has finished with the batch."""
         self._borrowed = []
 
     def free(self) -> None:

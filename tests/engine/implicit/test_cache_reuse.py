@@ -174,7 +174,7 @@ def test_named_data_is_compared_by_name_and_not_read(cache, model):
 
 def test_what_cannot_be_compared_is_said(cache, model):
     calibrate(make([batch(0)], cache=cache))
-    with pytest.warns(UserWarning, match=r"not compared with what it was made from: model$"):
+    with pytest.warns(UserWarning, match=r"used without a check of: model$"):
         assert calibrate(make([batch(0)], cache=cache, model=model())) == CACHE
 
 
@@ -186,7 +186,7 @@ def test_reuse_takes_the_cache_and_says_what_differs(cache):
 
 def test_a_cache_without_a_sidecar_is_used_with_a_warning(cache):
     cache.write_bytes(CACHE)
-    with pytest.warns(UserWarning, match=r"no x\.cache\.json beside it.*used as it is"):
+    with pytest.warns(UserWarning, match=r"no file x\.cache\.json.*used without a check"):
         assert calibrate(make([batch(0)], cache=cache)) == CACHE
 
 
@@ -194,8 +194,8 @@ def test_an_edited_cache_is_refused_and_can_be_reused_on_purpose(cache):
     calibrate(make([batch(0)], cache=cache))
     edited = CACHE.replace(b"3c008912", b"3c008913")
     cache.write_bytes(edited)
-    assert "edited, replaced or half updated" in refused(make([batch(0)], cache=cache))
-    with pytest.warns(UserWarning, match="belongs to other content"):
+    assert "does not match the calibration cache, which was changed" in refused(make([batch(0)], cache=cache))
+    with pytest.warns(UserWarning, match="does not match the cache"):
         assert calibrate(make([batch(0)], cache=cache, reuse_cache=True)) == edited
 
 
@@ -208,7 +208,9 @@ def test_a_damaged_sidecar_is_refused(cache, text):
 
 def test_a_cache_of_the_other_algorithm_is_refused(cache):
     cache.write_bytes(b"TRT-8601-MinMaxCalibration\nx: 3c008912\n")
-    assert "x.cache:1: a cache of MinMaxCalibration" in refused(make([batch(0)], cache=cache))
+    assert "x.cache:1: the cache was made with algorithm MinMaxCalibration" in refused(
+        make([batch(0)], cache=cache)
+    )
 
 
 def test_a_damaged_cache_is_neither_used_nor_replaced(cache):
@@ -229,7 +231,7 @@ def test_a_network_with_other_tensors_is_refused(cache):
     calibrate(first)
     second = make([batch(0)], cache=cache)
     second.tensors = ("x", "conv2")
-    assert "tensor names: gone 1 (conv1), new 1 (conv2)" in refused(second)
+    assert "tensor names: removed 1 (conv1), new 1 (conv2)" in refused(second)
 
 
 def test_a_cache_that_tensorrt_does_not_take_is_no_reason_to_calibrate_on_one_batch(cache, model):
@@ -240,7 +242,7 @@ def test_a_cache_that_tensorrt_does_not_take_is_no_reason_to_calibrate_on_one_ba
     assert again.get_batch(["x"]) is None
     again.write_calibration_cache(memoryview(CACHE.replace(b"3c008912", b"3c000000")))
     assert cache.read_bytes() == CACHE
-    with pytest.raises(CalibrationError, match=r"did not take the calibration cache .*x\.cache.*delete"):
+    with pytest.raises(CalibrationError, match=r"rejected the calibration cache .*x\.cache.*delete"):
         again.raise_if_failed()
 
 
@@ -261,7 +263,7 @@ def test_without_a_sidecar_the_data_is_not_read(cache):
         raise AssertionError("more than the first batch was read")
 
     calibrator = make(only_one(), cache=cache)
-    with pytest.warns(UserWarning, match="used as it is"):
+    with pytest.warns(UserWarning, match="used without a check"):
         assert calibrate(calibrator) == CACHE
     calibrator.raise_if_failed()
     assert calibrator.fingerprint is None  # nobody knows what it was made from

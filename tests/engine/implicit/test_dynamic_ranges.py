@@ -29,7 +29,7 @@ def test_unset_takes_an_earlier_range_away():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "wasted"),
+    ("low", "high", "unused"),
     [
         (-1, 1, 1),  # -127 … 127: -128 is never used
         (0, 6, 128),  # 0 … 127
@@ -40,20 +40,20 @@ def test_unset_takes_an_earlier_range_away():
         (-1.5, 127, 126),  # -1.5 codes, rounded to even: -2
     ],
 )
-def test_wasted_codes(low, high, wasted):
-    assert RangeRule("x", (low, high), "here").wasted_codes == wasted
+def test_unused_values(low, high, unused):
+    assert RangeRule("x", (low, high), "here").unused_values == unused
 
 
 def test_every_code_in_use_is_counted_by_brute_force():
     low, high, scale = -1.0, 6.0, 6.0 / 127
     steps = 100_000
     codes = {round((low + (high - low) * i / steps) / scale) for i in range(steps + 1)}
-    assert RangeRule("x", (low, high), "here").wasted_codes == 256 - len(codes)
+    assert RangeRule("x", (low, high), "here").unused_values == 256 - len(codes)
 
 
 def test_a_rule_that_fits_nothing_names_the_nearest():
     with pytest.raises(
-        RangeError, match=r"dynamic ranges: 'head/Relu' is no tensor.*nearest names: head/relu2"
+        RangeError, match=r"dynamic ranges: 'head/Relu' matches no tensor.*nearest names: head/relu2"
     ):
         resolve(read_rules({"head/Relu": 1}), NAMES)
     with pytest.raises(RangeError, match="first of 6 names: data, conv1, relu1"):
@@ -93,7 +93,7 @@ def test_yaml_with_file_and_line(tmp_path):
     with pytest.raises(RangeError, match=r"ranges\.yaml:3: amax of 'relu1' is -3"):
         read_rules(path)
     path.write_text("conv1: 1\nhed/conv2: 3\n")
-    with pytest.raises(RangeError, match=r"ranges\.yaml:2: 'hed/conv2' is no tensor"):
+    with pytest.raises(RangeError, match=r"ranges\.yaml:2: 'hed/conv2' matches no tensor"):
         resolve(read_rules(path), NAMES)
 
 
@@ -155,7 +155,7 @@ def test_a_cache_file_gives_ranges_of_127_scales_and_may_name_strangers(tmp_path
 def test_a_cache_of_another_model_is_an_error(tmp_path):
     path = tmp_path / "x.cache"
     path.write_text("TRT-8601-EntropyCalibration2\nstranger: 3c008912\nother: 3c008912\n")
-    with pytest.raises(RangeError, match=r"x\.cache: none of its 2 tensors is in the network"):
+    with pytest.raises(RangeError, match=r"x\.cache: none of its 2 tensor names is in the network"):
         resolve(read_rules(path), NAMES)
 
 

@@ -92,9 +92,9 @@ def test_a_cache_that_is_not_its_sidecars_is_refused(tmp_path):
     old, new = (f"TRT-8601-EntropyCalibration2\nx: {n:08x}\n".encode() for n in (1, 2))
     store.save(old, Fingerprint(batch_size=1))
     store.path.write_bytes(new)
-    with pytest.raises(CacheError, match="half updated"):
+    with pytest.raises(CacheError, match="does not match the calibration cache"):
         store.load(Fingerprint(batch_size=2))
-    with pytest.warns(UserWarning, match=r"reused.*x\.cache\.json is damaged or belongs to other content"):
+    with pytest.warns(UserWarning, match=r"reused.*x\.cache\.json is damaged or does not match the cache"):
         assert CacheStore(store.path, reuse=True).load(Fingerprint(batch_size=2)) == new
 
 

@@ -30,7 +30,7 @@ def test_keeps_what_another_build_added_meanwhile(path):
 @pytest.mark.parametrize("content", [b"damaged", b"other-gpu"])
 def test_a_cache_tensorrt_does_not_take_is_refused_and_kept(path, content):
     path.write_bytes(content)
-    with pytest.raises(CacheError, match=r"timing\.cache: TensorRT does not take"):
+    with pytest.raises(CacheError, match=r"timing\.cache: TensorRT rejected"):
         TimingCache(path).load_into(fake_tensorrt.IBuilderConfig())
     assert path.read_bytes() == content
 

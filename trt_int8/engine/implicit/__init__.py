@@ -1,4 +1,4 @@
-"""The implicit route, TensorRT 8.6 to 10: calibrators and dynamic ranges; the builder chooses the layers."""
+"""The implicit route (TensorRT 8.6 to 10): TensorRT calibrates and chooses the layers for INT8."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from trt_int8.engine.implicit.calibrators import EntropyCalibrator as EntropyCalibrator
     from trt_int8.engine.implicit.calibrators import MinMaxCalibrator as MinMaxCalibrator
 
-# Without the two classes that need TensorRT, so that a star import works everywhere.
+# The two classes that need TensorRT are left out, so that a star import works without it.
 __all__ = ["CalibrationSummary", "CalibratorCallbacks", "Fingerprint", "ImplicitOptions"]
 
 _NEED_TENSORRT = ("EntropyCalibrator", "MinMaxCalibrator")
 
 
 def __getattr__(name: str) -> Any:
-    """The classes that derive from TensorRT's own, which is imported when they are asked for.
+    """Import the classes that derive from TensorRT's only when they are used.
 
     Raises:
-        MissingDependencyError: TensorRT is not installed, or is one without calibrators.
+        MissingDependencyError: TensorRT is not installed, or has no calibrators.
     """
     if name in _NEED_TENSORRT:
         from trt_int8.engine.implicit import calibrators

@@ -1,4 +1,4 @@
-"""Build an engine by the implicit route: the builder picks INT8 where it is fastest and ranges allow it."""
+"""Build an engine on the implicit route: TensorRT uses INT8 where it is fastest and tensors have ranges."""
 
 from __future__ import annotations
 
@@ -33,22 +33,23 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitOptions:
-    """What the builder may do.
+    """Options of the implicit route.
 
     Attributes:
-        fp16, bf16: other precisions it may choose; without them a layer is INT8 or FP32.
+        fp16, bf16: other precisions for layers; without them a layer runs in INT8 or FP32.
         tf32: whether FP32 layers may use TF32.
-        keep_fp16, keep_fp32: names or globs of layers to keep out of INT8. fp16 needs ``fp16``.
+        keep_fp16, keep_fp32: names or globs of layers to keep out of INT8. ``keep_fp16`` needs ``fp16``.
         constraints: ``obey`` these or fail; or ``prefer`` them and warn.
-        ranges: dynamic ranges set by hand, see `trt_int8.engine.implicit.dynamic_ranges`; they win
-            over calibration, later ones over earlier ones.
-        shapes: min, opt and max shape of each input that is dynamic.
-        batch_size: instead of ``shapes`` where only the first axis is dynamic: from 1 to this.
-        workspace: limit of the layers' scratch memory in bytes; None for TensorRT's own.
+        ranges: dynamic ranges set by hand, see `trt_int8.engine.implicit.dynamic_ranges`; they override
+            calibrated ranges, and later ones override earlier ones.
+        shapes: min, opt and max shape of each dynamic input.
+        batch_size: instead of ``shapes`` if only the first axis is dynamic: the max batch; min is 1.
+        workspace: limit of the layers' scratch memory in bytes; None: TensorRT's default.
         timing_cache: file of kernel timings, shared by builds.
-        cache: file of TensorRT's calibration cache; it is used if it fits model and data, else written.
-        reuse_cache: use that cache whatever it was made from.
-        device: where the calibrator puts batches, see `trt_int8.streamer.device`; None: the CUDA device.
+        cache: file of TensorRT's calibration cache. It is used if it exists and fits model and data; a cache
+            that does not fit is an error. If it does not exist, it is written.
+        reuse_cache: use that cache without the check.
+        device: device for the calibrator's batches, see `trt_int8.streamer.device`; None: the CUDA device.
     """
 
     fp16: bool = False
@@ -67,7 +68,7 @@ class ImplicitOptions:
     device: Device | None = None
 
     def asked_for(self) -> list[str]:
-        """Names of the options that differ from the defaults."""
+        """Return the names of the options that differ from the defaults."""
         return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
 
@@ -84,18 +85,18 @@ def build_implicit(
 
     Args:
         model: the float model.
-        tensorrt: one with calibrators, see `trt_int8.engine.tensorrt.load_implicit`.
-        log: gets every line TensorRT says.
-        calibrator: an `EntropyCalibrator` or `MinMaxCalibrator`; None to build from ``ranges`` alone.
-        options: what the builder may do.
-        tell: gets lines for people: rules and how much they hit, tensors without a scale, what became of
-            the calibration.
+        tensorrt: from `trt_int8.engine.tensorrt.load_implicit`.
+        log: gets all lines of TensorRT.
+        calibrator: an `EntropyCalibrator` or `MinMaxCalibrator`; None: only ``options.ranges`` are used.
+        options: options of the builder.
+        tell: function that gets lines for people: matches of the rules, tensors without a scale, the result
+            of calibration.
 
     Raises:
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
-        BuildError: TensorRT refused the model, or there is neither calibrator nor range.
-        RangeError: an override fits no tensor.
-        BaseException: whatever the calibrator's data or device raised, KeyboardInterrupt for Ctrl-C.
+        BuildError: TensorRT rejected the model, or there is no calibrator and no range.
+        RangeError: a rule for ranges matches no tensor.
+        BaseException: what the calibrator's data or device raised; KeyboardInterrupt for Ctrl-C.
     """
     tensorrt.require_implicit_int8()
     options = options or ImplicitOptions()
@@ -107,10 +108,10 @@ def build_implicit(
     parse_model(model, tensorrt, network, logger, log)
     specs = input_specs(model)
     if has_qdq_layers(network, tensorrt):
-        raise BuildError("the model holds Q/DQ nodes, for which TensorRT ignores calibrators and ranges")
+        raise BuildError("the model has Q/DQ nodes, so TensorRT ignores calibrators and ranges")
     with tensorrt.deprecated_calls():
         if calibrator is not None:
-            _refuse_narrowed(network, tensorrt, specs)
+            _reject_narrowed(network, tensorrt, specs)
         _set_precisions(network, config, tensorrt, options, tell)
         tensors = float_tensors(network, tensorrt)
         resolution = _set_ranges(tensors, options, tell, calibrated=calibrator is not None)
@@ -130,8 +131,8 @@ def build_implicit(
     if timings is not None:
         try:
             timings.update_from(config)
-        except OutputError as error:  # the engine took longer to make
-            tell(f"{error}; the engine is built all the same")
+        except OutputError as error:  # the engine is worth more than the timings
+            tell(f"{error}; the engine is built")
     if calibrator is not None:
         tell(calibrator.summary().explain(int8=True, quantized=False))
     return SerializedEngine(serialized, "tensorrt", tensorrt.name, hand_set=resolution.ranges, profile=shapes)
@@ -167,15 +168,15 @@ def _build(
     return bytes(serialized)
 
 
-def _refuse_narrowed(network: Any, tensorrt: TensorRT, specs: Mapping[str, InputSpec]) -> None:
-    """TensorRT 8 makes int32 of int64 inputs, and would read each int64 of a batch as two of these."""
+def _reject_narrowed(network: Any, tensorrt: TensorRT, specs: Mapping[str, InputSpec]) -> None:
+    """Reject int64 inputs in TensorRT 8, which reads the bytes of an int64 batch as int32."""
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         spec = specs.get(tensor.name)
         if spec is not None and spec.dtype == np.int64 and tensor.dtype == tensorrt.data_type("INT32"):
             raise BuildError(
-                f"input {spec} is int32 to {tensorrt.name}, which int64 batches do not fit; make "
-                "it int32 in the model (with a Cast behind it), or use TensorRT 10"
+                f"{tensorrt.name} reads the int64 input {spec} as int32, so int64 batches cannot be used; "
+                "change the input to int32 and add a Cast to int64 after it, or use TensorRT 10"
             )
 
 
@@ -183,12 +184,10 @@ def _set_precisions(
     network: Any, config: Any, tensorrt: TensorRT, options: ImplicitOptions, tell: Tell
 ) -> None:
     if options.keep_fp16 and not options.fp16:
-        raise BuildError("keeping layers in FP16 needs FP16 allowed: add fp16=True, or use keep_fp32=")
-    config.set_flag(tensorrt.builder_flag("INT8"))
-    if options.fp16:
-        config.set_flag(tensorrt.builder_flag("FP16"))
-    if options.bf16:
-        config.set_flag(tensorrt.builder_flag("BF16"))
+        raise BuildError("keep_fp16= needs FP16: add fp16=True, or use keep_fp32=")
+    for name, wanted in (("INT8", True), ("FP16", options.fp16), ("BF16", options.bf16)):
+        if wanted:
+            config.set_flag(tensorrt.builder_flag(name))
     if not options.tf32:
         config.clear_flag(tensorrt.builder_flag("TF32"))
     patterns = {"fp16": options.keep_fp16, "fp32": options.keep_fp32}
@@ -205,8 +204,8 @@ def _set_ranges(
         tell(line)
     if calibrated and resolution.unset:
         tell(
-            f"unset leaves {len(resolution.unset)} tensors to calibration, which finds their ranges; to keep "
-            "layers out of INT8, name them in keep_fp32= or keep_fp16="
+            f"{len(resolution.unset)} tensors that are 'unset' get calibrated ranges; to keep layers out of "
+            "INT8, give keep_fp32= or keep_fp16="
         )
     apply(resolution, tensors)
     return resolution
@@ -224,7 +223,7 @@ def _set_calibrator(
     calibrator.tensors = tuple(tensors)
     config.int8_calibrator = calibrator
     if any(isinstance(size, str) for spec in specs.values() for size in spec.shape):
-        # TensorRT calibrates at one shape; without this it would be the opt shape of the first profile.
+        # TensorRT calibrates with one shape; by default that is the opt shape of the first profile.
         profile = builder.create_optimization_profile()
         for name, shape in calibrator.shapes.items():
             profile.set_shape(name, shape, shape, shape)

@@ -1,8 +1,8 @@
-"""TensorRT's calibrator classes, subclassed. Importing this module imports TensorRT.
+"""Calibrators for TensorRT, as subclasses of its own. Importing this module imports TensorRT.
 
-Take them from the package, ``from trt_int8.engine.implicit import EntropyCalibrator``. They are TensorRT
-calibrators like any other: set one as ``config.int8_calibrator`` in your own builder script, or pass it to
-Polygraphy's ``CreateConfig(int8=True, calibrator=…)``, and call `raise_if_failed` after the build.
+Import them with ``from trt_int8.engine.implicit import EntropyCalibrator``. Set one as
+``config.int8_calibrator`` in your own builder script, or pass it to Polygraphy's
+``CreateConfig(int8=True, calibrator=…)``, and call `raise_if_failed` after the build.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ trt: Any = _tensorrt.module
 
 
 class EntropyCalibrator(CalibratorCallbacks, trt.IInt8EntropyCalibrator2):  # type: ignore[misc]  # TensorRT has no types
-    """``IInt8EntropyCalibrator2``: the scale of least KL divergence for each tensor. The usual choice.
+    """``IInt8EntropyCalibrator2``: for each tensor the scale with the lowest KL divergence. The usual choice.
 
     Arguments and errors: see `trt_int8.engine.implicit.callbacks.CalibratorCallbacks`.
     """
@@ -27,7 +27,7 @@ class EntropyCalibrator(CalibratorCallbacks, trt.IInt8EntropyCalibrator2):  # ty
 
 
 class MinMaxCalibrator(CalibratorCallbacks, trt.IInt8MinMaxCalibrator):  # type: ignore[misc]  # TensorRT has no types
-    """``IInt8MinMaxCalibrator``: the whole range of each tensor, nothing clipped; often better for NLP.
+    """``IInt8MinMaxCalibrator``: for each tensor the whole range, without clipping; often better for NLP.
 
     Arguments and errors: see `trt_int8.engine.implicit.callbacks.CalibratorCallbacks`.
     """

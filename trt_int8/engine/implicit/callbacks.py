@@ -1,4 +1,4 @@
-"""What TensorRT asks of a calibrator, answered without losing an error. Needs no TensorRT."""
+"""Callbacks of TensorRT's calibrators that keep errors. This module does not need TensorRT."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSummary:
-    """Attributes:
-    algorithm: ``EntropyCalibration2`` or ``MinMaxCalibration``.
-    source: where the scales came from; ``never called`` if TensorRT asked for neither data nor cache.
-    batches: number of batches that TensorRT took.
-    batch_size: samples in a batch, where data was read.
-    tensors: number of tensors with a scale.
-    cache: the cache file, where one was given.
+    """The result of TensorRT's calibration.
+
+    Attributes:
+        algorithm: ``EntropyCalibration2`` or ``MinMaxCalibration``.
+        source: where the scales came from; ``never called`` if TensorRT asked for neither data nor cache.
+        batches: number of batches that TensorRT read.
+        batch_size: samples per batch; None if no data was read.
+        tensors: number of tensors with a scale.
+        cache: the cache file, if one was given.
     """
 
     algorithm: str
@@ -45,11 +47,11 @@ class CalibrationSummary:
     cache: Path | None
 
     def explain(self, *, int8: bool | None = None, quantized: bool | None = None) -> str:
-        """One line for people.
+        """Return one line for people.
 
         Args:
-            int8: whether the INT8 flag was set.
-            quantized: whether the network holds Q/DQ layers.
+            int8: whether the INT8 flag was set; None: not known.
+            quantized: whether the network has Q/DQ layers; None: not known.
         """
         if self.source == "cache":
             return (
@@ -57,7 +59,7 @@ class CalibrationSummary:
                 "(delete the file to calibrate again)"
             )
         if self.source == "data":
-            kept = f", kept in {self.cache}" if self.cache is not None else ""
+            kept = f", written to {self.cache}" if self.cache is not None else ""
             return (
                 f"calibration: {self.tensors} scales ({self.algorithm}) from {self.batches} batches "
                 f"of {self.batch_size}{kept}"
@@ -68,21 +70,21 @@ class CalibrationSummary:
 class CalibratorCallbacks:
     """The callbacks of ``IInt8Calibrator``, for a subclass that also derives from TensorRT's class.
 
-    TensorRT swallows exceptions raised in a callback and takes them for the end of the data. So the first
-    one (the loader's, CUDA's, the disk's, Ctrl-C) is kept, calibration ends, no cache is written, and
-    `raise_if_failed` raises it after the build.
+    If a callback raises an exception, TensorRT prints it and treats it as the end of the data. So this class
+    keeps the first exception (from the loader, CUDA, the disk, Ctrl-C), ends calibration and writes no cache.
+    `raise_if_failed` raises the exception after the build.
 
     Args:
-        batches: ``{input name: array}``, all of one batch size: numpy arrays or whatever numpy takes, or
-            arrays on the device. With ``model``, which names the inputs, also tuples and arrays (see
+        batches: ``{input name: array}``, all of one batch size: numpy arrays or what ``numpy.asarray``
+            accepts, or arrays on the device. With ``model`` also tuples and arrays (see
             `trt_int8.batches.items.as_batch`). Read once, and only if there is no cache to use.
-        cache: file of the calibration cache. If it exists and was made from the same (see
-            `trt_int8.engine.implicit.fingerprint`) it is used; else it is written after calibration.
-        device: where the batches are streamed to; None for the CUDA device.
-        model: the ONNX model, to check batches against and to bind the cache to; None does neither.
-        data: a name for the data, say a version of it. The cache is bound to it; None binds it to a hash
-            of the samples, for which existing data is read once more when a cache is used.
-        reuse_cache: use the cache even if it was made from something else.
+        cache: file of the calibration cache. It is used if it exists and its fingerprint fits (see
+            `trt_int8.engine.implicit.fingerprint`). If it does not exist, it is written after calibration.
+        device: device that the batches are copied to; None: the CUDA device.
+        model: the ONNX model, to check batches and cache against; None: no such checks.
+        data: a name for the data, such as "my dataset v2", to check the cache against. None: a hash of the
+            samples is used, so checking a cache reads all samples.
+        reuse_cache: use the cache without these checks.
 
     Raises:
         OutputError: the cache does not exist and cannot be written.
@@ -103,7 +105,7 @@ class CalibratorCallbacks:
         data: str | None = None,
         reuse_cache: bool = False,
     ) -> None:
-        super().__init__()  # TensorRT's class, where the subclass has one: it must be initialized
+        super().__init__()  # TensorRT's class, if the subclass has it, must be initialized
         specs = None if model is None else input_specs(load_model(model))
         self.store = None if cache is None else CacheStore(cache, reuse=reuse_cache)
         if self.store is not None:
@@ -124,28 +126,28 @@ class CalibratorCallbacks:
         self._result: bytes | None = None  # TensorRT reads it in place: it must outlive the callback
         self._made_from: Fingerprint | None = None
         self._from_cache = False
-        self._batches = 0  # taken by TensorRT; the device may have read ahead
+        self._batches = 0  # read by TensorRT; the device may have read ahead
         self._ended = False
 
-    # TensorRT's side
+    # Called by TensorRT
 
     def get_batch_size(self) -> int:
         """First axis of the batches."""
         return self._guard(lambda: self._feed.batch_size, otherwise=1)
 
     def get_batch(self, names: Sequence[str]) -> list[int] | None:
-        """Device pointers of the next batch in the order of ``names``; None at the end or on an error."""
+        """Return the device pointers of the next batch, in the order of ``names``; None at the end."""
         return self._guard(lambda: self._next(names), otherwise=None)
 
     def read_calibration_cache(self) -> bytes | None:
-        """The cache, if there is one that fits."""
+        """Return the cache, if there is one that fits."""
         return self._guard(self._read, otherwise=None)
 
     def write_calibration_cache(self, cache: memoryview) -> None:
-        """Keep the result of a calibration that came to its end."""
+        """Keep the result of a complete calibration."""
         return self._guard(lambda: self._write(cache), otherwise=None)
 
-    # The builder's side
+    # Called by the user of the builder
 
     @property
     def failed(self) -> bool:
@@ -153,49 +155,45 @@ class CalibratorCallbacks:
         return self._failure is not None or self.interrupts.pending
 
     def raise_if_failed(self) -> None:
-        """Call this after the build: raises what a callback raised, with its traceback.
+        """Raise what a callback raised, with its traceback. Call this after the build.
 
         Raises:
             CalibrationError: also if calibration stopped before the end of the data.
-            BaseException: whatever the loader or the device raised; KeyboardInterrupt for Ctrl-C.
+            BaseException: what the loader or the device raised; KeyboardInterrupt for Ctrl-C.
         """
         self._guard(self.close, otherwise=None)
         if self._failure is not None:
             raise self._failure.with_traceback(self._traceback)
         if self._batches and not self._ended:
             raise CalibrationError(
-                f"calibration stopped after {self._batches} batches although the data had not ended: the "
-                "builder gave up (its log says why) or a signal ended it; no cache was written"
+                f"TensorRT stopped calibration after {self._batches} batches, before the end of the data; "
+                "either the build failed (see its log) or a signal interrupted it; no cache was written"
             )
 
     def summary(self) -> CalibrationSummary:
-        """What happened so far."""
-        tensors = () if self._result is None else _parse(self._result).scales
+        """Return the result so far."""
+        scales = self.scales()
         return CalibrationSummary(
             algorithm=self.algorithm,
             source="cache" if self._from_cache else "data" if self._batches else "never called",
             batches=self._batches,
             batch_size=self._feed.batch_size if self._batches else None,
-            tensors=len(tensors),
+            tensors=0 if scales is None else len(scales.scales),
             cache=None if self.store is None else self.store.path,
         )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape in which each input reaches TensorRT; reads the first batch.
-
-        Raises:
-            DataError, CalibrationError: see `trt_int8.engine.implicit.feed.Feed`.
-        """
+        """Shape of each input at TensorRT; reads the first batch."""
         return self._feed.shapes
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """What the scales were made from; None before they are known, and for a cache that does not say."""
+        """What the scales were made from; None before they are known, and for a cache without fingerprint."""
         return self._made_from
 
     def scales(self) -> CalibrationCache | None:
-        """What calibration found, or the cache held; None before that."""
+        """Return the scales of the calibration or the cache; None before they are known."""
         return None if self._result is None else _parse(self._result)
 
     def close(self) -> None:
@@ -215,23 +213,25 @@ class CalibratorCallbacks:
         try:
             self.close()
         except BaseException as error:
-            # What went wrong first is what the user needs to see.
+            # The user needs to see the first error.
             self._failure.__context__ = error
         return otherwise
 
     def _next(self, names: Sequence[str]) -> list[int] | None:
         if self._ended:
-            raise CalibrationError(
-                "the data was read to its end before; make a new calibrator for each build"
-            )
+            raise CalibrationError("the data was already read to its end; make a new calibrator per build")
         if self._from_cache and self.store is not None:
-            # The data may have been read for the comparison; and a calibration would replace the cache.
+            # The data may have been read to check the cache, and calibrating would replace the cache.
             raise CalibrationError(
-                f"TensorRT did not take the calibration cache {self.store.path} (see its log) and asks for "
-                "data; delete the cache to calibrate again, or name another file"
+                f"TensorRT rejected the calibration cache {self.store.path} (see its log) and asks for data; "
+                "delete the cache to calibrate again, or choose another file"
             )
         if self._stream is None:
-            self._stream = self._open_stream()
+            if self._device is None:
+                from trt_int8.streamer.cuda import CudaDevice
+
+                self._device = CudaDevice()
+            self._stream = self._device.stream(self._feed)
         pointers = self._stream.next()
         if pointers is None:
             self._ended = True
@@ -241,16 +241,9 @@ class CalibratorCallbacks:
         self._batches += 1
         return [int(pointers[name]) for name in names]
 
-    def _open_stream(self) -> BatchStream:
-        if self._device is None:
-            from trt_int8.streamer.cuda import CudaDevice
-
-            self._device = CudaDevice()
-        return self._device.stream(self._feed)
-
     def _read(self) -> bytes | None:
         if self._result is None and self.store is not None and self.store.exists():
-            # Without a sidecar there is nothing to compare with, hence no need to read the data.
+            # Without a sidecar there is no hash to compare with, so the data need not be read.
             known = self.store.sidecar.exists()
             now = self._fingerprint() if known else Fingerprint(algorithm=self.algorithm)
             self._result = self.store.load(now)
@@ -260,13 +253,12 @@ class CalibratorCallbacks:
 
     def _write(self, cache: memoryview) -> None:
         if self._from_cache:
-            return  # nothing was calibrated
+            return  # TensorRT did not calibrate
         content = bytes(cache)  # TensorRT owns the memory, and only until this returns
         if not self._ended:
             raise CalibrationError(
-                f"calibration was cut off after {self._batches} batches by an exception that TensorRT "
-                "swallowed before this calibrator saw it (a signal such as Ctrl-C; stderr has its text); "
-                "no cache was written"
+                f"calibration was interrupted after {self._batches} batches by an exception (probably "
+                "Ctrl-C) that TensorRT caught and printed to stderr; no cache was written"
             )
         _parse(content)
         self._result, self._made_from = content, self._fingerprint()
@@ -293,7 +285,7 @@ def _check_names(names: Sequence[str], batch: Mapping[str, int], number: int) ->
     for name in names:
         if name not in batch:
             near = difflib.get_close_matches(name, list(batch), n=1)
-            hint = f"; did you mean it by {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise DataError(
                 f"batch {number}: the network's input {name!r} is missing; the batch has "
                 f"{', '.join(batch)}{hint}"
@@ -301,25 +293,21 @@ def _check_names(names: Sequence[str], batch: Mapping[str, int], number: int) ->
     for name in batch:
         if name not in names:
             raise DataError(
-                f"batch {number}: {name!r} is no input of the network, which has {', '.join(names)}; "
-                "leave it out"
+                f"batch {number}: the network has no input {name!r}; its inputs are {', '.join(names)}; "
+                "remove it from the batch"
             )
 
 
 def _why_never_called(int8: bool | None, quantized: bool | None) -> str:
     if quantized:
-        return (
-            "the network holds Q/DQ layers, whose scales TensorRT takes instead; "
-            "give it the model without them to calibrate"
-        )
+        return "the network has Q/DQ layers, whose scales TensorRT uses instead; give it the float model"
     if int8 is False:
         return "the builder's INT8 flag is not set; set BuilderFlag.INT8"
-    known = [] if quantized is None or int8 is None else ["every tensor has a dynamic range already"]
-    causes = [
-        *known,
-        *(["the network holds Q/DQ layers"] if quantized is None else []),
-        *(["the INT8 flag is not set"] if int8 is None else []),
-        "config.int8_calibrator was not set to this calibrator",
-        "the build failed before calibration",
-    ]
-    return "likely causes: " + "; ".join(causes)
+    causes = {
+        "every tensor has a dynamic range already": quantized is not None and int8 is not None,
+        "the network has Q/DQ layers": quantized is None,
+        "the INT8 flag is not set": int8 is None,
+        "config.int8_calibrator was not set to this calibrator": True,
+        "the build failed before calibration": True,
+    }
+    return "likely causes: " + "; ".join(cause for cause, possible in causes.items() if possible)

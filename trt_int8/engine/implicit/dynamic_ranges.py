@@ -1,8 +1,8 @@
-"""Dynamic ranges set by hand: rules from YAML, JSON, a calibration cache or a dict, for tensors of a network.
+"""Set dynamic ranges by hand, with rules from YAML, JSON, a calibration cache or a dict.
 
 ::
 
-    # ranges.yaml: a later line wins
+    # ranges.yaml: later lines override earlier lines
     "*/relu*": [0, 6]
     head/logits: 12.5
     "block3/*": unset
@@ -31,13 +31,13 @@ _FLOAT32_MAX = 3.4028234663852886e38
 
 @dataclass(frozen=True)
 class RangeRule:
-    """One line of overrides.
+    """A range for some tensors.
 
     Attributes:
         pattern: name or glob of tensors, see `trt_int8.patterns.matching`.
-        bounds: smallest and largest value; None to leave the tensors without a range.
-        place: where the rule stands, for messages (``ranges.yaml:3``).
-        from_cache: a line of a calibration cache, whose names are no globs and may be unknown.
+        bounds: smallest and largest value; None: the tensors get no range.
+        place: file and line of the rule, for messages (``ranges.yaml:3``).
+        from_cache: a line of a calibration cache, whose names are not globs and may be unknown.
     """
 
     pattern: str
@@ -47,14 +47,14 @@ class RangeRule:
 
     @property
     def amax(self) -> float | None:
-        """The bound TensorRT uses: its INT8 is symmetric, so the larger of the two."""
+        """The larger absolute bound, which TensorRT uses, since its INT8 is symmetric."""
         return None if self.bounds is None else max(map(abs, self.bounds))
 
     @property
-    def wasted_codes(self) -> int:
-        """How many of the 256 INT8 codes no value within the bounds maps to.
+    def unused_values(self) -> int:
+        """Number of the 256 INT8 values that no value within the bounds is quantized to.
 
-        With scale amax / 127 the values use the codes round(low / scale) … round(high / scale).
+        With scale amax / 127 the bounds use round(low / scale) … round(high / scale).
         """
         if self.bounds is None or not self.amax:
             return 0
@@ -68,18 +68,18 @@ class RangeRule:
         if low == -high:
             return f"{self.pattern}: {high:g}"
         return (
-            f"{self.pattern}: [{low:g}, {high:g}], of which TensorRT makes [{-(self.amax or 0):g}, "
-            f"{self.amax:g}]: {self.wasted_codes} of the 256 codes are never used"
+            f"{self.pattern}: [{low:g}, {high:g}], which TensorRT changes to [{-(self.amax or 0):g}, "
+            f"{self.amax:g}]: {self.unused_values} of the 256 INT8 values are not used"
         )
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What rules mean for the tensors of one network.
+    """Rules matched with the tensors of one network.
 
     Attributes:
-        rules: the rule in force for each tensor that has one.
-        hits: how many tensors each rule fits, in the order of the rules.
+        rules: tensor → the rule that applies.
+        hits: each rule with the number of tensors that match it, in the order of the rules.
     """
 
     rules: Mapping[str, RangeRule]
@@ -87,20 +87,20 @@ class Resolution:
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Tensor → bounds, for those that get a range."""
+        """Tensor → bounds, for the tensors that get a range."""
         return {name: rule.bounds for name, rule in self.rules.items() if rule.bounds is not None}
 
     @property
     def unset(self) -> list[str]:
-        """Tensors that a rule set by hand leaves without a range."""
+        """Tensors that a rule from YAML, JSON or a dict leaves without a range."""
         return [n for n, rule in self.rules.items() if rule.bounds is None and not rule.from_cache]
 
     def missing(self, tensors: Iterable[str]) -> list[str]:
-        """Those of ``tensors`` without a range; without calibration TensorRT keeps them out of INT8."""
+        """Return the ``tensors`` without a range; without calibration TensorRT keeps them out of INT8."""
         return [name for name in tensors if name not in self.ranges]
 
     def caches(self) -> dict[str, tuple[int, int]]:
-        """Place of each cache → how many of its tensors are in the network, and how many it has."""
+        """Return for each cache file the number of its tensors in the network, and of all its tensors."""
         found: dict[str, tuple[int, int]] = {}
         for rule, hit in self.hits:
             if rule.from_cache:
@@ -109,11 +109,9 @@ class Resolution:
         return found
 
     def lines(self) -> list[str]:
-        """A line for each rule and each cache, for people."""
-        lines = [
-            f"{place}: {hit} of its {of} tensors are in the network"
-            for place, (hit, of) in self.caches().items()
-        ]
+        """Return a line for each rule and each cache, for people."""
+        caches = self.caches().items()
+        lines = [f"{place}: {hit} of its {of} tensors are in the network" for place, (hit, of) in caches]
         for rule, hit in self.hits:
             if not rule.from_cache:
                 in_force = sum(other is rule for other in self.rules.values())
@@ -123,10 +121,10 @@ class Resolution:
 
 
 def resolve(rules: Iterable[RangeRule], tensors: Iterable[str]) -> Resolution:
-    """Match ``rules`` with the names of tensors; a later rule wins over an earlier one.
+    """Match ``rules`` with the names of tensors; later rules override earlier rules.
 
     Raises:
-        RangeError: a rule fits no tensor (gives the nearest names), or no line of a cache does.
+        RangeError: a rule matches no tensor (gives the nearest names), or no line of a cache does.
     """
     names = list(tensors)
     chosen: dict[str, RangeRule] = {}
@@ -135,7 +133,8 @@ def resolve(rules: Iterable[RangeRule], tensors: Iterable[str]) -> Resolution:
         found = matching(rule.pattern, names, exact=rule.from_cache)
         if not found and not rule.from_cache:
             raise RangeError(
-                f"{rule.place}: {rule.pattern!r} is no tensor of the network; {nearest(rule.pattern, names)}"
+                f"{rule.place}: {rule.pattern!r} matches no tensor of the network; "
+                f"{nearest(rule.pattern, names)}"
             )
         chosen.update(dict.fromkeys(found, rule))
         hits.append((rule, len(found)))
@@ -143,35 +142,35 @@ def resolve(rules: Iterable[RangeRule], tensors: Iterable[str]) -> Resolution:
     for place, (hit, of) in resolution.caches().items():
         if not hit:
             raise RangeError(
-                f"{place}: none of its {of} tensors is in the network: it belongs to another model"
+                f"{place}: none of its {of} tensor names is in the network; the file is for another model"
             )
     return resolution
 
 
 def apply(resolution: Resolution, tensors: Mapping[str, Any]) -> None:
-    """Give the tensors of a network their ranges. They win over what calibration finds.
+    """Set the ranges of the tensors of a network. They override calibrated ranges.
 
     Raises:
-        RangeError: TensorRT refuses a range.
+        RangeError: TensorRT rejects a range.
     """
     for name, rule in resolution.rules.items():
         tensor = tensors[name]
         if rule.bounds is None:
             tensor.reset_dynamic_range()
         elif not tensor.set_dynamic_range(*rule.bounds):
-            raise RangeError(f"{rule.place}: TensorRT refuses the range {rule.bounds} for tensor {name!r}")
+            raise RangeError(f"{rule.place}: TensorRT rejects the range {rule.bounds} for tensor {name!r}")
 
 
 def read_rules(source: Source) -> list[RangeRule]:
-    """The rules of ``source``, in its order.
+    """Read the rules of ``source``, in its order.
 
     Args:
         source: a ``.yaml``, ``.yml`` or ``.json`` file that maps names or globs to amax, [min, max] or
-            ``unset``; any other file is read as a calibration cache, of which tensors that the network
-            lacks are passed over; a dict like those files; or `Ranges`.
+            ``unset``; any other file is read as a calibration cache, whose unknown tensors are ignored; a
+            dict like those files; or `Ranges`.
 
     Raises:
-        RangeError: an unreadable file, or a value that is no range (with file and line).
+        RangeError: an unreadable file, or a value that is not a range (with file and line).
         CacheError: an unreadable cache.
         MissingDependencyError: YAML needs PyYAML.
     """
@@ -188,7 +187,7 @@ def read_rules(source: Source) -> list[RangeRule]:
 
 
 def _from_ranges(ranges: Ranges, place: str) -> list[RangeRule]:
-    """A scale of 0 or inf is no range that TensorRT takes: such a tensor is left without."""
+    """Return rules without bounds for scales of 0 or inf, which TensorRT rejects."""
     rules = []
     for name, value in ranges.items():
         amax = float(np.float32(value.amax))
@@ -223,7 +222,7 @@ def _yaml_entries(path: Path) -> Iterator[tuple[str, Any, int]]:
     try:
         document = loader.get_single_node()
         if not isinstance(document, yaml.MappingNode):
-            raise RangeError(f"{path}:1: must map tensor names to ranges, one a line: 'conv1: 6.0'")
+            raise RangeError(f"{path}:1: must map tensor names to ranges, one per line: 'conv1: 6.0'")
         for key, value in document.value:
             line = key.start_mark.line + 1
             yield loader.construct_object(key), loader.construct_object(value, deep=True), line
@@ -236,10 +235,10 @@ def _yaml_entries(path: Path) -> Iterator[tuple[str, Any, int]]:
 
 
 def rule(pattern: str, value: Any, *, place: str) -> RangeRule:
-    """A rule from what a file or dict says: amax, [min, max] or ``unset``.
+    """Return a rule for an entry of a file or dict: amax, [min, max] or ``unset``.
 
     Raises:
-        RangeError: anything else; numbers that are no range.
+        RangeError: another value, or numbers that are not a range.
     """
     if not isinstance(pattern, str) or not pattern:
         raise RangeError(
@@ -262,5 +261,5 @@ def rule(pattern: str, value: Any, *, place: str) -> RangeRule:
 
 
 def _is_number(value: Any) -> bool:
-    """A number that TensorRT's float32 can hold: no NaN, no infinity."""
+    """Return whether ``value`` is a finite number in the range of float32."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FLOAT32_MAX

@@ -1,4 +1,4 @@
-"""The batches of one calibration: read once, held against each other and the model, hashed on the way."""
+"""Read the batches of one calibration, check them, and hash them."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Batch = Mapping[str, Any]
 Kind = tuple[tuple[int, ...], str]  # shape and dtype
 Staged = Callable[[str, tuple[int, ...], str], Kind]
 
-_NO_BATCHES = """the data holds no batches, so there is nothing to calibrate with. Likely causes:
-  - a generator that was used up before: pass a list, or a fresh generator
+_NO_BATCHES = """the calibration data has no batches. Likely causes:
+  - a generator that was already consumed: pass a list, or a new generator
   - an empty folder, or a pattern that matches no file
   - fewer samples than one batch while short batches are dropped
   - a limit of 0"""
 
 
 class Feed:
-    """The batches in order, each of the first one's names, shapes and dtypes; can be read once.
+    """The batches in order, all with the names, shapes and dtypes of the first; can be read once.
 
-    Arrays on the host come out as numpy arrays; arrays on the device (``__cuda_array_interface__``,
-    DLPack) as they are.
+    Arrays on the host become numpy arrays. Arrays on the device (``__cuda_array_interface__``, DLPack) stay
+    unchanged.
 
     Args:
-        batches: ``{input name: array}``; where the model is known also tuples and arrays, see
+        batches: ``{input name: array}``; with ``specs`` also tuples and arrays, see
             `trt_int8.batches.items.as_batch`.
-        specs: the model's inputs, where the model is known.
-        staged: what the device makes of an input, see `ConvertingDevice.staged`; None: nothing.
-        loading: entered while ``batches`` loads.
+        specs: the model's inputs, if the model is known.
+        staged: shape and dtype of an input after the device, see `ConvertingDevice.staged`; None: unchanged.
+        loading: context manager that is entered while ``batches`` loads.
 
     Attributes:
-        read: number of batches handed out so far.
+        read: number of batches so far.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Feed:
         loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         require_batches(batches, specs)
-        self._held = getattr(batches, "add_held_to", None)  # samples that are held back belong to the data
+        self._held = getattr(batches, "add_held_to", None)  # held-out samples are part of the data's hash
         self._source = _named(_watched(batches, loading), specs)
         self._specs = specs
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
@@ -62,12 +62,7 @@ class Feed:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape in which each input of the first batch, which is read for this, reaches the builder.
-
-        Raises:
-            CalibrationError: there is no batch.
-            DataError: it is not a dict of arrays.
-        """
+        """Shape of each input of the first batch at the builder; reads the first batch."""
         kinds = {name: _kind(value, name) for name, value in self._peek().items()}
         return {name: self._staged(name, *kind)[0] for name, kind in kinds.items()}
 
@@ -82,20 +77,20 @@ class Feed:
         sizes = {name: _shape(value, name)[0] for name, value in self._peek().items()}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-            raise DataError(
-                f"batch 0: the first axes of the inputs differ ({listed}); make them one batch size"
-            )
+            raise DataError(f"batch 0: the inputs have different batch sizes ({listed}); make them equal")
         return next(iter(sizes.values()))
 
     def __iter__(self) -> Iterator[Batch]:
-        """All batches; for one reader.
+        """Yield all batches, once.
 
         Raises:
-            CalibrationError: there is no batch, or the data was read before.
-            DataError: a batch does not fit the model, or is unlike the first one.
+            CalibrationError: there is no batch, or the data was already read.
+            DataError: a batch does not fit the model, or differs from the first one.
         """
         if self._started:
-            raise CalibrationError("the calibration data was read before, and can be read once")
+            raise CalibrationError(
+                "the calibration data was already consumed; pass a new iterator, or a list of batches"
+            )
         first = self._peek()
         self._started = True
         batch_size = self.batch_size
@@ -112,15 +107,18 @@ class Feed:
         for batch in batches:
             _compare(batch, kinds, batch_size, f"batch {self.read}")
             arrays = {name: value if on_device(value) else np.asarray(value) for name, value in batch.items()}
-            self._add_to_digest(arrays)
+            if self._digest is not None and not any(map(on_device, arrays.values())):
+                self._digest.add(arrays)  # a sum of hashes: it does not depend on the order of samples
+            else:
+                self._digest = None
             self.read += 1
             yield arrays
         self._ended = True
 
     def data_id(self) -> str | None:
-        """Hash of every sample, whatever their order and batches; reads the data if nobody has.
+        """Return a hash of all samples that does not depend on their order and batches; reads unread data.
 
-        None for data on the device, which is not fetched back for this.
+        None for data on the device: it is not copied to the host for this.
         """
         if any(map(on_device, self._peek().values())):
             return None
@@ -142,13 +140,6 @@ class Feed:
                 raise DataError("batch 0 is an empty dict; each batch must be a dict {input name: array}")
             self._first = first
         return self._first
-
-    def _add_to_digest(self, batch: Mapping[str, Any]) -> None:
-        """Add up hashes of the samples: a sum does not depend on their order."""
-        if self._digest is None or any(map(on_device, batch.values())):
-            self._digest = None
-            return
-        self._digest.add(batch)
 
 
 def _watched(batches: Batches, loading: Callable[[], AbstractContextManager[None]]) -> Iterator[object]:
@@ -172,43 +163,42 @@ def _named(batches: Iterable[object], specs: Mapping[str, InputSpec] | None) -> 
         else:
             raise DataError(
                 f"batch {number} is a {type(batch).__name__}; each batch must be a dict "
-                "{input name: array}; for arrays and tuples give the calibrator the names: model='model.onnx'"
+                "{input name: array}; arrays and tuples need the model for the names: model='model.onnx'"
             )
 
 
 def _against_model(staged: Mapping[str, Kind], specs: Mapping[str, InputSpec]) -> None:
     for name, (shape, dtype) in staged.items():
         if name not in specs:
-            raise DataError(f"batch 0: {name!r} is no input of the model, which has {', '.join(specs)}")
+            raise DataError(f"batch 0: the model has no input {name!r}; its inputs are {', '.join(specs)}")
         spec = specs[name]
         fits = len(shape) == len(spec.shape) and all(
             isinstance(want, str) or have == want for have, want in zip(shape, spec.shape, strict=True)
         )
         if dtype != str(spec.dtype) or not fits:
             raise DataError(
-                f"batch 0, input {name!r}: reaches TensorRT as {dtype}{list(shape)}, "
-                f"and the model takes {spec}"
+                f"batch 0, input {name!r}: the batch is {dtype}{list(shape)}, but the model expects {spec}"
             )
 
 
 def _compare(batch: Batch, kinds: Mapping[str, Kind], batch_size: int, place: str) -> None:
     if batch.keys() != kinds.keys():
         raise DataError(
-            f"{place}: inputs {', '.join(batch)}, where batch 0 has {', '.join(kinds)}; "
-            "every batch must have the same inputs"
+            f"{place} has the inputs {', '.join(batch)}, but batch 0 has {', '.join(kinds)}; all batches "
+            "must have the same inputs"
         )
     for name, (shape, dtype) in kinds.items():
         found = _shape(batch[name], name)
         if found[1:] == shape[1:] and found[0] < batch_size:
             raise DataError(
-                f"{place}, input {name!r}: {found[0]} samples, where batch 0 has {batch_size}; TensorRT "
-                "reads whole batches only, so drop the short last batch or pad it (last='drop', last='pad'; "
+                f"{place}, input {name!r} has {found[0]} samples, but batch 0 has {batch_size}; TensorRT "
+                "needs whole batches, so drop or pad the short last batch (last='drop', last='pad'; "
                 "drop_last=True for a DataLoader)"
             )
         if (found, _dtype(batch[name])) != (shape, dtype):
             raise DataError(
-                f"{place}, input {name!r}: {_dtype(batch[name])}{list(found)}, where batch 0 has "
-                f"{dtype}{list(shape)}; calibration runs at one shape, so resize or pad the samples"
+                f"{place}, input {name!r} is {_dtype(batch[name])}{list(found)}, but batch 0 is "
+                f"{dtype}{list(shape)}; calibration uses one shape, so resize or pad the samples"
             )
 
 
@@ -233,7 +223,8 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
         shape = tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
     if not shape or shape[0] == 0:
         raise DataError(
-            f"input {name!r}: shape is {list(shape)}; the first axis must count the samples of the batch"
+            f"input {name!r} has shape {list(shape)}; the first axis must be the batch axis, with at least "
+            "1 sample"
         )
     return tuple(int(size) for size in shape)
 

@@ -1,4 +1,4 @@
-"""What a calibration cache was made from, so that it is not taken for another model's or other data's."""
+"""Record what a calibration cache was made from, so that it is not used for another model or other data."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """None stands for what was not known, and is equal to anything.
+    """The inputs of a calibration. None means not known, and equals any value.
 
     Attributes:
         model: `model_id` of the ONNX model.
         data: hash of the samples, or the name given to the data.
-        conversion: what the device makes of the samples' values (normalization); empty for nothing.
+        conversion: conversion of the samples on the device (normalization); empty for none.
         algorithm: ``EntropyCalibration2`` or ``MinMaxCalibration``, as in the header of the cache.
-        batch_size: samples in a batch; it changes the scales (NVIDIA/TensorRT#774).
+        batch_size: samples per batch; it changes the scales (NVIDIA/TensorRT#774).
         tensorrt: version of TensorRT.
         tensors: names of the network's tensors.
     """
@@ -36,29 +36,28 @@ class Fingerprint:
     tensors: tuple[str, ...] | None = None
 
     def changes(self, now: Fingerprint) -> list[str]:
-        """What differs between this calibration and ``now``, a line each."""
+        """Return one line per difference between this calibration and ``now``."""
         lines = []
         for field in fields(self):
             old, new = getattr(self, field.name), getattr(now, field.name)
             if old is None or new is None or old == new:
                 continue
             if field.name == "tensors":
-                if set(old) != set(new):
-                    lines.append(_tensor_changes(set(old), set(new)))
+                kinds = {"removed": set(old) - set(new), "new": set(new) - set(old)}
+                parts = [f"{kind} {len(names)} ({_some(names)})" for kind, names in kinds.items() if names]
+                if parts:
+                    lines.append(f"tensor names: {', '.join(parts)}")
             else:
                 lines.append(f"{_LABELS[field.name]}: {_short(old)}, now {_short(new)}")
         return lines
 
     def unknown(self, now: Fingerprint) -> list[str]:
-        """Of model and data, what could not be compared because one side does not know it."""
-        return [
-            _LABELS[name]
-            for name in ("model", "data")
-            if getattr(self, name) is None or getattr(now, name) is None
-        ]
+        """Return which of model and data cannot be compared, because it is not known on one side."""
+        pairs = [(name, getattr(self, name), getattr(now, name)) for name in ("model", "data")]
+        return [_LABELS[name] for name, old, new in pairs if old is None or new is None]
 
     def to_json(self, cache: bytes) -> str:
-        """The sidecar of ``cache``, which is bound to its bytes."""
+        """Return the content of the sidecar file of ``cache``, with a hash of its bytes."""
         record = {"format": _FORMAT, "cache_sha256": hashlib.sha256(cache).hexdigest(), **asdict(self)}
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
@@ -67,7 +66,7 @@ class Fingerprint:
         """Read the sidecar of ``cache``.
 
         Raises:
-            CacheError: not a sidecar, or that of another cache.
+            CacheError: it is not a sidecar, or the sidecar of another cache.
         """
         try:
             record: dict[str, Any] = json.loads(text)
@@ -76,14 +75,14 @@ class Fingerprint:
         except (ValueError, TypeError, KeyError) as error:
             raise CacheError(
                 f"{place}: not the fingerprint of a calibration cache ({type(error).__name__}: {error}); "
-                "delete it to use the cache without one"
+                "delete this file to use the cache without it"
             ) from error
         if version != _FORMAT:
             raise CacheError(f"{place}: format {version!r} is not known, only {_FORMAT}; calibrate again")
         if digest != hashlib.sha256(cache).hexdigest():
             raise CacheError(
-                f"{place}: belongs to other content of the cache, which was edited, replaced or half updated "
-                "since; delete both to calibrate again, or reuse the cache on purpose (reuse_cache=True)"
+                f"{place}: does not match the calibration cache, which was changed after this file was "
+                "written; delete both files to calibrate again, or add reuse_cache=True"
             )
         if known["tensors"] is not None:
             known["tensors"] = tuple(known["tensors"])
@@ -102,18 +101,9 @@ _LABELS = {
 
 
 def _short(value: object) -> str:
-    """Hashes are shown by their beginning."""
+    """Return ``value`` as text; of a hash only the beginning."""
     text = str(value) or "none"
     return text[:12] + "…" if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
-
-
-def _tensor_changes(old: set[str], new: set[str]) -> str:
-    parts = [f"{kind} {len(names)} ({_some(names)})" for kind, names in _kinds(old, new) if names]
-    return f"tensor names: {', '.join(parts)}"
-
-
-def _kinds(old: set[str], new: set[str]) -> Iterable[tuple[str, set[str]]]:
-    return (("gone", old - new), ("new", new - old))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""A network as TensorRT parsed it: its layers, its float tensors, and layers to keep out of INT8."""
+"""Layers and float tensors of a parsed network, and precision constraints on layers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TYPES = {"fp16": "HALF", "fp32": "FLOAT"}
 
 
 def layers(network: Any) -> list[Any]:
-    """All layers, in network order."""
+    """Return all layers, in network order."""
     return [network.get_layer(index) for index in range(network.num_layers)]
 
 
 def float_tensors(network: Any, tensorrt: TensorRT) -> dict[str, Any]:
-    """Name → tensor for the inputs and every layer's outputs that hold floats, in network order.
+    """Return the float inputs and layer outputs by name, in network order.
 
-    Integers and booleans take no part in INT8 calibration.
+    Tensors of integers and booleans take no part in INT8 calibration.
     """
     found = [network.get_input(index) for index in range(network.num_inputs)]
     for layer in layers(network):
@@ -31,7 +31,7 @@ def float_tensors(network: Any, tensorrt: TensorRT) -> dict[str, Any]:
 
 
 def has_qdq_layers(network: Any, tensorrt: TensorRT) -> bool:
-    """Whether the network holds Q/DQ layers, for which TensorRT ignores calibrator and ranges."""
+    """Return whether the network has Q/DQ layers; TensorRT then ignores calibrator and ranges."""
     return any(tensorrt.is_quantizing(layer) for layer in layers(network))
 
 
@@ -43,19 +43,21 @@ def keep_layers(
     tensorrt: TensorRT,
     constraints: Constraints = "obey",
 ) -> list[str]:
-    """Constrain the layers that ``patterns`` name to a precision; a later pattern wins.
+    """Constrain layers to a precision; later patterns override earlier patterns.
 
-    Without one of the two flags, which this sets, TensorRT takes ``layer.precision`` for a hint.
+    This sets one of the two flags; without it, TensorRT treats ``layer.precision`` as a hint.
 
     Args:
-        network, config: TensorRT's.
+        network, config: TensorRT's network and builder configuration.
         patterns: ``fp16`` or ``fp32`` → names or globs of layers (for ONNX models the nodes' names).
+        tensorrt: the TensorRT of the network.
+        constraints: ``obey`` or ``prefer``.
 
     Returns:
         A line for each pattern, for people.
 
     Raises:
-        BuildError: a pattern fits no layer that computes with floats; gives the nearest names.
+        BuildError: a pattern matches no layer that computes with floats; gives the nearest names.
     """
     candidates = {layer.name: layer for layer in layers(network) if _has_precision(layer, tensorrt)}
     lines = []
@@ -64,7 +66,7 @@ def keep_layers(
             found = matching(pattern, candidates)
             if not found:
                 raise BuildError(
-                    f"keep_{precision}={pattern!r} fits no layer of the network; "
+                    f"keep_{precision}={pattern!r} matches no layer of the network; "
                     f"{nearest(pattern, candidates)}"
                 )
             for name in found:
@@ -77,7 +79,7 @@ def keep_layers(
 
 
 def _has_precision(layer: Any, tensorrt: TensorRT) -> bool:
-    """Whether the layer computes, and on floats: constraining others makes builds fail."""
+    """Return whether the layer computes with floats; builds fail if other layers are constrained."""
     outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
     computes_floats = any(output is not None and tensorrt.is_float(output.dtype) for output in outputs)
     return computes_floats and not tensorrt.is_constant(layer)

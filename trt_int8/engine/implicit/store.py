@@ -1,4 +1,4 @@
-"""The calibration cache on disk, with the fingerprint that says what it was made from."""
+"""Keep a calibration cache on disk, with the fingerprint of what it was made from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trt_int8.ranges import CalibrationCache
 
 
 class CacheStore:
-    """A cache file ``x.cache`` and its sidecar ``x.cache.json``.
+    """A cache file ``x.cache`` and its sidecar ``x.cache.json``, the fingerprint.
 
     Args:
         path: the cache file; it need not exist.
-        reuse: take the cache even where its fingerprint says it was made from something else.
+        reuse: use the cache even if its fingerprint does not fit.
 
     Attributes:
-        made_from: what the cache that `load` returned was made from; None where that is not known.
+        made_from: the fingerprint of the cache that `load` returned; None if it has none.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, reuse: bool = False) -> None:
@@ -35,19 +35,19 @@ class CacheStore:
         return self.path.exists()
 
     def check_place(self) -> None:
-        """Find out before a calibration whether its result can be written; an existing cache only is read.
+        """Check before a calibration that its result can be written; an existing cache is only read.
 
         Raises:
-            OutputError: it cannot.
+            OutputError: it cannot be written.
         """
         if not self.exists():
             check_outputs({"calibration cache": self.path, "its fingerprint": self.sidecar})
 
     def load(self, now: Fingerprint) -> bytes:
-        """The bytes of the cache, once it is known to fit ``now``.
+        """Return the bytes of the cache after checking that it fits ``now``.
 
         Warns:
-            UserWarning: there is no sidecar, it leaves something open, or ``reuse`` overrides it.
+            UserWarning: there is no sidecar, or one without model or data, or ``reuse`` overrides it.
 
         Raises:
             CacheError: not a cache, of another algorithm, or its fingerprint differs from ``now``.
@@ -55,31 +55,31 @@ class CacheStore:
         cache = CalibrationCache.read(self.path)
         if now.algorithm is not None and cache.algorithm != now.algorithm:
             raise CacheError(
-                f"{self.path}:1: a cache of {cache.algorithm}, which TensorRT does not take for "
-                f"{now.algorithm}; use the calibrator of that algorithm, or another cache file"
+                f"{self.path}:1: the cache was made with algorithm {cache.algorithm}, but the calibrator "
+                f"uses {now.algorithm}; use the calibrator of that algorithm, or another cache file"
             )
         content = cache.text.encode("utf-8")
         if self.reuse:
             self._warn_of_reuse(content, now)
         elif not self.sidecar.exists():
             _warn(
-                f"{self.path}: there is no {self.sidecar.name} beside it, so whether it was made from this "
-                "model and this data is not known; it is used as it is"
+                f"{self.path}: there is no file {self.sidecar.name}, so the cache is used without a check "
+                "that it was made from this model and this data"
             )
         else:
             self._check(content, now)
         return content
 
     def missing(self, tensors: Iterable[str]) -> list[str]:
-        """Those of ``tensors`` for which the cache holds no scale; TensorRT will not run them in INT8."""
+        """Return the ``tensors`` without a scale in the cache; TensorRT will not run them in INT8."""
         scales = CalibrationCache.read(self.path).scales
         return [name for name in tensors if name not in scales]
 
     def save(self, content: bytes, fingerprint: Fingerprint) -> None:
         """Write cache and sidecar, each in one step.
 
-        The sidecar comes first: a kill between the two leaves no cache, or the one before, which `load`
-        refuses since it is not the sidecar's; never a new cache that nothing vouches for.
+        The sidecar is written first. If the process is killed between the two, there is no cache, or the old
+        one, which `load` rejects because it does not match the sidecar; never a new cache with no sidecar.
 
         Raises:
             OutputError: a file cannot be written.
@@ -102,14 +102,13 @@ class CacheStore:
         changes = made_from.changes(now)
         if changes:
             raise CacheError(
-                f"{self.path} was made from something else:\n"
+                f"{self.path} does not fit this calibration:\n"
                 + "".join(f"  {line}\n" for line in changes)
-                + "Delete it to calibrate again, name another cache file, or reuse it on purpose "
-                "(reuse_cache=True)"
+                + "Delete it to calibrate again, choose another cache file, or add reuse_cache=True"
             )
         unknown = made_from.unknown(now)
         if unknown:
-            _warn(f"{self.path}: not compared with what it was made from: {', '.join(unknown)}")
+            _warn(f"{self.path}: used without a check of: {', '.join(unknown)}")
 
     def _warn_of_reuse(self, content: bytes, now: Fingerprint) -> None:
         if not self.sidecar.exists():
@@ -117,9 +116,9 @@ class CacheStore:
         try:
             changes = self._read_sidecar(content).changes(now)
         except CacheError:
-            changes = [f"{self.sidecar} is damaged or belongs to other content of the cache"]
+            changes = [f"{self.sidecar} is damaged or does not match the cache"]
         if changes:
-            _warn(f"{self.path} is reused although it was made from something else: {'; '.join(changes)}")
+            _warn(f"{self.path} is reused although it does not fit this calibration: {'; '.join(changes)}")
 
 
 def _warn(message: str) -> None:

@@ -1,4 +1,4 @@
-"""TensorRT's timing cache in a file that several builds may share."""
+"""Keep TensorRT's timing cache in a file that several builds can share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from trt_int8.files import atomic
 
 
 class TimingCache:
-    """The file is locked while it is read or updated, not while TensorRT builds.
+    """A timing cache file. It is locked while it is read or updated, but not while TensorRT builds.
 
-    An update keeps what other builds have added meanwhile.
-
-    Args:
-        path: the file; it need not exist. A lock file ``<path>.lock`` appears beside it.
+    An update keeps what other builds have added in the meantime. The lock file is ``<path>.lock``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -29,20 +26,20 @@ class TimingCache:
         """Give ``config`` the content of the file, or an empty cache.
 
         Raises:
-            CacheError: TensorRT does not take it: from another version or device, or damaged.
-            OutputError: no lock file can be made beside it.
+            CacheError: TensorRT rejects it: it is from another version or device, or damaged.
+            OutputError: the lock file cannot be made.
         """
         with self._locked():
             content = self.path.read_bytes() if self.path.exists() else b""
         timing = config.create_timing_cache(content)
         if timing is None or not config.set_timing_cache(timing, False):
             raise CacheError(
-                f"{self.path}: TensorRT does not take this timing cache: damaged, or from another version or "
-                "GPU; delete it or name another file"
+                f"{self.path}: TensorRT rejected this timing cache; it is damaged, or from another TensorRT "
+                "version or GPU; delete it or choose another file"
             )
 
     def update_from(self, config: Any) -> None:
-        """Add what the build measured to the file.
+        """Add the timings of the build to the file.
 
         Raises:
             OutputError: the file cannot be written.
@@ -56,7 +53,7 @@ class TimingCache:
             atomic.write_bytes(self.path, bytes(timing.serialize()))
 
     def _locked(self) -> Any:
-        if not self.path.parent.is_dir():  # filelock would make it
+        if not self.path.parent.is_dir():  # filelock would create it
             raise OutputError(
                 f"timing cache {self.path}: the folder {self.path.parent} does not exist; create it first"
             )

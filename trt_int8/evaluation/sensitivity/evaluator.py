@@ -23,9 +23,8 @@ class Score:
 
     Attributes:
         sqnr_db: of the worst output, over all the data.
-        drop: drop of the metric (see `Evaluator`); NaN without one. It is measured on the even and on the odd
-            batches, and the larger drop counts: a plan that meets a limit on both is more likely to meet it
-            on other data.
+        drop: drop of the metric (see `Evaluator`); NaN without one. The larger of the drops on the even and
+            on the odd batches: a plan that meets a limit on both is more likely to meet it on other data.
     """
 
     sqnr_db: float
