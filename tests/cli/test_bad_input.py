@@ -248,7 +248,10 @@ def test_tensors_that_are_always_zero_are_told(classifier, tmp_path):
         main, ["calibrate", str(classifier), "--data", str(zeros), "-o", str(tmp_path / "c")]
     )
     assert result.exit_code == 0
-    assert "note: always zero: images, y; what reads these stays float; look at the data" in result.stderr
+    assert (
+        "note: these tensors are always 0: images, y; their consumers stay float; check the data"
+        in result.stderr
+    )
 
 
 @pytest.fixture

@@ -31,7 +31,10 @@ def test_diff_gates(run):
 def test_diff_gates_on_what_one_cache_lacks(run, tmp_path):
     lone = "(Unnamed Layer* 4) [Fully Connected]_output"
     out = run("diff", "old", "new", "--fail-above", "2", code=1)
-    assert out.splitlines()[-2:] == [f"in old and not in new: {lone}", "in new and not in old: extra"]
+    assert out.splitlines()[-2:] == [
+        f"not met: in old and not in new: {lone}",
+        "not met: in new and not in old: extra",
+    ]
     assert "differs by more" not in out
     run("set", "new", "conv1=127", "--unset", "extra", "-o", "less")  # a subset of old, else the same
     assert f"in old and not in less: {lone}" in run("diff", "old", "less", "--fail-above", "2", code=1)
@@ -76,13 +79,13 @@ MISTAKES = {
     "merge over": (["merge", "old", "new", "-o", "new"], 1, "would overwrite the right"),
     "no change": (["set", "old", "-o", "x"], 2, "say what to change"),
     "bad value": (["set", "old", "conv1=big", "-o", "x"], 2, "'conv1=big' is not GLOB=AMAX"),
-    "too small": (["set", "old", "conv1=1e-46", "-o", "x"], 2, "is no float32 scale"),
-    "too large": (["set", "old", "conv1=1e41", "-o", "x"], 2, "is no float32 scale"),
+    "too small": (["set", "old", "conv1=1e-46", "-o", "x"], 2, "is out of range for a float32 scale"),
+    "too large": (["set", "old", "conv1=1e41", "-o", "x"], 2, "is out of range for a float32 scale"),
     "negative": (["set", "old", "conv1=-1", "-o", "x"], 2, "is not GLOB=AMAX"),
     "no such tensor": (["set", "old", "conv9=1", "-o", "x"], 1, "'conv9' matches none of the 3 tensors; nearest names: conv1"),
     "bad header": (["convert", "old", "--to", "tensorrt", "--header", "TRT", "-o", "x"], 1, "'TRT' is not the header"),
     "header for yaml": (["convert", "old", "--to", "yaml", "--header", "1", "-o", "x"], 2, "--header is for TensorRT caches"),
-    "no common tensor": (["diff", "old", "other"], 1, "share no tensor"),
+    "no common tensor": (["diff", "old", "other"], 1, "have no tensor in common"),
     "no folder": (["convert", "old", "--to", "yaml", "-o", "gone/x"], 1, "gone does not exist"),
 }  # fmt: skip
 

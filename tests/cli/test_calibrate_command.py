@@ -80,8 +80,8 @@ class TestCalibrationOptions:
         ("more", "message"),
         [
             (["--dask", "tcp://h:1", "--workers", "2"], "give either --dask"),
-            (["--workers", "2", "--checkpoint", "c"], "--checkpoint is for calibration in one process"),
-            (["--max-memory", "lots"], "'lots' is no amount of memory; write 800M or 2G"),
+            (["--workers", "2", "--checkpoint", "c"], "--checkpoint does not work with --dask and --workers"),
+            (["--max-memory", "lots"], "'lots' is not an amount of memory; write 800M or 2G"),
             (["--max-memory", "1M"], "1 MiB (--max-memory) is too small"),
         ],
     )

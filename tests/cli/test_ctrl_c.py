@@ -76,8 +76,8 @@ def test_while_calibrating(folder, lenet_path):
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("Stopped while calibrating: ")
     assert line.endswith(
-        "batches. That work is lost; with --checkpoint FILE a run can go on from where another one stopped. "
-        "No result was written; files that were there are as they were."
+        "batches. That work is lost; with --checkpoint FILE an interrupted run can be resumed. "
+        "No result was written; existing files were not changed."
     )
     assert (folder / "old").read_bytes() == b"precious"
     assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == [
@@ -141,8 +141,8 @@ def test_on_a_terminal_with_a_checkpoint(folder, lenet_path):
     last = [line for line in lines if line.strip()][-1]
     assert last.startswith("Stopped while calibrating: ")
     assert last.endswith(
-        "batches. What was counted up to the last checkpoint is kept in c.npz: run the same command again to "
-        "go on from there. No result was written; files that were there are as they were."
+        "batches. The histograms up to the last checkpoint are in c.npz: run the same command again to "
+        "resume from there. No result was written; existing files were not changed."
     )
     assert "Traceback" not in "".join(lines)
     assert (folder / "old").read_bytes() == b"precious"
@@ -151,10 +151,10 @@ def test_on_a_terminal_with_a_checkpoint(folder, lenet_path):
 @pytest.mark.parametrize(
     ("more", "lost"),
     [
-        ([], "That work is lost; with --checkpoint FILE a run can go on from where another one stopped. No"),
+        ([], "That work is lost; with --checkpoint FILE an interrupted run can be resumed. No"),
         (
             ["--checkpoint", "c.npz"],
-            "That work is lost: the first checkpoint (c.npz) comes after 64 batches. No",
+            "That work is lost: the first checkpoint (c.npz) is written after 64 batches. No",
         ),
     ],
 )

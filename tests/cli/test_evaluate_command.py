@@ -79,7 +79,7 @@ def test_labels_follow_the_limit(run, data, lenet_path, tmp_path):
     ]
     assert "20 samples" in run(*arguments, "--limit", 20, "--scores", "prob")
     for more in (["--shuffle", 1], ["--last", "pad"]):
-        assert "--labels follow the samples as they are" in run(*arguments, *more, code=2)
+        assert "--labels follow the order of the samples" in run(*arguments, *more, code=2)
     assert "output 'logits' is not in both models" in run(*arguments, "--scores", "logits", code=1)
 
 

@@ -123,8 +123,8 @@ def test_check_qdq(run, lenet_path, data, tmp_path):
     found = json.loads(run("check-qdq", tmp_path / "bad.onnx", "--format", "json", code=1))
     assert {entry["node"] for entry in found["findings"]} == {"data_Q", "data_DQ"}
     out = run("check-qdq", tmp_path / "bad.onnx", "--fix", "-o", tmp_path / "good.onnx")
-    assert "mended: data_Q: " in out
-    assert "0 findings, 2 mended" in out
+    assert "fixed: data_Q: " in out
+    assert "0 findings, 2 fixed" in out
     run("build", tmp_path / "good.onnx", "-o", tmp_path / "e")
     assert "--fix and -o FILE go together" in run("check-qdq", tmp_path / "bad.onnx", "--fix", code=2)
 

@@ -35,8 +35,8 @@ def test_dead_tensors_are_listed(run, data, lenet_path, tmp_path):
         "TRT-8601-EntropyCalibration2\ndata: 3c008912\npool1: 0\nconv1: 0\nip1: 3f800000\n"
     )
     out = run("quantize", lenet_path, "--cache", tmp_path / "c", "-o", tmp_path / "q.onnx")
-    assert "stays float: conv2: tensor 'pool1' was always zero in calibration" in out
-    assert "stays float: ip1: no range for tensor 'pool2_flat'" in out
+    assert "not quantized: conv2: tensor 'pool1' was always zero in calibration" in out
+    assert "not quantized: ip1: no range for tensor 'pool2_flat'" in out
     assert "2 nodes quantized, 2 left in float" in out
 
 
@@ -57,12 +57,12 @@ def test_quantize_options_reach_the_work(run, lenet_path, tmp_path):
         "--plan",
         tmp_path / "plan.yaml",
     )
-    assert "stays float: conv1: excluded by exclude='conv1'" in out
-    assert "stays float: ip2: float in the precision plan" in out
+    assert "not quantized: conv1: excluded by exclude='conv1'" in out
+    assert "not quantized: ip2: float in the precision plan" in out
     assert "2 nodes quantized, 2 left in float" in out
     assert "1 nodes quantized" in run(*base, "--nodes", "conv1")
     assert "2 nodes quantized" in run(*base, "--without", "gemm")
-    assert "give both or leave it out" in run(*base, "--scale-dtype", "fp16", code=2)
+    assert "give both, or leave --scale-dtype out" in run(*base, "--scale-dtype", "fp16", code=2)
     run(*base, "--high-precision", "fp16", "--scale-dtype", "fp16")
     halves = [
         t for t in onnx.load(tmp_path / "q.onnx").graph.initializer if t.data_type == onnx.TensorProto.FLOAT16

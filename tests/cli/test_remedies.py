@@ -35,7 +35,7 @@ def test_recentring_and_bias_correction_are_listed(run, lenet_path):
     assert re.search(r"^recentred pool1 by \S+: ip2 [+-]\d+\.\d\d dB", out, re.M)
     assert re.search(r"^biases corrected with 18 samples, evaluated on 6 others: ip2 [+-]", out, re.M)
     assert re.search(r"^SQNR on 6 held-back samples: prob \S+ dB \(\S+ before \d corrections\)$", out, re.M)
-    assert "not recentred: conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in out
+    assert "not recentred: tensor conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in out
     names = {node.name for node in onnx.load("q.onnx").graph.node}
     assert any(name.endswith("_centred_Q") for name in names)
 
@@ -74,8 +74,8 @@ def padded(tmp_path, make_model, rng):
 def test_what_is_passed_over_is_listed(run, padded):
     out = run("quantize", padded, "--data", "around5.npz", "-o", "q.onnx", "--recentre", "*")
     why = "conv: it pads, and the height and width of its input are dynamic; fix them"
-    assert f"not recentred: x: {why}" in out
-    assert "not recentred: y: it is an output of the model" in out
+    assert f"not recentred: tensor x: {why}" in out
+    assert "not recentred: tensor y: it is an output of the model" in out
 
 
 def test_batches_are_cut_for_a_few_samples(run, padded):
@@ -138,8 +138,8 @@ def test_auto_is_a_method(run, lenet_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--cache", "c", "--bias-correction"], 2, "--bias-correction measures what it gains: give --data"),
-        (["--cache", "c", "--recentre", "*"], 2, "--recentre is for calibrating, and --cache holds ranges; leave one out"),
+        (["--cache", "c", "--bias-correction"], 2, "--bias-correction needs samples: give --data"),
+        (["--cache", "c", "--recentre", "*"], 2, "--recentre is for calibration, and --cache holds ranges; leave one out"),
         (["--data", "d.npz", "--recentre", "nothing"], 1, "--recentre nothing matches no tensor"),
         (["--data", "d.npz", "--recentre", "conv1"], 1, "'conv1' cannot be recentred: pool1: MaxPool reads it"),
         (["--data", "one.npz", "--algorithm", "auto"], 1, "the data is a single batch; make batches smaller"),

@@ -23,7 +23,7 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     common = ("--target", "sm89", "--state", "s.json")
     command = ("sensitivity", lenet_path, "--data", "d.npz", *common)
     out = run(*command)
-    assert "4 nodes: 9 models to run" in out
+    assert "4 nodes: 9 models to evaluate" in out
     whole = float(out.split("all in INT8: SQNR ")[1].split()[0])
     out = run(*command, "--min-sqnr", whole + 0.5, "-o", "plan.yaml")
     plan = PrecisionPlan.read("plan.yaml")
@@ -101,11 +101,11 @@ def test_too_few_samples_for_the_budget(run, lenet_path):
     )
     out = run(*command, "--max-drop", "0.1")
     assert (
-        "16 samples cannot show that top-1 falls by 0.1 at most: it may fall by up to 0.19 on other data"
+        "16 samples are too few to show that top-1 drops by 0.1 at most: even if it drops on none of them, it may drop by up to 0.19 on other data"
         in out
     )
     assert "give 30\n" in out
-    assert "cannot show" not in run(*command, "--max-drop", "0.1875")
+    assert "too few" not in run(*command, "--max-drop", "0.1875")
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from trt_int8.errors import BuildError
 PACKAGE = Path(trt_int8.__file__).parent
 #: Whose options a message may name.
 PROGRAMS = re.compile(r"trt-int8|trtexec|onnxsim|docker|container|--gpu-architecture")
-#: Still to be worded so.
-LATER = {"build.py", "quantization/selection.py", "remedies/candidates.py"}
+#: Modules that compose a command line of trt-int8 from parts.
+LATER = {"pipeline/prepare.py"}
 
 
 def messages(path):
@@ -124,5 +124,5 @@ def test_what_stays_float_is_said_in_options(run, monkeypatch, capsys):
         context.meta["trt_int8.parameters"] = QUANTIZE
         report_skipped(Quantized())
     assert capsys.readouterr().err == (
-        "note: --scale-dtype fp32 keeps them exact\nstays float: conv1: excluded by --exclude conv1\n"
+        "note: --scale-dtype fp32 keeps them exact\nnot quantized: conv1: excluded by --exclude conv1\n"
     )

@@ -1,6 +1,6 @@
-"""The command line: each command parses, makes one library call, and prints.
+"""The command line. A command parses its options, makes one library call, and prints the result.
 
-Commands are imported when they are used, so that ``--help`` is quick and needs no optional package.
+Commands are imported when they are used: ``--help`` is quick and needs no optional package.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -17,7 +17,7 @@ from trt_int8.cli.command import Group, stopped
 from trt_int8.cli.wording import in_options
 from trt_int8.errors import TrtInt8Error
 
-#: Command → module in this package that holds a click command of that name.
+#: Commands; each stands in the module of its name, with an underscore for a dash.
 _COMMANDS = (
     "build",
     "cache",
@@ -32,21 +32,19 @@ _COMMANDS = (
     "sensitivity",
 )
 
-
-#: What a shell reports for a process that Ctrl-C ended.
+#: Exit code that a shell reports for a process that Ctrl-C ended.
 _INTERRUPTED = 130
 
 
 class _Modules(Mapping[str, click.Command]):
-    """The commands by name, each imported when somebody asks for it."""
+    """The commands by name. A command is imported on first access."""
 
     def __getitem__(self, name: str) -> click.Command:
         if name not in _COMMANDS:
             raise KeyError(name)
         python_name = name.replace("-", "_")
         module = importlib.import_module(f"trt_int8.cli.{python_name}")
-        found: click.Command = getattr(module, python_name)
-        return found
+        return cast("click.Command", getattr(module, python_name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(_COMMANDS)
@@ -56,16 +54,16 @@ class _Modules(Mapping[str, click.Command]):
 
 
 class _Main(Group):
-    """The boundary: this package's errors become one clear line, in words of the CLI, and exit code 1."""
+    """The boundary: an error of this package becomes one line that names options, and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+                stream.reconfigure(errors="backslashreplace")  # a file name may be invalid UTF-8
         try:
             return super().invoke(ctx)
         except TrtInt8Error as error:
-            # Of a BuildError, TensorRT's own lines stay as they are.
+            # Lines of TensorRT in a BuildError are not translated.
             own = str(error.args[0]) if error.args else ""
             raise click.ClickException(str(error).replace(own, in_options(own))) from error
         except KeyboardInterrupt:
@@ -76,10 +74,11 @@ class _Main(Group):
 @click.group(cls=_Main, commands=_Modules(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trt_int8")
 def main() -> None:
-    """From a trained ONNX model and calibration data to a verified INT8 TensorRT engine.
+    """Build a verified INT8 TensorRT engine from a trained ONNX model and calibration data.
 
     \b
     trt-int8 build model.onnx --data samples.npz -o model.engine
 
-    Exit codes: 0 all went well, 1 the work failed, 2 the command line is wrong, 130 stopped by Ctrl-C.
+    Exit codes: 0 success, 1 the work failed or a requirement is not met, 2 the command line is wrong, 130
+    stopped by Ctrl-C.
     """

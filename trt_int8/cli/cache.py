@@ -1,4 +1,4 @@
-"""``trt-int8 cache``: look at calibration caches, compare, merge, change and convert them."""
+"""``trt-int8 cache``: print, compare, merge, edit and convert calibration caches."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.choices import MERGES, RANGE_FORMS
-from trt_int8.cli.command import group
+from trt_int8.cli.command import Group
 from trt_int8.cli.help import Panel
-from trt_int8.cli.options import check_outputs
-from trt_int8.cli.parameters import Bound, argument, option
+from trt_int8.cli.options import check_outputs, exit_unless_met, output_format, print_json
+from trt_int8.cli.parameters import Bound, argument, file_option, globs_option, option
 
 if TYPE_CHECKING:
     from trt_int8.ranges.files import RangeFile
 
-_output = option(
-    "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The file to write."
+_output = file_option("-o", "--output", required=True, help="The file to write.")
+_to = option(
+    "--to", "form", type=click.Choice(RANGE_FORMS), help="Format of the result. [default: that of the input]"
 )
-_to = option("--to", "form", type=click.Choice(RANGE_FORMS), help="Form of the result (default: as read).")
 _header = option(
     "--header", metavar="LINE", help="First line of a TensorRT cache, such as TRT-101600-EntropyCalibration2."
 )
 
 
-@group()
+@click.group(cls=Group)
 def cache() -> None:
-    """Look at calibration caches, compare, merge, change and convert them.
+    """Print, compare, merge, edit and convert calibration caches.
 
-    Each command reads TensorRT caches, JSON, YAML, and onnxruntime's tables for TensorRT, by their content.
+    Each command reads TensorRT caches, JSON, YAML and onnxruntime's calibration tables. It recognizes the
+    format by the content of the file.
 
     \b
     Example:
@@ -38,15 +39,14 @@ def cache() -> None:
 
 @cache.command()
 @argument("file", type=click.Path())
-@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output_format()
 def show(file: str, form: str) -> None:
-    """Print the scale and the range of each tensor in a calibration cache.
+    """Print the scale and the dynamic range (amax) of each tensor in a calibration cache.
 
     \b
     Example:
       trt-int8 cache show model.cache
     """
-    import json
     import math
 
     from trt_int8.ranges.compare import range_table
@@ -62,7 +62,7 @@ def show(file: str, form: str) -> None:
             }
             for name, entry in read.ranges.items()
         }
-        click.echo(json.dumps({"header": header, "tensors": tensors}, indent=2, ensure_ascii=False))
+        print_json({"header": header, "tensors": tensors})
     else:
         click.echo(f"{header}, {len(read.ranges)} tensors")
         click.echo(range_table(read.ranges), nl=False)
@@ -76,25 +76,22 @@ def show(file: str, form: str) -> None:
     panel=Panel.REQUIREMENTS,
     type=Bound(min=1),
     metavar="RATIO",
-    help="Exit with 1 if a range differs by more, or only one cache has the tensor.",
+    help="Exit with code 1 if a ratio is above RATIO, or if a tensor is in only one of the caches.",
 )
-@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.pass_context
-def diff(context: click.Context, left: str, right: str, fail_above: float | None, form: str) -> None:
-    """Compare the ranges of two caches: the larger over the smaller, per tensor.
+@output_format()
+def diff(left: str, right: str, fail_above: float | None, form: str) -> None:
+    """Compare two caches: print for each tensor the ratio of the larger dynamic range to the smaller one.
 
     \b
     Example:
       trt-int8 cache diff old.cache new.cache --fail-above 1.5
     """
-    import json
-
     from trt_int8.ranges.compare import diff as run
     from trt_int8.ranges.files import RangeFile
 
     result = run(RangeFile.read(left).ranges, RangeFile.read(right).ranges)
     if form == "json":
-        click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+        print_json(result.to_dict())
     else:
         for change in result.changes:
             ratio = f"{change.ratio:8.4f}" if change.ratio < 1000 else f"{change.ratio:8.3g}"
@@ -103,7 +100,9 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
             for name in names:
                 click.echo(f"only in {path}: {name}")
     if not result.changes:
-        raise click.ClickException(f"{left} and {right} share no tensor: they belong to different models")
+        raise click.ClickException(
+            f"{left} and {right} have no tensor in common: they are of different models"
+        )
     if fail_above is None:
         return
     failures = [
@@ -112,10 +111,7 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
     ]
     failures += [f"in {left} and not in {right}: {name}" for name in result.only_left]
     failures += [f"in {right} and not in {left}: {name}" for name in result.only_right]
-    for line in failures:
-        click.echo(line, err=True)
-    if failures:
-        context.exit(1)
+    exit_unless_met(failures)
 
 
 @cache.command()
@@ -125,14 +121,13 @@ def diff(context: click.Context, left: str, right: str, fail_above: float | None
     "--how",
     type=click.Choice(MERGES),
     default="max",
-    show_default=True,
-    help="Which range a tensor gets that both have.",
+    help="Range of a tensor that is in both caches: the larger one, the smaller one, LEFT's, or RIGHT's.",
 )
 @_to
 @_header
 @_output
 def merge(left: str, right: str, how: str, form: str | None, header: str | None, output: str) -> None:
-    """Merge two caches: all tensors of both.
+    """Merge two caches. The result has the tensors of both.
 
     \b
     Example:
@@ -150,7 +145,7 @@ def merge(left: str, right: str, how: str, form: str | None, header: str | None,
 @cache.command("set")
 @argument("file", type=click.Path())
 @argument("assignments", nargs=-1, metavar="[GLOB=AMAX]...")
-@option("--unset", multiple=True, metavar="GLOB", help="Leave these tensors without a range.")
+@globs_option("--unset", help="Remove the range of tensors whose name matches GLOB")
 @_to
 @_header
 @_output
@@ -162,7 +157,7 @@ def set_(
     header: str | None,
     output: str,
 ) -> None:
-    """Give tensors another range; values are amax, not scales.
+    """Set the dynamic range of tensors whose name matches GLOB. The values are amax, not scales.
 
     \b
     Example:
@@ -190,17 +185,19 @@ def _assignment(text: str) -> tuple[str, float]:
     if not separator or not glob or not 0 < amax < float("inf"):
         raise click.UsageError(f"{text!r} is not GLOB=AMAX with a positive number, such as 'relu*=6.0'")
     if not TensorRange(amax, source=text).usable:
-        raise click.UsageError(f"{text!r}: {amax / 127:g} is no float32 scale; give a range of 1e-40 to 1e40")
+        raise click.UsageError(
+            f"{text!r}: {amax / 127:g} is out of range for a float32 scale; give an amax of 1e-40 to 1e40"
+        )
     return glob, amax
 
 
 @cache.command()
 @argument("file", type=click.Path())
-@option("--to", "form", type=click.Choice(RANGE_FORMS), required=True, help="Form of the result.")
+@option("--to", "form", type=click.Choice(RANGE_FORMS), required=True, help="Format of the result.")
 @_header
 @_output
 def convert(file: str, form: str, header: str | None, output: str) -> None:
-    """Write a cache in another form: for another TensorRT, as JSON or YAML, or for onnxruntime.
+    """Convert a cache: for another version of TensorRT, to JSON or YAML, or for onnxruntime.
 
     \b
     Examples:
@@ -219,7 +216,7 @@ def convert(file: str, form: str, header: str | None, output: str) -> None:
 def from_qdq(model: str, output: str) -> None:
     """Write the scales of the Q/DQ pairs of MODEL as a TensorRT calibration cache.
 
-    A model made by migrate gives back the cache it was made from, byte for byte.
+    For a model that migrate made, the result is identical to the cache that it was made from, byte for byte.
 
     \b
     Example:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import calibration_options, options
-from trt_int8.cli.command import command
+from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import option
+from trt_int8.cli.parameters import file_option
 
 
-@command()
+@click.command(cls=Command)
 @options.model
 @options.output("The calibration cache to write.")
-@option(
-    "--histograms",
-    panel=Panel.MODEL,
-    metavar="FILE",
-    type=click.Path(),
-    help="Save the histograms too, for trt-int8 ranges (.npz).",
+@file_option(
+    "--histograms", panel=Panel.MODEL, help="Also save the histograms (.npz), which ranges analyze reads."
 )
 @options.algorithm
 @options.shapes
@@ -33,7 +29,7 @@ def calibrate(
     calibration: calibration_options.CalibrationArguments,
     data: options.DataOptions,
 ) -> None:
-    """Run MODEL over samples and write the range of every tensor as a TensorRT calibration cache.
+    """Run MODEL on the samples and write the dynamic range of each tensor as a TensorRT calibration cache.
 
     \b
     Examples:
@@ -46,8 +42,8 @@ def calibrate(
     from trt_int8.correction.recentre import recentrable
     from trt_int8.graph.model import Model
 
-    results = {"cache": output} | ({} if histograms is None else {"histograms": histograms})
-    options.check_outputs(results | calibration.outputs(), model=model, data=data.data)
+    results = {"cache": output, "histograms": histograms, "checkpoint": calibration.checkpoint}
+    options.check_outputs(results, model=model, data=data.data)
     loaded = Model.of(model)
     opened = calibration.telling(data.open(loaded, shapes.parse())).divided_for(algorithm)
     result = run(
@@ -64,6 +60,9 @@ def calibrate(
         save_histograms(result.histograms, histograms, extra=extra)
     if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
         listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")
-        click.echo(f"note: always zero: {listed}; what reads these stays float; look at the data", err=True)
+        click.echo(
+            f"note: these tensors are always 0: {listed}; their consumers stay float; check the data",
+            err=True,
+        )
     result.cache().write(output)
     click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

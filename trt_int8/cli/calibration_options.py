@@ -1,4 +1,4 @@
-"""How to calibrate: memory, checkpoints, Dask workers."""
+"""Options of a calibration on the CPU: memory, checkpoints, Dask workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from trt_int8.cli.data_options import Data
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import grouped, option
+from trt_int8.cli.parameters import count_option, file_option, given, grouped, option
 
 if TYPE_CHECKING:
     from trt_int8.pipeline import CalibrationOptions as PipelineOptions
@@ -21,7 +21,7 @@ _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True)
 class CalibrationArguments:
-    """What the options say."""
+    """Values of the calibration options; ``max_memory`` in bytes."""
 
     max_memory: int | None
     checkpoint: str | None
@@ -30,23 +30,19 @@ class CalibrationArguments:
 
     def __post_init__(self) -> None:
         if self.dask is not None and self.workers is not None:
-            raise click.UsageError("give either --dask (workers that run) or --workers (start some here)")
+            raise click.UsageError("give either --dask (existing cluster) or --workers (local workers)")
         if self.distributed and self.checkpoint is not None:
             raise click.UsageError(
-                "--checkpoint is for calibration in one process; with --dask or --workers a worker that dies "
-                "costs its shard only"
+                "--checkpoint does not work with --dask and --workers; there, only the shard of a worker "
+                "that fails is computed again"
             )
 
     @property
     def distributed(self) -> bool:
         return self.dask is not None or self.workers is not None
 
-    def outputs(self) -> dict[str, str]:
-        """Files that calibration writes."""
-        return {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
-
     def pipeline(self) -> PipelineOptions:
-        """The same for the library."""
+        """Return the options as `trt_int8.pipeline` takes them."""
         from trt_int8.pipeline import CalibrationOptions as PipelineOptions
 
         return PipelineOptions(
@@ -54,32 +50,28 @@ class CalibrationArguments:
         )
 
     def telling(self, data: Data) -> Data:
-        """``data`` that says on Ctrl-C what is lost."""
+        """Return ``data`` with the message that Ctrl-C prints about lost work."""
         return replace(data, lost=self._lost)
 
     def _lost(self) -> str:
-        """What Ctrl-C costs."""
         if self.checkpoint is None:
-            return "That work is lost; with --checkpoint FILE a run can go on from where another one stopped."
+            return "That work is lost; with --checkpoint FILE an interrupted run can be resumed."
         if not Path(self.checkpoint).exists():
             from trt_int8.calibration.checkpoint import INTERVAL
 
-            return (
-                f"That work is lost: the first checkpoint ({self.checkpoint}) comes after {INTERVAL} batches."
-            )
+            first = f"the first checkpoint ({self.checkpoint}) is written after {INTERVAL} batches"
+            return f"That work is lost: {first}."
         return (
-            f"What was counted up to the last checkpoint is kept in {self.checkpoint}: run the same command "
-            "again to go on from there."
+            f"The histograms up to the last checkpoint are in {self.checkpoint}: run the same command again "
+            "to resume from there."
         )
 
 
-def _memory(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
+def _memory(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
     size = float(match[1]) * _UNITS[match[2]] if match else 0
     if size <= 0:
-        raise click.BadParameter(f"{text!r} is no amount of memory; write 800M or 2G")
+        raise click.BadParameter(f"{text!r} is not an amount of memory; write 800M or 2G")
     return int(size)
 
 
@@ -90,21 +82,19 @@ calibration = grouped(
         option(
             "--max-memory",
             metavar="SIZE",
-            callback=_memory,
-            help="Stay within this memory (800M, 2G), if need be in several passes.",
+            callback=given(_memory),
+            help="Memory limit, such as 800M or 2G (without a unit: MiB). If it is too little for one pass, "
+            "calibration runs over the data several times.",
         ),
-        option(
-            "--checkpoint",
-            metavar="FILE",
-            type=click.Path(),
-            help="Save what was counted on the way; where FILE exists, go on from there.",
+        file_option(
+            "--checkpoint", help="Save the histograms to FILE on the way. If FILE exists, resume from it."
         ),
         option(
             "--dask",
             metavar="ADDRESS",
-            help="On the workers of this Dask scheduler, such as tcp://host:8786.",
+            help="Calibrate on the workers of this Dask scheduler, such as tcp://host:8786.",
         ),
-        option("--workers", type=click.IntRange(min=1), metavar="N", help="On N Dask workers, started here."),
+        count_option("--workers", help="Calibrate on N Dask workers, started on this machine."),
     ],
     panel=Panel.CALIBRATION,
 )

@@ -1,30 +1,29 @@
-"""``trt-int8 check-qdq``: what TensorRT will not like in a Q/DQ model from elsewhere."""
+"""``trt-int8 check-qdq``: find and fix problems of Q/DQ models that other tools made."""
 
 from __future__ import annotations
 
 import click
 
 from trt_int8.cli import options
-from trt_int8.cli.command import command
-from trt_int8.cli.parameters import argument, option
+from trt_int8.cli.command import Command
+from trt_int8.cli.parameters import argument, file_option, option
 
 
-@command("check-qdq")
+@click.command(cls=Command)
 @argument("model", type=click.Path())
-@option("--fix", is_flag=True, help="Mend what can be mended without calibrating again (needs -o).")
-@option("-o", "--output", metavar="FILE", type=click.Path(), help="The mended model to write.")
-@option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@option("--fix", is_flag=True, help="Fix the problems that need no new calibration (with -o).")
+@file_option("-o", "--output", help="The fixed model to write.")
+@options.output_format()
 def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
-    """List what TensorRT refuses, runs in float or runs slowly in a Q/DQ MODEL, and how to mend it.
+    """List the nodes of a Q/DQ MODEL that TensorRT refuses, runs in float or runs slowly, and how to fix it.
 
-    Exit code 1 if something it refuses is left.
+    The exit code is 1 if a node that TensorRT refuses is left.
 
     \b
     Examples:
       trt-int8 check-qdq qat.onnx
-      trt-int8 check-qdq qat.onnx --fix -o mended.onnx
+      trt-int8 check-qdq qat.onnx --fix -o fixed.onnx
     """
-    import json
     from dataclasses import asdict
 
     from trt_int8.graph.save import save_like
@@ -32,9 +31,9 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
     from trt_int8.quantization.check import fix_qdq
 
     if fix != (output is not None):
-        raise click.UsageError("--fix and -o FILE go together: the model given is never changed")
+        raise click.UsageError("--fix and -o FILE go together, as MODEL itself is never changed")
     if fix and output is not None:
-        options.check_outputs({"mended model": output}, model=model)
+        options.check_outputs({"fixed model": output}, model=model)
         checked = fix_qdq(model)
         fixed, left = list(checked.fixed), list(checked.left)
         save_like(checked.model, output, source=model)
@@ -42,12 +41,12 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
         fixed, left = [], run(model)
     if form == "json":
         document = {"fixed": [asdict(f) for f in fixed], "findings": [asdict(f) for f in left]}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        options.print_json(document)
     else:
         for finding in fixed:
-            click.echo(f"mended: {finding.node}: {finding.message} [{finding.rule}]")
+            click.echo(f"fixed: {finding.node}: {finding.message} [{finding.rule}]")
         for finding in left:
             click.echo(str(finding).replace("(fix_qdq does it)", "(--fix does it)"))
-        click.echo(f"{len(left)} findings" + (f", {len(fixed)} mended, {output}" if fix else ""))
+        click.echo(f"{len(left)} findings" + (f", {len(fixed)} fixed, {output}" if fix else ""))
     if any(finding.severity == "refused" for finding in left):
         raise SystemExit(1)

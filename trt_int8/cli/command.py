@@ -1,9 +1,8 @@
-"""Commands as this package declares them: with ``--config``, ``--print-config``, ``--quiet`` and progress."""
+"""Commands with ``--config``, ``--print-config``, ``--quiet``, and progress on stderr."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from trt_int8.cli.help import HelpMixin, Panel
 from trt_int8.cli.parameters import Option
 from trt_int8.cli.wording import PARAMETERS, in_options
 
-#: Where a command leaves, in the context, what was going on when Ctrl-C came.
+#: Keys of ``Context.meta``: the phase that Ctrl-C interrupted, and the last one that was finished.
 _WHERE, _AFTER = "trt_int8.where", "trt_int8.after"
 
 
@@ -25,7 +24,7 @@ class Command(HelpMixin, click.Command):
         self.params.extend(_common_options())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and show its progress on stderr; or only print its configuration."""
+        """Run the command and show its progress on stderr, or only print its configuration."""
         from trt_int8 import progress
         from trt_int8.progress.terminal import choose
 
@@ -44,52 +43,40 @@ class Command(HelpMixin, click.Command):
 
 
 class Group(HelpMixin, click.Group):
-    """A group whose commands are `Command`."""
+    """A group of `Command`."""
 
     command_class = Command
 
 
-def command(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
-    """Declare a `Command`, as ``click.command`` does."""
-    return click.command(name, cls=Command)
-
-
-def group() -> Callable[[Callable[..., Any]], Group]:
-    """Declare a `Group`, as ``click.group`` does."""
-    return click.group(cls=Group)
-
-
 def stopped(context: click.Context) -> str:
-    """Say after Ctrl-C what was going on, what is lost and what is kept."""
-    phase, when = context.meta.get(_WHERE), "while"
+    """Return the message after Ctrl-C: what was interrupted, what is lost and what is kept."""
+    interrupted, finished = context.meta.get(_WHERE), context.meta.get(_AFTER)
+    phase = finished if interrupted is None else interrupted
+    kept = "No result was written; existing files were not changed."
     if phase is None:
-        phase, when = context.meta.get(_AFTER), "after"
-    if phase is None:
-        return "Stopped before the work began. No result was written; files that were there are as they were."
+        return f"Stopped before the work began. {kept}"
     lost = "That work is lost." if phase.lost is None else in_options(phase.lost())
-    return f"Stopped {when} {phase}. {lost} No result was written; files that were there are as they were."
+    return f"Stopped {'after' if interrupted is None else 'while'} {phase}. {lost} {kept}"
 
 
 def _common_options() -> list[Option]:
-    return [
-        Option(
-            ["--config"],
-            panel=Panel.COMMON,
-            metavar="FILE",
-            type=click.Path(),
-            is_eager=True,
-            expose_value=False,
-            callback=_read_config,
-            help="Take options from a YAML file; the command line wins over it.",
-        ),
-        Option(
-            ["--print-config"],
-            panel=Panel.COMMON,
-            is_flag=True,
-            is_eager=True,
-            help="Print such a file, with every option and its value, and do nothing else.",
-        ),
-        Option(["-q", "--quiet"], panel=Panel.COMMON, is_flag=True, help="Show no progress."),
+    config = Option(
+        ["--config"],
+        panel=Panel.COMMON,
+        metavar="FILE",
+        type=click.Path(),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="Read options from a YAML file. The command line overrides the file.",
+    )
+    flags = [
+        (["--print-config"], True, "Print all options and their values as such a file, and exit."),
+        (["-q", "--quiet"], False, "Do not show progress."),
+    ]
+    return [config] + [
+        Option(names, panel=Panel.COMMON, is_flag=True, is_eager=eager, help=text)
+        for names, eager, text in flags
     ]
 
 

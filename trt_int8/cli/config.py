@@ -1,4 +1,4 @@
-"""Configuration files: YAML to and from the parameters of any command."""
+"""Configuration files: read and write the parameters of a command as YAML."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ import click
 from trt_int8.dependencies import require
 from trt_int8.errors import ConfigError
 
-#: Keys of ``Context.meta``: what was given for a parameter before conversion, and where in a file it stands.
+#: Keys of ``Context.meta``: by parameter, the value before conversion, and its place in a file.
 GIVEN, PLACES = "trt_int8.given", "trt_int8.places"
-#: Parameters that are about the configuration itself.
+#: Parameters that no configuration file has.
 _LEFT_OUT = frozenset(["config", "print_config", "help"])
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One value, and the line (from 1) where its key is."""
+    """A value, and the line (from 1) of its key."""
 
     value: Any
     line: int
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Setting]:
-    """Return the keys of a YAML file: ``name: value``, a value being a scalar or a list of scalars.
+    """Read a YAML file of ``name: value``. A value is a scalar or a list of scalars.
 
     Raises:
-        ConfigError: the file is missing, is no YAML, has no mapping at its top, a key twice, or a value
-            that is neither a scalar nor a list of scalars; with file and line.
+        ConfigError: the file is missing, is not such a YAML file, or has a key twice; with file and line.
         MissingDependencyError: PyYAML is not installed.
     """
     yaml = require("yaml", purpose="reading a configuration file")
@@ -55,7 +54,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Setting]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{place}:1: write one 'option: value' a line")
+        raise ConfigError(f"{place}:1: write one 'option: value' per line")
     settings: dict[str, Setting] = {}
     for key_node, _ in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
@@ -63,7 +62,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Setting]:
             raise ConfigError(f"{place}:{line}: {key!r} is given twice (first on line {settings[key].line})")
         value = values.get(key)
         if not _is_plain(value):
-            raise ConfigError(f"{place}:{line}: {key!r} must be a single value or a list of them")
+            raise ConfigError(f"{place}:{line}: {key!r} must be one value or a list of values")
         settings[key] = Setting(value, line)
     return settings
 
@@ -84,10 +83,10 @@ def key(parameter: click.Parameter) -> str:
 def default_map(
     settings: Mapping[str, Setting], parameters: Iterable[click.Parameter], *, place: str
 ) -> dict[str, Any]:
-    """``settings`` as click takes them (``Context.default_map``): the command line wins over them.
+    """Convert ``settings`` to click's ``Context.default_map``, which the command line overrides.
 
     Raises:
-        ConfigError: a key that no parameter has, with the nearest name; a value of the wrong type.
+        ConfigError: a key is unknown (with the nearest name), or a value has the wrong type.
     """
     known = _known(parameters)
     found: dict[str, Any] = {}
@@ -95,7 +94,11 @@ def default_map(
         parameter = known.get(name)
         if parameter is None or parameter.name is None:
             near = difflib.get_close_matches(name, list(known), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(_keys(parameters))})"
+            hint = (
+                f"; did you mean {near[0]!r}?"
+                if near
+                else f" (known: {', '.join(map(key, _settable(parameters)))})"
+            )
             raise ConfigError(f"{place}:{setting.line}: unknown key {name!r}{hint}")
         if parameter.name in found:
             raise ConfigError(f"{place}:{setting.line}: {name!r} is given twice under two spellings")
@@ -110,7 +113,7 @@ def default_map(
 def places(
     settings: Mapping[str, Setting], parameters: Iterable[click.Parameter], *, place: str
 ) -> dict[str, str]:
-    """Parameter name → where its value stands: ``job.yaml:4: 'limit'``."""
+    """Return the place of each parameter's value, by parameter name: ``job.yaml:4: 'limit'``."""
     known = _known(parameters)
     return {
         str(known[name].name): f"{place}:{setting.line}: {name!r}"
@@ -122,14 +125,10 @@ def places(
 def to_yaml(
     parameters: Iterable[click.Parameter], values: Mapping[str, Any], given: Mapping[str, Any] | None = None
 ) -> str:
-    """Return a file that gives ``values`` back: a line for each parameter, ``null`` where there is none.
+    """Return a YAML file with one line per parameter; the value is ``null`` if there is none.
 
-    Hidden options are written only where they were given.
-
-    Args:
-        parameters: of the command.
-        values: what click made of the command line, by parameter name.
-        given: the same before conversion: what a callback turned into something else is written as it was.
+    A hidden option is written only if it was given. ``values`` are those after conversion by click,
+    ``given`` those before it, which are written for parameters with a callback.
 
     Raises:
         MissingDependencyError: PyYAML is not installed.
@@ -150,22 +149,17 @@ def _settable(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:
 
 
 def _known(parameters: Iterable[click.Parameter]) -> dict[str, click.Parameter]:
-    return {spelling: parameter for parameter in _settable(parameters) for spelling in _spellings(parameter)}
-
-
-def _keys(parameters: Iterable[click.Parameter]) -> list[str]:
-    return [key(parameter) for parameter in _settable(parameters)]
-
-
-def _spellings(parameter: click.Parameter) -> set[str]:
-    options = {option.lstrip("-") for option in parameter.opts if len(option) > 2}
-    return {key(parameter), str(parameter.name), *options}
+    return {
+        spelling: parameter
+        for parameter in _settable(parameters)
+        for spelling in (str(parameter.name), *(o.lstrip("-") for o in parameter.opts if len(o) != 2))
+    }
 
 
 def _for_click(value: Any, parameter: click.Parameter) -> Any:
     if parameter.nargs != 1 or (isinstance(parameter, click.Option) and parameter.multiple):
         return value if isinstance(value, list) else [value]
-    # Lists on the command line are one text with commas: --mean 0.485,0.456,0.406
+    # On the command line a list is one text with commas: --mean 0.485,0.456,0.406
     return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -176,10 +170,10 @@ def _for_yaml(value: Any) -> Any:
 
 
 def _wrong_kind(value: Any, parameter: click.Parameter) -> str | None:
-    """Say what is wrong with the YAML type of ``value``, and what to write; None if it is right.
+    """Return what is wrong with the YAML type of ``value`` and what to write, None if it is right.
 
-    A text is always left to click, which reads it as from the command line. Options with a callback read
-    numbers and lists themselves (``scale: 0.5``, ``mean: [0.485, 0.456, 0.406]``).
+    click converts a text, as on the command line. Options with a callback take numbers and lists
+    (``scale: 0.5``, ``mean: [0.485, 0.456, 0.406]``).
 
     Examples:
         >>> limit = click.Option(["--limit"], type=int)
@@ -189,7 +183,8 @@ def _wrong_kind(value: Any, parameter: click.Parameter) -> str | None:
         (None, None)
     """
     several = parameter.nargs != 1 or bool(getattr(parameter, "multiple", False))
-    if isinstance(value, list) and (several or _takes_commas(parameter)):
+    takes_commas = isinstance(parameter.type, click.types.StringParamType)  # --mean 0.485,0.456,0.406
+    if isinstance(value, list) and (several or takes_commas):
         return next((wrong for item in value if (wrong := _wrong_item(item, parameter))), None)
     if isinstance(value, list):
         return f"is the list {value!r}; give one value"
@@ -213,8 +208,3 @@ def _wrong_item(value: Any, parameter: click.Parameter) -> str | None:
     if parameter.callback is not None:
         return None if number else f"{shown}; give a number, or a text in quotes"
     return f"{shown}, which YAML does not read as text; put it in quotes"
-
-
-def _takes_commas(parameter: click.Parameter) -> bool:
-    """Whether the command line writes a list as one text with commas: ``--mean 0.485,0.456,0.406``."""
-    return isinstance(parameter.type, click.types.StringParamType)

@@ -1,4 +1,4 @@
-"""``--data`` and everything that says how to read, prepare and batch it; the samples, opened."""
+"""``--data`` and the options to read, prepare and batch samples; the opened samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from trt_int8 import progress
 from trt_int8.choices import COLORS, LAST, LAYOUTS, PRESETS, RESIZE
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import Decorated, grouped, option
+from trt_int8.cli.parameters import Decorated, count_option, given, grouped, option
 
 if TYPE_CHECKING:
     import onnx
@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from trt_int8.graph.model import Model
     from trt_int8.graph.shapes import Shapes
 
-#: Batches to cut the samples into where tensors are recentred.
+#: Batches to divide the samples into if tensors are recentred.
 _RECENTRING_PARTS = 32
+#: Batch size if neither the options nor the model give one.
+DEFAULT_BATCH = 8
+#: Options that choose among samples, and have no default.
+_SAMPLING = ("limit", "shuffle")
+#: Options that prepare images, as `trt_int8.batches.opening.open_data` takes them.
+_IMAGES = ("preset", "size", "resize", "color", "layout", "scale", "mean", "std")
 
 Opener: TypeAlias = "Callable[[], Samples | ReadyBatches]"
 
 
 @dataclass(frozen=True)
 class Data:
-    """Opened data and how to batch it; iterating reads the batches anew.
+    """Opened data and how to batch it. Each iteration reads the batches again.
 
     Attributes:
         lost: see `trt_int8.progress.display.Phase`.
@@ -48,21 +54,18 @@ class Data:
     lost: Callable[[], str] | None = None
     doing: str = "calibrating"
 
-    #: `trt_int8.batches.checked` passes the batches on as they are: they are checked here.
+    #: Batches are checked here, so that `trt_int8.batches.checked` does not check them again.
     is_checked: ClassVar[bool] = True
 
     def while_(self, doing: str) -> Data:
-        """The same data, whose progress is shown as ``doing``."""
+        """Return the same data, whose progress is shown as ``doing``."""
         return replace(self, doing=doing)
 
     def divided_for(self, algorithm: str | None, *, recentred: bool = False) -> Data:
-        """The same samples in smaller batches, where some batches are to judge what the others give.
+        """Return the same samples in smaller batches, so that some batches can be held out for evaluation.
 
-        The size stays as it is where model or source fix it, and never falls below the min shape.
-
-        Args:
-            algorithm: ``auto`` judges each method by every fourth batch.
-            recentred: whether each tensor that is recentred is judged.
+        ``auto`` evaluates each method on every fourth batch. With ``recentred`` each shift is evaluated. The
+        batch size stays if model or source fix it, and is never below the min shape.
         """
         from trt_int8.batches.holdout import EVERY
         from trt_int8.batches.opening import ReadyBatches
@@ -76,11 +79,11 @@ class Data:
         return replace(self, batch_size=max(lowest, min(self.batch_size, samples // parts)))
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """The batches, checked; progress is shown, and which images were skipped is told at the end."""
+        """Yield the checked batches, show progress, and print at the end which images were skipped."""
         return progress.track(self._batches(), self.doing, total=self._count(), lost=self.lost)
 
     def readable(self) -> ReadableBatches:
-        """The same batches for readers elsewhere."""
+        """Return the same batches for Dask workers."""
         from trt_int8.batches.readable import ReadableBatches
 
         o = self.options
@@ -91,26 +94,16 @@ class Data:
         from trt_int8.batches.opening import batches_from
 
         o = self.options
-        source = self.opener() if self._read_once else self.source
-        batches = batches_from(
-            source,
-            self.batch_size,
-            last=o.last,  # type: ignore[arg-type]  # as above
-            limit=o.limit,
-            shuffle=o.shuffle,
-        )
+        # A generator can be read once only, so it is opened again.
+        used_up = isinstance(getattr(self.source, "batches", None), Iterator)
+        source = self.opener() if used_up else self.source
+        batches = batches_from(source, self.batch_size, last=o.last, limit=o.limit, shuffle=o.shuffle)  # type: ignore[arg-type]  # as above
         yield from checked(batches, self.specs, shapes=self.shapes)
         for reason in getattr(source, "skipped", {}).values():
             click.echo(f"skipped: {reason}", err=True)
 
-    @property
-    def _read_once(self) -> bool:
-        """Whether the source is a generator, which a second reading would find used up."""
-        ready = getattr(self.source, "batches", None)
-        return isinstance(ready, Iterator)
-
     def _count(self) -> int | None:
-        """How many batches there will be, where that is known."""
+        """Return the number of batches, None if it is not known."""
         ready = getattr(self.source, "batches", None)
         if ready is not None:
             return len(ready) if hasattr(ready, "__len__") and self.options.limit is None else None
@@ -118,16 +111,9 @@ class Data:
         return -(-min(samples, self.options.limit or samples) // self.batch_size)
 
 
-#: Samples in a batch where neither the options nor the model say.
-DEFAULT_BATCH = 8
-
-#: Options that choose among samples, and have no default.
-_SAMPLING = ("limit", "shuffle")
-
-
 @dataclass(frozen=True)
 class DataOptions:
-    """What the data options say."""
+    """Values of the data options; ``size`` is (height, width) in pixels."""
 
     data: str | None
     batch_size: int | None
@@ -149,38 +135,51 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.data is not None and self.random is not None:
             raise click.UsageError("give either --data or --random")
-        if idle := self._without_effect():
-            what = "samples, and there are none" if idle in _SAMPLING else "images, and there are none"
+        images = None if self.data is not None else self._first(*_IMAGES, "skip_bad", "ignore_orientation")
+        samples = None if self.given else self._first(*_SAMPLING)
+        if unused := samples or images:
             raise click.UsageError(
-                f"--{idle.replace('_', '-')} is for {what}: add --data SOURCE, or leave it out"
+                f"--{unused.replace('_', '-')} needs {'samples' if samples else 'images'}: add --data "
+                "SOURCE, or leave it out"
             )
 
     @property
     def given(self) -> bool:
-        """Whether there is anything to run the model with."""
+        """True if there are samples, random ones included."""
         return self.data is not None or self.random is not None
 
-    def _without_effect(self) -> str | None:
-        """An option that would be taken for obeyed."""
-        if self.data is not None:
-            return None
-        images = {**self._image_options(), "skip_bad": self.skip_bad or None}
-        images["ignore_orientation"] = self.ignore_orientation or None
-        sampling = {} if self.given else {name: getattr(self, name) for name in _SAMPLING}
-        return next((name for name, value in {**sampling, **images}.items() if value is not None), None)
+    def _first(self, *names: str) -> str | None:
+        """Return the first of these options that the user gave."""
+        return next(
+            (n for n in names if (value := getattr(self, n)) is not None and value is not False), None
+        )
 
     def open(self, loaded: onnx.ModelProto | Model, shapes: Shapes | None = None) -> Data:
-        """Open the data for the inputs of ``loaded``, to be batched as ``shapes`` want it."""
+        """Open the data for the inputs of ``loaded``, to be batched to fit ``shapes``."""
+        from trt_int8.batches.images import ImageSamples
+        from trt_int8.batches.opening import ReadyBatches
+        from trt_int8.graph.inputs import fixed_batch
         from trt_int8.graph.model import Model
         from trt_int8.graph.shapes import require_shapes_fit
 
-        specs = Model.unchecked(loaded).inputs
-        require_shapes_fit(specs, shapes or {})
+        specs, shapes = Model.unchecked(loaded).inputs, shapes or {}
+        require_shapes_fit(specs, shapes)
         opener = self._opener(specs, shapes)
-        source = self._checked(opener())
-        return Data(source, self._batch_size(source, specs, shapes), self, opener, specs, shapes or {})
+        source = opener()
+        if isinstance(source, ImageSamples):
+            progress.note(f"{self.data}: {len(source)} images, {source.preprocessing}")
+        elif self.random is None and (unused := self._first(*_IMAGES)):
+            raise click.UsageError(f"--{unused} is for images, and --data {self.data} has none")
+        fixed = None if isinstance(source, ReadyBatches) else fixed_batch(specs)
+        if fixed is not None and self.batch_size not in (None, fixed):
+            raise click.UsageError(
+                f"--batch-size is {self.batch_size} and the model's batch size is fixed at {fixed}; "
+                "leave the option out"
+            )
+        opt = next((shape.opt[0] for shape in shapes.values() if shape.opt), None)
+        return Data(source, fixed or self.batch_size or opt or DEFAULT_BATCH, self, opener, specs, shapes)
 
-    def _opener(self, specs: Mapping[str, InputSpec], shapes: Shapes | None) -> Opener:
+    def _opener(self, specs: Mapping[str, InputSpec], shapes: Shapes) -> Opener:
         from trt_int8.batches.opening import open_data
         from trt_int8.batches.samples import WARNING, random_samples
 
@@ -189,54 +188,18 @@ class DataOptions:
             return partial(random_samples, specs, self.random, shapes=shapes)
         if self.data is None:
             raise click.UsageError("give the samples: --data SOURCE")
+        images: dict[str, Any] = {name: getattr(self, name) for name in _IMAGES}
+        upright = not self.ignore_orientation
         return partial(
-            open_data,
-            self.data,
-            specs,
-            shapes=shapes,
-            orientation=not self.ignore_orientation,
-            skip_bad=self.skip_bad,
-            **self._image_options(),
+            open_data, self.data, specs, shapes=shapes, orientation=upright, skip_bad=self.skip_bad, **images
         )
 
-    def _image_options(self) -> dict[str, Any]:
-        names = ("preset", "size", "resize", "color", "layout", "scale", "mean", "std")
-        return {name: getattr(self, name) for name in names}
 
-    def _checked(self, opened: Samples | ReadyBatches) -> Samples | ReadyBatches:
-        from trt_int8.batches.images import ImageSamples
-
-        if self.random is not None:
-            return opened
-        if isinstance(opened, ImageSamples):
-            progress.note(f"{self.data}: {len(opened)} images, {opened.preprocessing}")
-        elif given := [name for name, value in self._image_options().items() if value is not None]:
-            raise click.UsageError(f"--{given[0]} is for images, and --data {self.data} is none")
-        return opened
-
-    def _batch_size(
-        self, source: Samples | ReadyBatches, specs: Mapping[str, InputSpec], shapes: Shapes | None
-    ) -> int:
-        from trt_int8.batches.opening import ReadyBatches
-        from trt_int8.graph.inputs import fixed_batch
-
-        opt = next((shape.opt[0] for shape in (shapes or {}).values() if shape.opt), None)
-        fixed = None if isinstance(source, ReadyBatches) else fixed_batch(specs)
-        if fixed is not None and self.batch_size not in (None, fixed):
-            raise click.UsageError(
-                f"--batch-size is {self.batch_size} and the model's batch size is fixed at {fixed}; "
-                "leave the option out"
-            )
-        return fixed or self.batch_size or opt or DEFAULT_BATCH
-
-
-def _size(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    # With a comma comes the list of a configuration file: size: [48, 192].
+def _size(text: str) -> tuple[int, int]:
+    # A list in a configuration file (size: [48, 192]) arrives with a comma.
     parts = text.lower().replace(",", "x").split("x")
     if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise click.BadParameter(f"{text!r} is no size; write HEIGHTxWIDTH, as in 224x224")
+        raise click.BadParameter(f"{text!r} is not a size; write HEIGHTxWIDTH, as in 224x224")
     return int(parts[0]), int(parts[1])
 
 
@@ -247,81 +210,88 @@ def _number(text: str) -> float:
             raise ValueError(text)
         return float(Fraction(over.strip()) / (Fraction(under.strip()) if slash else 1))
     except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(f"{text!r} is no number; write 0.5 or 1/255") from error
+        raise click.BadParameter(f"{text!r} is not a number; write 0.5 or 1/255") from error
 
 
-def _scale(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-    return None if text is None else _number(text)
-
-
-def _channels(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    return None if text is None else tuple(_number(part) for part in text.split(","))
+def _channels(text: str) -> tuple[float, ...]:
+    return tuple(map(_number, text.split(",")))
 
 
 _SOURCE = option(
     "--data",
     metavar="SOURCE",
     type=click.Path(),
-    help="Samples: .npz with a key per input or .npy (the first axis counts them); a folder, 'pattern/*.jpg' "
-    "or file of images; or a Python function that returns batches, file.py:function or module:function.",
+    help="Samples. One of: an .npz file with one key per model input; an .npy file for a model with one "
+    "input (axis 0 counts the samples in both); an image, a folder of images or a quoted pattern such as "
+    "'photos/*.jpg'; a Python function that returns batches, as file.py:function or module:function.",
 )
-
-_RANDOM = option(
+_RANDOM = count_option(
     "--random",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="N samples of random numbers instead of data: only to time an engine, results will be wrong.",
+    help="Use N samples of random numbers instead of data. Use it only to measure the speed of the engine: "
+    "its outputs will be wrong.",
 )
-
 _OPTIONS = [
-    option(
+    count_option(
         "--batch-size",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Samples in a batch (default: what the model fixes, else the opt shape of --shapes, else 8).",
+        help="Samples per batch. [default: the model's fixed batch size, else the batch size of the opt "
+        "shape, else 8]",
     ),
-    option("--limit", type=click.IntRange(min=1), metavar="N", help="Use N samples at most."),
+    count_option("--limit", help="Use at most N samples."),
     option(
         "--last",
         type=click.Choice(LAST),
         default="keep",
-        show_default=True,
-        help="What to do with a short last batch.",
+        help="What to do with an incomplete last batch: keep it, drop it, or pad it to the full batch size.",
     ),
-    option(
-        "--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Take the samples in a random order."
-    ),
+    option("--shuffle", type=click.IntRange(min=0), metavar="SEED", help="Read the samples in random order."),
     option(
         "--preset",
         type=click.Choice(PRESETS),
-        help="Images: prepare them as in training on ImageNet (torchvision) or of YOLO (Ultralytics).",
+        help="Images: use the preprocessing of torchvision (imagenet) or Ultralytics (yolo).",
     ),
     option(
-        "--size", metavar="HxW", callback=_size, help="Images: height and width, where the model is dynamic."
+        "--size",
+        metavar="HxW",
+        callback=given(_size),
+        help="Images: height and width in pixels, for a model in which they are dynamic.",
     ),
     option(
         "--resize",
         type=click.Choice(RESIZE),
-        help="Images: stretch (default), fit inside and pad, crop the centre, or take only that size.",
+        help="Images: how to resize. stretch (default): change the aspect ratio. letterbox: keep it and pad. "
+        "crop: keep it and cut out the centre. none: refuse images of another size.",
     ),
     option("--color", type=click.Choice(COLORS), help="Images: order of the channels."),
-    option("--layout", type=click.Choice(LAYOUTS), help="Images: where the channels go."),
+    option("--layout", type=click.Choice(LAYOUTS), help="Images: memory layout of the input."),
     option(
-        "--scale", metavar="X", callback=_scale, help="Images: factor for pixels (0 to 255), as in 1/255."
+        "--scale",
+        metavar="X",
+        callback=given(_number),
+        help="Images: multiply each pixel (0 to 255) by this factor, such as 1/255.",
     ),
-    option("--mean", metavar="R,G,B", callback=_channels, help="Images: subtracted after scaling."),
-    option("--std", metavar="R,G,B", callback=_channels, help="Images: divided by after that."),
-    option("--ignore-orientation", is_flag=True, help="Images: do not turn them as their EXIF tag says."),
-    option("--skip-bad", is_flag=True, help="Images: leave out files that cannot be read."),
+    option(
+        "--mean",
+        metavar="R,G,B",
+        callback=given(_channels),
+        help="Images: subtract these means after --scale.",
+    ),
+    option(
+        "--std",
+        metavar="R,G,B",
+        callback=given(_channels),
+        help="Images: divide by these standard deviations last.",
+    ),
+    option("--ignore-orientation", is_flag=True, help="Images: ignore the EXIF orientation tag."),
+    option("--skip-bad", is_flag=True, help="Images: skip files that cannot be read."),
 ]
 
 
 def data(*, required: bool, random: bool = False) -> Callable[[Decorated], Decorated]:
-    """``--data`` and what goes with it; the command gets one argument ``data``, a `DataOptions`.
+    """Declare ``--data`` and what goes with it. The command gets one argument ``data``, a `DataOptions`.
 
     Args:
-        required: whether the command is wrong without data.
-        random: adds ``--random``, for a command whose result shows its speed even so.
+        required: make a command without data a usage error.
+        random: add ``--random``, for a command whose result shows its speed without real data.
     """
 
     def checked(**values: Any) -> DataOptions:

@@ -1,17 +1,17 @@
-"""``trt-int8 doctor``: what this machine can do."""
+"""``trt-int8 doctor``: show the capabilities of this machine."""
 
 from __future__ import annotations
 
 import click
 
-from trt_int8.cli.command import command
+from trt_int8.cli.command import Command
 from trt_int8.cli.parameters import option
 
 
-@command()
-@option("--json", "as_json", is_flag=True, help="For programs.")
+@click.command(cls=Command)
+@option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Show what is installed, which routes to an INT8 engine are open, and what opens the others.
+    """Show the installed packages, the routes to an INT8 engine on this machine, and how to enable others.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``trt-int8 evaluate``: float model against Q/DQ model."""
+"""``trt-int8 evaluate``: compare the float model with the quantized one."""
 
 from __future__ import annotations
 
@@ -7,134 +7,83 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.cli import options
-from trt_int8.cli.command import command
+from trt_int8.cli.accuracy_options import AccuracyOptions, accuracy
+from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import Bound, argument, option
+from trt_int8.cli.parameters import argument, option
 
 if TYPE_CHECKING:
     from trt_int8.evaluation import Evaluation
     from trt_int8.evaluation.layers import LayerDifference
 
 
-@command()
+@click.command(cls=Command)
 @argument("model", type=click.Path())
 @argument("quantized", type=click.Path())
+@accuracy(
+    max_drop="Exit with code 1 if the metric drops by more than X.",
+    min_sqnr="Exit with code 1 if the SQNR of an output is below DB decibels.",
+)
 @option(
-    "--labels",
+    "--per-layer",
     panel=Panel.ACCURACY,
-    metavar="FILE|KEY",
-    help="The right class of each sample: an .npy file, or a key of the --data .npz. Adds top-1 accuracy.",
+    is_flag=True,
+    help="Print the SQNR of each layer too. Both models must be ONNX models.",
 )
-@option(
-    "--scores",
-    panel=Panel.ACCURACY,
-    metavar="NAME",
-    help="The output that holds class scores (default: the first).",
-)
-@option(
-    "--metric",
-    panel=Panel.ACCURACY,
-    metavar="MODULE:FUNCTION",
-    help="Your own figure: function(outputs, labels) → number, higher is better; file.py:function too.",
-)
-@option(
-    "--per-layer", panel=Panel.ACCURACY, is_flag=True, help="Follow SQNR through the network (ONNX models)."
-)
-@option(
-    "--min-sqnr",
-    panel=Panel.REQUIREMENTS,
-    type=Bound(min=0),
-    metavar="DB",
-    help="Exit with 1 if an output has less.",
-)
-@option(
-    "--max-drop",
-    panel=Panel.REQUIREMENTS,
-    type=Bound(min=0),
-    metavar="X",
-    help="Exit with 1 if the metric, or else top-1 as a share, falls by more.",
-)
-@option(
-    "--format",
-    "form",
-    panel=Panel.MODEL,
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-)
+@options.output_format(panel=Panel.MODEL)
 @options.shapes
 @options.data(required=True)
-@click.pass_context
 def evaluate(
-    context: click.Context,
     model: str,
     quantized: str,
-    labels: str | None,
-    scores: str | None,
-    metric: str | None,
+    accuracy: AccuracyOptions,
     per_layer: bool,
-    min_sqnr: float | None,
-    max_drop: float | None,
     form: str,
     shapes: options.ShapeOptions,
     data: options.DataOptions,
 ) -> None:
     """Compare MODEL with its QUANTIZED form: SQNR, cosine and largest error of each output, top-1 and top-5.
 
-    ONNX models run in onnxruntime. Either may be an engine (.engine, .plan, .trt) where there is a GPU.
+    ONNX models run in onnxruntime. On a machine with a GPU, one of the two may be an engine (.engine, .plan,
+    .trt).
 
     \b
     Examples:
       trt-int8 evaluate model.onnx model.qdq.onnx --data test.npz --labels labels
       trt-int8 evaluate model.onnx model.qdq.onnx --data test.npz --per-layer --min-sqnr 25
     """
-    import json
-
-    from trt_int8.batches.arrays import read_labels
     from trt_int8.evaluation import evaluate as run
     from trt_int8.evaluation.engine import is_engine
     from trt_int8.evaluation.layers import compare_layers
-    from trt_int8.evaluation.metrics import load_metric
     from trt_int8.graph import load_model
 
-    if labels is not None and (data.shuffle is not None or data.last == "pad" or data.skip_bad):
-        raise click.UsageError(
-            "--labels follow the samples as they are; leave out --shuffle, --last pad and --skip-bad"
-        )
-    if max_drop is not None and labels is None and metric is None:
-        raise click.UsageError("--max-drop needs --labels (for top-1) or --metric")
+    accuracy.check(data)
     engines = [path for path in (model, quantized) if is_engine(path)]
     if per_layer and engines:
-        raise click.UsageError(f"--per-layer looks into ONNX models, and {engines[0]} is an engine")
+        raise click.UsageError(f"--per-layer works for ONNX models only, and {engines[0]} is an engine")
     if len(engines) == 2:
-        raise click.UsageError("one of the two must be an ONNX model, which says how to read the data")
-    figure = None if metric is None else load_metric(metric)
+        raise click.UsageError("one of the two must be an ONNX model: names and types of inputs come from it")
+    metric = accuracy.function()
     loaded = load_model(quantized if is_engine(model) else model)
     opened = data.open(loaded, shapes.parse())
-    right = None if labels is None or data.data is None else read_labels(labels, data.data)
-    if right is not None and data.limit is not None:
-        right = right[: data.limit]
+    labels = accuracy.read_labels(data)
     first = model if is_engine(model) else loaded
-    result = run(first, quantized, opened.while_("comparing"), labels=right, output=scores, metric=figure)
+    batches = opened.while_("comparing")
+    result = run(first, quantized, batches, labels=labels, output=accuracy.scores, metric=metric)
     layers = None
     if per_layer:
         layers = compare_layers(loaded, load_model(quantized), opened.while_("comparing layers"))
     if form == "json":
-        document = result.to_dict()
-        if layers is not None:
-            document["layers"] = [layer.to_dict() for layer in layers]
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        more = {} if layers is None else {"layers": [layer.to_dict() for layer in layers]}
+        options.print_json(result.to_dict() | more)
     else:
         _print(result, layers, executed=bool(engines))
-    offences = []
-    if min_sqnr is not None and not result.sqnr_db >= min_sqnr:
-        offences.append(f"SQNR is {result.sqnr_db:.2f} dB, below --min-sqnr {min_sqnr:g}")
-    if max_drop is not None and result.drop is not None and not result.drop <= max_drop:
-        offences.append(f"the drop is {result.drop:.4g}, above --max-drop {max_drop:g}")
-    for offence in offences:
-        click.echo(f"not met: {offence}", err=True)
-    if offences:
-        context.exit(1)
+    failures = []
+    if accuracy.min_sqnr is not None and not result.sqnr_db >= accuracy.min_sqnr:
+        failures.append(f"SQNR is {result.sqnr_db:.2f} dB, below --min-sqnr {accuracy.min_sqnr:g}")
+    if accuracy.max_drop is not None and result.drop is not None and not result.drop <= accuracy.max_drop:
+        failures.append(f"the drop is {result.drop:.4g}, above --max-drop {accuracy.max_drop:g}")
+    options.exit_unless_met(failures)
 
 
 def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, executed: bool) -> None:

@@ -1,4 +1,4 @@
-"""``--help``: options under headings; plain text in a pipe, colours and boxes on a terminal."""
+"""``--help``: options under headings, as plain text in a pipe, with colours and boxes on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 class Panel(enum.Enum):
-    """The headings, in the order in which they stand in ``--help``."""
+    """The headings of ``--help``, in their order."""
 
     OPTIONS = "Options"
     MODEL = "Model and result"
@@ -27,7 +27,7 @@ class Panel(enum.Enum):
 
 
 class HelpMixin(click.Command):
-    """A command whose ``--help`` has headings."""
+    """A command with headings in its ``--help``."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
@@ -55,7 +55,7 @@ class HelpMixin(click.Command):
 
 
 def _heading(parameter: click.Parameter) -> str:
-    """Return where a parameter stands; click's own options (``--help``) name no panel."""
+    """Return the heading of a parameter. click's own options (``--help``) have no panel."""
     return str(getattr(parameter, "panel", Panel.COMMON.value))
 
 
@@ -65,7 +65,7 @@ def _description(command: click.Command) -> str:
 
 
 def _folded(line: str, width: int = 76) -> str:
-    """Continue an example in the next line, as a shell does, where click would leave it too long."""
+    """Continue a long example on a second line, as a shell would read it."""
     cut = line.rfind(" -", 0, width - 2)
     if len(line) <= width or cut < 0 or not line.startswith("  trt-int8 "):
         return line
@@ -73,7 +73,7 @@ def _folded(line: str, width: int = 76) -> str:
 
 
 def _rich_help(command: click.Command, ctx: click.Context) -> str:
-    """Return the help text as rich-click draws it, which is imported for this only."""
+    """Return the help text as rich-click draws it."""
     import rich_click
 
     used = {_heading(parameter) for parameter in command.get_params(ctx)}
@@ -87,19 +87,12 @@ def _rich_help(command: click.Command, ctx: click.Context) -> str:
         options_table_column_types=["opt_all_metavar", "help"],
         padding_helptext_first_line=(0, 0, 1, 0),
     )
+    same: dict[str, Any] = {"name": command.name, "params": command.params, "help": command.help}
     twin: rich_click.RichCommand
     if isinstance(command, click.Group):
-        twin = rich_click.RichGroup(
-            name=command.name,
-            commands=command.commands,
-            params=command.params,
-            help=command.help,
-            panels=panels,
-        )
+        twin = rich_click.RichGroup(commands=command.commands, panels=panels, **same)
     else:
-        twin = rich_click.RichCommand(
-            name=command.name, params=command.params, help=command.help, panels=panels
-        )
+        twin = rich_click.RichCommand(panels=panels, **same)
     context = rich_click.RichContext(
         twin,
         parent=ctx.parent,

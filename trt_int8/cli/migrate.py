@@ -5,23 +5,21 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import options, placement
-from trt_int8.cli.command import command
+from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import argument, option
+from trt_int8.cli.parameters import argument, file_option
 from trt_int8.cli.wording import in_options
 
 
-@command()
+@click.command(cls=Command)
 @options.model
 @argument("cache", type=click.Path())
 @options.output("The Q/DQ model to write.")
-@option(
+@file_option(
     "--log",
     panel=Panel.MODEL,
-    metavar="FILE",
-    type=click.Path(),
-    help="Verbose log of the implicit build, or its layer information: what ran in INT8 there gets Q/DQ, "
-    "nothing else.",
+    help="Verbose log of the implicit build, or its layer information in JSON. Only nodes that ran in INT8 "
+    "there get Q/DQ pairs.",
 )
 @options.target
 @placement.options
@@ -37,7 +35,7 @@ def migrate(
     high_precision: str,
     scale_dtype: str,
 ) -> None:
-    """Turn MODEL and its calibration CACHE into a Q/DQ model with exactly the cache's scales.
+    """Convert MODEL and its calibration CACHE to a Q/DQ model with exactly the scales of the cache.
 
     \b
     Examples:
@@ -60,7 +58,7 @@ def migrate(
         CalibrationCache.read(cache),
         log=None if log is None else PrecisionReport.read(log),
         target=resolved,
-        placement=choice.placement(resolved),
+        placement=choice.rules(resolved),
         selection=choice.selection(),
         high_precision=high_precision,
         scale_dtype=scale_dtype,

@@ -1,44 +1,29 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how commands print their results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from trt_int8.cli.data_options import Data, DataOptions, data
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import Decorated, argument, option
-from trt_int8.cli.shape_options import ShapeOptions, shapes
+from trt_int8.cli.parameters import Decorated, argument, file_option, grouped, option
 from trt_int8.cli.wording import in_options
 
 if TYPE_CHECKING:
+    from trt_int8.graph.shapes import ShapeRange
     from trt_int8.quantization import Quantized
+    from trt_int8.ranges import Ranges
 
-__all__ = [
-    "Data",
-    "DataOptions",
-    "ShapeOptions",
-    "algorithm",
-    "algorithm_of_route",
-    "bias_correction",
-    "cache",
-    "data",
-    "model",
-    "output",
-    "shapes",
-    "target",
-]
+__all__ = ["Data", "DataOptions", "data"]
 
 model = argument("model", type=click.Path())
-cache = option(
-    "--cache",
-    panel=Panel.MODEL,
-    metavar="FILE",
-    type=click.Path(),
-    help="Calibration cache to take ranges from.",
-)
+cache = file_option("--cache", panel=Panel.MODEL, help="Read the dynamic ranges from this calibration cache.")
 
 
 def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorated]:
@@ -50,66 +35,157 @@ def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorat
         type=click.Choice(names()),
         default=default,
         show_default=shown,
-        help="How a range is chosen from what calibration saw. auto: for each tensor the best on held-out "
-        "batches.",
+        help="Method that computes the dynamic range of a tensor from its histogram. auto: take for each "
+        "tensor the best method, measured on held-out batches.",
     )
 
 
 algorithm = _algorithm("entropy", "entropy")
-#: For commands that may quantize by themselves: `trt_int8.calibration.thresholds.EXPLICIT` there.
+#: For commands that quantize: the default depends on the route (`trt_int8.calibration.thresholds.EXPLICIT`).
 algorithm_of_route = _algorithm(None, "mse for Q/DQ nodes, entropy for TensorRT's calibrators")
 target = option(
     "--target",
     panel=Panel.TARGET,
     metavar="TARGET",
-    help="What the engine is for: rtx:sm89 (sm75, sm80, …: built ahead of time by TensorRT-RTX), tensorrt, "
-    "or current for the GPU in this machine. Placement follows from it. [default: TensorRT where it is "
-    "installed and there is a GPU, else rtx:sm89]",
+    help="What the engine is for. rtx:sm89 (or sm75, sm80, …): TensorRT-RTX, built ahead of time for GPUs of "
+    "this compute capability. tensorrt: TensorRT. current: the GPU in this machine. The placement of Q/DQ "
+    "pairs follows from the target. [default: tensorrt if TensorRT is installed and there is a GPU, else "
+    "rtx:sm89]",
 )
 bias_correction = option(
     "--bias-correction/--no-bias-correction",
     panel=Panel.QUANTIZATION,
     default=None,
-    help="Correct biases for the mean error that quantization introduces. Kept only if held-back samples "
-    "improve. [default: with --data, where Q/DQ pairs are inserted]",
+    help="Correct biases for the mean error that quantization introduces. The correction is kept only if it "
+    "improves the model's outputs on held-out samples. [default: on with --data, if Q/DQ pairs are inserted]",
 )
 
 
 def output(what: str) -> Callable[[Decorated], Decorated]:
-    """``-o``, required."""
-    return option(
-        "-o", "--output", panel=Panel.MODEL, required=True, type=click.Path(), metavar="FILE", help=what
-    )
+    """Declare ``-o``, which is required."""
+    return file_option("-o", "--output", panel=Panel.MODEL, required=True, help=what)
+
+
+def output_format(
+    *choices: str, panel: Panel = Panel.OPTIONS, help: str = "Output format."
+) -> Callable[[Decorated], Decorated]:
+    """Declare ``--format``: text (default), json, and ``choices``. The command gets ``form``."""
+    kinds = click.Choice(["text", "json", *choices])
+    return option("--format", "form", panel=panel, type=kinds, default="text", help=help)
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """Values of the shape options, of which some are trtexec's."""
+
+    shapes: tuple[str, ...]
+    min_shapes: str | None
+    opt_shapes: str | None
+    max_shapes: str | None
+    rename_dims: bool
+
+    def parse(self) -> dict[str, ShapeRange]:
+        """Return the min, opt and max shape of each input. Without shape options the result is empty."""
+        from trt_int8.errors import ShapeError
+        from trt_int8.graph.shapes import combine_shapes, parse_shapes
+
+        trtexec = (self.min_shapes, self.opt_shapes, self.max_shapes)
+        if self.shapes and any(trtexec):
+            raise click.UsageError("give either --shapes, or --minShapes, --optShapes and --maxShapes")
+        try:
+            return parse_shapes(self.shapes) if self.shapes else combine_shapes(*trtexec)
+        except ShapeError as error:
+            raise click.UsageError(str(error)) from error
+
+
+_SHAPES = [
+    option(
+        "--shapes",
+        multiple=True,
+        metavar="NAME:SHAPES",
+        help="Optimization profile of a dynamic input: its min, opt and max shape, as in "
+        "x:1x3x224x224,8x3x224x224,32x3x224x224. One shape stands for all three. Repeat the option for each "
+        "dynamic input.",
+    ),
+    *(
+        option(f"--{bound}-shapes", f"--{bound}Shapes", hidden=True, metavar="NAME:SHAPE,…")
+        for bound in ("min", "opt", "max")
+    ),
+    option(
+        "--rename-dims",
+        is_flag=True,
+        help="Rename symbolic dimensions: if axes share a name and get different sizes in --shapes, give "
+        "each axis its own name.",
+    ),
+]
+shapes = grouped("shapes", ShapeOptions, _SHAPES, panel=Panel.SHAPES)
 
 
 def require_source(data: DataOptions, cache: str | None, **to_calibrate: object) -> None:
-    """Ranges come from data or from a cache; then options ``to_calibrate`` would go without effect."""
+    """Refuse a command without ``--data`` and ``--cache``, and ``--cache`` with options for calibration."""
     if not data.given and cache is None:
         raise click.UsageError(
-            "give --data SOURCE (samples to calibrate with) or --cache FILE (to take ranges from)"
+            "give --data SOURCE (samples to calibrate with) or --cache FILE (dynamic ranges)"
         )
     given = [name for name, value in to_calibrate.items() if value is not None]
     if cache is not None and given:
         raise click.UsageError(
-            f"--{given[0].replace('_', '-')} is for calibrating, and --cache holds ranges; leave one out"
+            f"--{given[0].replace('_', '-')} is for calibration, and --cache holds ranges; leave one out"
         )
 
 
-def check_outputs(outputs: dict[str, str], **inputs: str | None) -> None:
-    """Before the work: results have somewhere to go and overwrite nothing that is read."""
+def check_outputs(outputs: Mapping[str, str | Path | None], **inputs: str | Path | None) -> None:
+    """Check before the work that results can be written and overwrite no input. None: not given."""
     from trt_int8.files.outputs import check_outputs as check
 
-    check(outputs, inputs={what: path for what, path in inputs.items() if path is not None})
+    written = {what: path for what, path in outputs.items() if path is not None}
+    check(written, inputs={what.replace("_", " "): path for what, path in inputs.items() if path is not None})
+
+
+def read_ranges(cache: str | None) -> Ranges | None:
+    """Return the dynamic ranges in a calibration cache, None without one."""
+    from trt_int8.ranges import CalibrationCache
+
+    return None if cache is None else CalibrationCache.read(cache).ranges()
 
 
 def tell(line: str) -> None:
-    """Print a line of the library, with options for the arguments that it names."""
+    """Print a line of the library, with options in place of argument names."""
     click.echo(in_options(line))
 
 
 def report_skipped(quantized: Quantized) -> None:
-    """Say on stderr which nodes stay float, and why, and what else there is to know."""
+    """Print on stderr the notes, and the nodes that were not quantized, with reasons."""
     for note in quantized.notes:
         click.echo(f"note: {in_options(note)}", err=True)
     for entry in quantized.skipped:
-        click.echo(f"stays float: {in_options(str(entry))}", err=True)
+        click.echo(f"not quantized: {in_options(str(entry))}", err=True)
+
+
+def print_json(document: object) -> None:
+    """Print a JSON document."""
+    click.echo(to_json(document), nl=False)
+
+
+def to_json(document: object) -> str:
+    """Return a JSON document as this package prints it."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_or_print(text: str, output: str | Path | None) -> None:
+    """Write ``text`` to a file, or print it if ``output`` is None."""
+    from trt_int8.files import atomic
+
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        atomic.write_text(output, text)
+
+
+def exit_unless_met(failures: Iterable[str]) -> None:
+    """Print on stderr the requirements that are not met. If there are any, exit with code 1."""
+    lines = [f"not met: {failure}" for failure in failures]
+    for line in lines:
+        click.echo(line, err=True)
+    if lines:
+        click.get_current_context().exit(1)

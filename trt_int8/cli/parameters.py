@@ -1,4 +1,4 @@
-"""Options and arguments as this package declares them, alone and in groups."""
+"""Options and arguments of the commands, alone and in groups."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from trt_int8.cli.config import GIVEN, PLACES
 from trt_int8.cli.help import Panel
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+_COUNT: dict[str, Any] = {"metavar": "N", "type": click.IntRange(min=1)}
 
 
 class _Parameter(click.Parameter):
-    """A parameter that a configuration file may set and that takes no empty path."""
+    """A parameter that a configuration file can set. An empty path is an error."""
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
-        """Keep what was given as it was written, for ``--print-config``."""
+        """Record the value as the user wrote it, for ``--print-config``."""
         value, source = super().consume_value(ctx, opts)
         if source is not ParameterSource.DEFAULT:
             ctx.meta.setdefault(GIVEN, {})[self.name] = value
         return value, source
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """Refuse an empty path, and say in which line of a file a wrong value stands.
+        """Refuse an empty path. Name the line of the configuration file that holds a wrong value.
 
-        ``--print-config`` comes first, as it is eager, and needs no value.
+        With ``--print-config``, which is eager and so comes first, required values may be missing.
         """
+        values = value if isinstance(value, tuple | list) else [value]
         try:
-            if isinstance(self.type, click.Path) and "" in (
-                value if isinstance(value, tuple | list) else [value]
-            ):
-                # Path("") would be the current folder.
+            if isinstance(self.type, click.Path) and "" in values:  # Path("") would be the current folder
                 raise click.BadParameter("the name is empty; is a variable of your script unset?", ctx, self)
             return super().process_value(ctx, value)
         except click.MissingParameter:
@@ -49,12 +48,12 @@ class _Parameter(click.Parameter):
 
 
 class Option(_Parameter, click.Option):
-    """An option that names its heading in ``--help``."""
+    """An option with its heading and its default in ``--help``."""
 
     def __init__(self, *arguments: Any, panel: Panel = Panel.OPTIONS, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
-        #: Of `Panel`, as a text, which is what rich-click reads.
-        self.panel = panel.value
+        shown = attributes.get("default") is not None
+        super().__init__(*arguments, **{"show_default": shown} | attributes)
+        self.panel = panel.value  # rich-click reads the text
 
 
 class Argument(_Parameter, click.Argument):
@@ -66,19 +65,39 @@ def option(*names: str, panel: Panel = Panel.OPTIONS, **attributes: Any) -> Call
     return click.option(*names, cls=Option, panel=panel, **attributes)
 
 
+def file_option(*names: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Declare an `Option` that takes the path of a file."""
+    return option(*names, metavar="FILE", type=click.Path(), help=help, **attributes)
+
+
+def globs_option(*names: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Declare an `Option` that takes names or patterns and may be repeated."""
+    return option(*names, multiple=True, help=f"{help} (repeatable).", **{"metavar": "GLOB"} | attributes)
+
+
+def count_option(*names: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Declare an `Option` that takes a whole number from 1."""
+    return option(*names, help=help, **_COUNT | attributes)
+
+
+def given(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Return a callback that parses the text of an option, if the user gave one."""
+    return lambda _, __, text: None if text is None else parse(text)
+
+
 def argument(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
     """Declare an `Argument`, as ``click.argument`` does."""
     return click.argument(*names, cls=Argument, **attributes)
 
 
 class Bound(click.FloatRange):
-    """A finite number within bounds: NaN and infinity would switch a gate off without a word."""
+    """A finite number within bounds. With NaN or infinity a requirement could never fail, or never be met."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a number, as click does, and refuse what is not finite."""
+        """Read a number as click does. Refuse NaN and infinity."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{value!r} would let everything pass or nothing; give a finite number", param, ctx)
+            self.fail(f"{value!r} is not a finite number; give one", param, ctx)
         return number
 
 
@@ -89,13 +108,9 @@ def grouped(
     *,
     panel: Panel = Panel.OPTIONS,
 ) -> Callable[[Decorated], Decorated]:
-    """Make a decorator that adds ``options`` and passes them on as ``argument=record(option=…, …)``.
+    """Make a decorator that adds ``options``. The command gets them as ``argument=record(option=…, …)``.
 
-    Args:
-        argument: name of the command's parameter.
-        record: a dataclass with a field for each option.
-        options: click decorators.
-        panel: heading of the options that name none.
+    ``panel`` is the heading of the options that have none.
     """
 
     def decorate(command: Decorated) -> Decorated:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from trt_int8.cli import calibration_options, options, placement
-from trt_int8.cli.command import command
+from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import option
+from trt_int8.cli.parameters import globs_option
 
 
-@command()
+@click.command(cls=Command)
 @options.model
 @options.output("The Q/DQ model to write.")
 @options.target
@@ -18,12 +18,10 @@ from trt_int8.cli.parameters import option
 @placement.options
 @placement.high_precision
 @placement.scale_dtype
-@option(
+@globs_option(
     "--recentre",
     panel=Panel.QUANTIZATION,
-    multiple=True,
-    metavar="GLOB",
-    help="Quantize x − μ in place of these tensors where that raises the output's SQNR; may be given again.",
+    help="Quantize x − μ instead of x for tensors that match GLOB, where that raises the outputs' SQNR",
 )
 @options.bias_correction
 @options.algorithm_of_route
@@ -45,10 +43,10 @@ def quantize(
     calibration: calibration_options.CalibrationArguments,
     data: options.DataOptions,
 ) -> None:
-    """Insert Q/DQ pairs into MODEL, correct biases, and measure what INT8 loses.
+    """Insert Q/DQ pairs into MODEL, correct biases, and measure the loss of INT8 as SQNR.
 
-    Ranges are calibrated with --data, or come from a calibration cache. With both, the samples correct biases
-    and measure the loss; with a cache alone, neither is done.
+    Dynamic ranges are calibrated with --data, or come from a calibration cache (--cache). With both, the
+    samples are used to correct biases and to measure the loss. With a cache alone, neither is done.
 
     \b
     Examples:
@@ -59,25 +57,23 @@ def quantize(
     from trt_int8.graph.model import Model
     from trt_int8.graph.save import save_like
     from trt_int8.pipeline import Profile, QuantizationOptions, quantize_from_data
-    from trt_int8.ranges import CalibrationCache
     from trt_int8.target import resolve_target
 
     options.require_source(
         data,
         cache,
         algorithm=algorithm,
-        checkpoint=calibration.checkpoint,
-        max_memory=calibration.max_memory,
-        workers=calibration.workers,
-        dask=calibration.dask,
         recentre=recentre or None,
+        **vars(calibration),
     )
     if scale_dtype == "fp16" and high_precision != "fp16":
-        raise click.UsageError("--scale-dtype fp16 is for --high-precision fp16: give both or leave it out")
+        raise click.UsageError(
+            "--scale-dtype fp16 needs --high-precision fp16: give both, or leave --scale-dtype out"
+        )
     if bias_correction and not data.given:
-        raise click.UsageError("--bias-correction measures what it gains: give --data")
+        raise click.UsageError("--bias-correction needs samples: give --data")
     options.check_outputs(
-        {"Q/DQ model": output, **calibration.outputs()}, model=model, data=data.data, cache=cache
+        {"Q/DQ model": output, "checkpoint": calibration.checkpoint}, model=model, data=data.data, cache=cache
     )
     loaded = Model.of(model)
     resolved = resolve_target(target)
@@ -89,13 +85,13 @@ def quantize(
     made = quantize_from_data(
         loaded,
         opened,
-        ranges=None if cache is None else CalibrationCache.read(cache).ranges(),
+        ranges=options.read_ranges(cache),
         target=resolved,
         options=QuantizationOptions(
             algorithm=algorithm,
-            placement=choice.placement(resolved),
+            placement=choice.rules(resolved),
             selection=choice.selection(),
-            plan=choice.read_plan(),
+            plan=placement.read_plan(choice.plan),
             bias_correction=bias_correction,
             recentred=recentre,
             high_precision=high_precision,
@@ -108,12 +104,12 @@ def quantize(
     save_like(made.model, output, source=model)
     if not data.given:
         click.echo(
-            "note: a cache alone gives weaker models: add --data SAMPLES, which corrects biases and measures "
-            "the loss, or leave --cache out",
+            "note: with a cache alone, biases are not corrected and the loss is not measured: add --data "
+            "SAMPLES",
             err=True,
         )
     for tensor in made.passed_over:
-        click.echo(f"not recentred: {tensor}", err=True)
+        click.echo(f"not recentred: tensor {tensor}", err=True)
     options.report_skipped(made.quantized)
     nodes, skipped = len(made.quantized.nodes), len(made.quantized.skipped)
     click.echo(f"{output}: {nodes} nodes quantized, {skipped} left in float")

@@ -1,17 +1,18 @@
-"""``trt-int8 ranges``: what ranges cost, from the histograms of a calibration."""
+"""``trt-int8 ranges``: analyze and merge the histograms of a calibration."""
 
 from __future__ import annotations
 
 import click
 
 from trt_int8.calibration.thresholds import names
-from trt_int8.cli.command import group
-from trt_int8.cli.parameters import argument, option
+from trt_int8.cli import options
+from trt_int8.cli.command import Group
+from trt_int8.cli.parameters import argument, file_option, option
 
 
-@group()
+@click.group(cls=Group)
 def ranges() -> None:
-    """Look at the distributions behind the ranges (see calibrate --histograms).
+    """Analyze and merge the histograms that calibrate --histograms saved.
 
     \b
     Example:
@@ -21,15 +22,15 @@ def ranges() -> None:
 
 @ranges.command()
 @argument("histograms", type=click.Path())
-@option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
-@option("-o", "--output", type=click.Path(), metavar="FILE", help="Write here, not to the terminal.")
+@options.output_format("html")
+@file_option("-o", "--output", help="Write to FILE instead of the terminal.")
 @option(
     "--algorithm",
     type=click.Choice(names()),
-    help="The algorithm whose ranges are judged (default: the one the calibration used).",
+    help="Method whose ranges are analyzed. [default: the method of the calibration]",
 )
 def analyze(histograms: str, form: str, output: str | None, algorithm: str | None) -> None:
-    """Say for each tensor what its range clips and what symmetric INT8 costs, and what helps.
+    """Print for each tensor the clipped share, the SQNR, the loss by symmetric INT8, and what helps.
 
     \b
     Examples:
@@ -39,23 +40,20 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     from trt_int8.analysis import analyze as run
     from trt_int8.calibration.histograms import load_histograms_and_extra
     from trt_int8.calibration.thresholds import methods
-    from trt_int8.cli.options import check_outputs
-    from trt_int8.files import atomic
 
-    judged = methods(held_out=False)
-    if algorithm is not None and algorithm not in judged:
+    evaluable = methods(held_out=False)
+    if algorithm is not None and algorithm not in evaluable:
         raise click.UsageError(
-            f"--algorithm {algorithm} needs held-out batches, which a file of histograms does not "
-            f"tell; give one of {', '.join(judged)}"
+            f"--algorithm {algorithm} needs held-out batches, and histograms do not have them; give one of "
+            f"{', '.join(evaluable)}"
         )
-    if output is not None:
-        check_outputs({"analysis": output}, histograms=histograms)
+    options.check_outputs({"analysis": output}, histograms=histograms)
     loaded, extra = load_histograms_and_extra(histograms)
     used = str(extra.get("algorithm"))
     known = extra.get("recentrable")
     result = run(
         loaded,
-        algorithm=algorithm or (used if used in judged else "entropy"),
+        algorithm=algorithm or (used if used in evaluable else "entropy"),
         recentrable=known if isinstance(known, list) else None,
     )
     if form == "html":
@@ -64,28 +62,23 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
         text = result.to_json() + "\n"
     else:
         text = result.to_text()
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        atomic.write_text(output, text)
+    options.write_or_print(text, output)
 
 
 @ranges.command()
 @argument("shards", nargs=-1, required=True, type=click.Path())
-@option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The histograms to write.")
+@file_option("-o", "--output", required=True, help="The histograms to write.")
 def merge(shards: tuple[str, ...], output: str) -> None:
-    """Merge histograms of one model: what one calibration over all the data would have counted.
+    """Merge histograms of one model. The result is that of one calibration with all the data.
 
     \b
     Example:
       trt-int8 ranges merge a.npz b.npz -o model.npz
     """
     from trt_int8.calibration.histograms import load_histograms_and_extra, save_histograms
-    from trt_int8.cli.options import check_outputs
 
-    check_outputs(
-        {"merged histograms": output}, **{f"shard {n}": shard for n, shard in enumerate(shards, start=1)}
-    )
+    inputs = {f"shard {n}": shard for n, shard in enumerate(shards, start=1)}
+    options.check_outputs({"merged histograms": output}, **inputs)
     merged, extra = load_histograms_and_extra(shards[0])
     for shard in shards[1:]:
         merged = merged.merge(load_histograms_and_extra(shard)[0])

@@ -1,4 +1,4 @@
-"""The library's messages name Python arguments (``nodes=``); on the command line they name options."""
+"""Translate messages of the library: Python arguments (``nodes=``) become options (``--nodes``)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import click
 
 from trt_int8.cli.config import key
 
-#: Key of ``Context.meta``: the parameters of the command that runs.
+#: Key of ``Context.meta``: the parameters of the running command.
 PARAMETERS = "trt_int8.parameters"
-#: Options that are called otherwise than the argument that they become.
+#: Options whose library argument has another name.
 _RENAMED = {"data": "batches", "recentre": "recentred", "cache": "ranges"}
 
 
 def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -> str:
-    """Return ``text`` with options for the arguments that it names and the command has.
+    """Return ``text`` with options in place of the arguments that it names, if the command has them.
 
     ``nodes='a*'`` becomes ``--nodes 'a*'``, ``preset='yolo'`` ``--preset yolo``, ``skip_bad=True``
     ``--skip-bad`` and a bare ``size=`` ``--size``.
 
     Args:
         text: a message of the library.
-        parameters: of the command; None: of the one that runs.
+        parameters: those of the command; None for the running command.
 
     Examples:
         >>> in_options("color='grey' does not fit; leave color= out", [click.Option(["--color"])])
