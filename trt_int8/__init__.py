@@ -67,7 +67,6 @@ _PUBLIC = {
     "quantize": "trt_int8.quantization",
     "quantize_from_data": "trt_int8.pipeline",
 }
-
 __all__ = [
     "BuildResult",
     "Calibration",

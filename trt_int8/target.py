@@ -10,7 +10,6 @@ from typing import Literal
 from trt_int8.errors import BuildError
 
 Flavor = Literal["tensorrt", "tensorrt_rtx"]
-
 #: Stands for the GPU in this machine.
 CURRENT = "current"
 #: The GPU that TensorRT-RTX builds for where none is named. It builds ahead of time and has no GPU to ask.

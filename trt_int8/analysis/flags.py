@@ -21,7 +21,6 @@ _OUTLIERS = 3.0
 _SATURATING = 0.01
 #: Half of the smallest float16: a scale below it is 0 in FP16.
 _TINY_SCALE = 2.0**-25
-
 FLAGS = ("dead", "tiny", "offset", "one_sided", "outliers", "saturating")
 
 

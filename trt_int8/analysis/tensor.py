@@ -20,7 +20,6 @@ from trt_int8.ranges.ranges import TensorRange
 
 #: Clipping candidates of each side, as shares of its extreme value.
 _SHARES = np.concatenate([np.geomspace(1 / 32, 0.9, 24), np.linspace(0.91, 1.01, 11)])
-
 _ROUNDS = 3
 
 

@@ -15,7 +15,6 @@ from trt_int8.choices import LAST, Last
 from trt_int8.errors import DataError
 
 T = TypeVar("T")
-
 _END = object()
 
 

@@ -21,7 +21,6 @@ EVERY = 4
 SAMPLES = 16
 #: Data with fewer samples than this is not divided.
 FEWEST = 4
-
 Rows = tuple[int, int]
 
 

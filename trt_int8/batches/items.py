@@ -18,7 +18,6 @@ from trt_int8.graph.inputs import InputSpec
 
 #: Each batch is a mapping by input name, a tuple or list in the order of the inputs, or an array.
 Batches: TypeAlias = Iterable[Mapping[str, Any] | Sequence[Any] | npt.NDArray[Any]]
-
 _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 
 

@@ -22,7 +22,6 @@ from trt_int8.calibration.kernels import COUNT, new_scratch
 from trt_int8.errors import CalibrationError
 
 Array = npt.NDArray[np.generic]
-
 #: Batches like the one at hand that are likely to come.
 _AHEAD = 64
 

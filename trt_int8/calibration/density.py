@@ -12,10 +12,8 @@ from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.kernels import BINS
 
 Floats = npt.NDArray[np.float64]
-
 #: The codes of INT8.
 LOWEST, HIGHEST = -128, 127
-
 #: Bins farther from zero than this are narrow in comparison with their values.
 _FAR = BINS // 8
 #: Parts of a bin whose density may differ.

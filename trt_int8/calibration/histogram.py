@@ -30,7 +30,6 @@ from trt_int8.errors import CalibrationError
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[Any]
 Scratch = npt.NDArray[np.int32]
-
 _FLOAT32 = np.dtype(np.float32)
 _LOG2_BINS = 11
 #: Exponent of the finest grid: that of the smallest float32. Smaller float64 values are counted there.

@@ -24,32 +24,20 @@ from trt_int8 import progress
 
 #: Bins of a histogram on each side of zero.
 BINS = 2048
-
 _SLOTS = 2 * BINS + 1
-
 #: Values whose bins are computed (vectorized) before they are counted (which cannot be vectorized).
 _BLOCK = 4096
-
 _SCRATCH = 4 * _SLOTS + _BLOCK
-
 _ZERO = np.int32(BINS)
-
 _SIGN = np.int32(31)
-
 _HIGHEST = np.int32(0x7FFFFFFF)
-
 _LOWEST = np.int32(-0x80000000)
-
 _NOTHING, _SOMETHING = np.float32(0), np.float32(1)
-
 #: log2 of the levels of the quantized distribution, and the levels.
 _SHIFT = 7
-
 _LEVELS = 1 << _SHIFT
-
 #: Seconds of numpy's work that importing numba and loading stored machine code are worth.
 _IMPORTING = 0.5
-
 #: The same where numba is imported already.
 _LOADING = 0.02
 
@@ -276,7 +264,6 @@ def _without_collections() -> Iterator[None]:
 
 #: `count`, compiled.
 COUNT = Loop(count, "UniTuple(float32, 2)(float32[::1], float32, float32, int64[::1], int32[::1])")
-
 #: `divergences`, compiled.
 SEARCH = Loop(
     divergences, "float64[::1](float64[::1], int64[::1], int64[::1], float64[::1], int64[::1], float64)"

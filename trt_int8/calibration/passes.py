@@ -31,7 +31,6 @@ _MARGIN = 1.2
 _MIB = 1 << 20
 #: For readers, hashing, checkpoints and all other temporary memory.
 _RESERVE = 32 * _MIB
-
 _PROCESS = Path("/proc/self")
 _M_MMAP_THRESHOLD = -3
 _LARGE = 1 << 18

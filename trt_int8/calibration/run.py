@@ -24,7 +24,6 @@ from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph.model import Model
 
 Counted = dict[str, Histogram]
-
 #: The second of this many batches is held out.
 EVERY = 4
 #: Number of consecutive batches, and whether they are held out.

@@ -31,7 +31,6 @@ _COMMANDS = (
     "report",
     "sensitivity",
 )
-
 #: Exit code that a shell reports for a process that Ctrl-C ended.
 _INTERRUPTED = 130
 

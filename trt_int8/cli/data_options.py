@@ -33,7 +33,6 @@ DEFAULT_BATCH = 8
 _SAMPLING = ("limit", "shuffle")
 #: Options that prepare images, as `trt_int8.batches.opening.open_data` takes them.
 _IMAGES = ("preset", "size", "resize", "color", "layout", "scale", "mean", "std")
-
 Opener: TypeAlias = "Callable[[], Samples | ReadyBatches]"
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trt_int8.ranges import Ranges
 
 __all__ = ["Data", "DataOptions", "data"]
-
 model = argument("model", type=click.Path())
 cache = file_option("--cache", panel=Panel.MODEL, help="Read the dynamic ranges from this calibration cache.")
 

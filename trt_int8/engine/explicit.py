@@ -18,7 +18,6 @@ from trt_int8.target import Target
 
 #: Attributes that give the element type of a node's output.
 _NAME_A_TYPE = ("to", "dtype", "output_dtype")
-
 #: After a failed build, TensorRT-RTX 1.7 was seen to build the next engine of the same process with fewer
 #: INT8 layers (sm75 failed, then sm120: two convolutions dequantized). It cannot be reset from outside.
 _failed_before = False

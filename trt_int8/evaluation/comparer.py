@@ -19,7 +19,6 @@ from trt_int8.graph.passes.subgraph import with_outputs
 from trt_int8.graph.runtime import Session
 
 Array = npt.NDArray[np.generic]
-
 #: Limit of SQNR in means over batches: float32 cannot resolve a higher one.
 EXACT_DB = 150.0
 

@@ -71,7 +71,6 @@ def topk(scores: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.int64]:
 
 
 Outputs = Mapping[str, npt.NDArray[np.generic]]
-
 #: (outputs of all samples, labels or None) → a number, higher is better.
 Metric = Callable[[Outputs, npt.NDArray[np.generic] | None], float]
 

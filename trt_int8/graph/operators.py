@@ -18,7 +18,6 @@ MULTIPLYING_INSIDE = frozenset(
 BIASED = ("Conv", "Gemm", "MatMul")
 #: Average their input; they have integer kernels.
 AVERAGE_POOLS = ("AveragePool", "GlobalAveragePool")
-
 #: Output exactly the values of their first input, in another shape or order.
 VIEWS = frozenset(["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"])
 #: Keep a weight constant between its initializer and its consumer: views, and Cast in models of mixed
@@ -37,7 +36,6 @@ COMMUTING = PASSING | COPYING
 #: Do no arithmetic: they rename, rearrange, copy or convert their input, or are constants. MaxPool compares
 #: values, so it is not included although it commutes.
 DATA = VIEWS | COPYING | {"Dropout", "Cast", "Constant", "ConstantOfShape", "Shape"}
-
 _SIGMOIDS = frozenset(["Sigmoid", "HardSigmoid", "HardSwish", "Tanh"])
 #: Activation functions of one node, which TensorRT fuses into the node before them.
 ACTIVATIONS = _SIGMOIDS | {"Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Gelu", "Mish"}
@@ -48,18 +46,15 @@ ACTIVATION_PARTS = ACTIVATIONS | _ARITHMETIC | {"Erf", "Softplus", "Identity", "
 GATES = frozenset(["Sigmoid", "HardSigmoid", "Clip", "Erf", "Tanh"])
 #: Turn scores into probabilities. They saturate: one undecided sample dominates the error of their output.
 SATURATING = ("Softmax", "LogSoftmax", "Sigmoid")
-
 #: Never output a negative value.
 NONNEGATIVE = frozenset(["Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Sqrt", "Abs"])
 #: Output no negative value if their first input has none.
 KEEPING_SIGN = PASSING | {*AVERAGE_POOLS, "GlobalMaxPool", "Slice", "Split"}
 #: Output no negative value if none of their inputs has one.
 KEEPING_SIGN_OF_ALL = frozenset(["Concat", "Add", "Mul"])
-
 _GENERATORS = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 #: May output other values each time, so they are never constant.
 RANDOM = frozenset([*_GENERATORS, "Bernoulli", "Multinomial", "Dropout"])
-
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 #: Compute with integers; TensorRT cannot import them.
 INTEGER = frozenset(

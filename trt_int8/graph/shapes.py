@@ -49,10 +49,8 @@ class ShapeRange:
 
 
 Shapes = Mapping[str, ShapeRange]
-
 #: Shapes as an argument, see `trt_int8.graph.shapes.as_shapes`.
 GivenShapes: TypeAlias = "str | Iterable[str] | Mapping[str, ShapeRange | str | Sequence[Any]]"
-
 #: ``name:1x3x224x224``; the name may have colons, and quotes around it (as for trtexec) are dropped.
 _NAMED = re.compile(r"^(?P<name>.+):(?P<sizes>[^:]*)$")
 _FORMS = "write 'x:1x3x224x224,8x3x224x224,32x3x224x224', a list of such texts, or {input name: ShapeRange}"

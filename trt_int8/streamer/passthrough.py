@@ -17,10 +17,8 @@ from trt_int8.errors import DataError
 
 #: kDLCPU, kDLCUDAHost (pinned)
 HOST_KINDS = (1, 3)
-
 #: kDLCUDA, kDLCUDAManaged
 CUDA_KINDS = (2, 13)
-
 _CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 
 

@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 Loaded = TypeVar("Loaded")
 Staged = TypeVar("Staged")
-
 #: Seconds that `ReadAhead.close` waits for a loader in the middle of a batch.
 PATIENCE = 5.0
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trt_int8.analysis.analysis import RangeAnalysis
 
 WIDTH, HEIGHT = 640, 150
-
 _BARS = 256
 
 

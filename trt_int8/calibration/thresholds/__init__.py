@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 #: What the explicit route takes by itself. TensorRT's calibrators take entropy, and so do caches for them;
 #: for Q/DQ nodes the squared error is the safer choice (docs/explicit-quality.md has the figures).
 EXPLICIT = "mse"
-
 #: The order of methods in lists, and among equals in ``auto``; others follow by name.
 _ORDER = ("entropy", "minmax", "percentile", "mse")
 _REGISTERED: dict[str, ThresholdMethod] = {}
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -34,10 +34,8 @@ LEVELS = 128
 _TIE = 1e-10
 #: How far above the least divergence the compiled search still computes one: rounding is far below.
 _MARGIN = 1e-8
-
 #: Seconds that numpy searches one histogram for.
 _SEARCHING = 0.004
-
 Floats = npt.NDArray[np.float64]
 Search = Callable[..., Floats]
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # The two classes that need TensorRT are left out, so that a star import works without it.
 __all__ = ["CalibrationSummary", "CalibratorCallbacks", "Fingerprint", "ImplicitOptions"]
-
 _NEED_TENSORRT = ("EntropyCalibrator", "MinMaxCalibrator")
 
 

@@ -27,7 +27,6 @@ from trt_int8.graph.shapes import GivenShapes, resolve_shapes
 from trt_int8.streamer.device import Device
 
 _logger = logging.getLogger("trt_int8")
-
 Tell = Callable[[str], None]
 
 

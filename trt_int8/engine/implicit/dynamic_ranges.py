@@ -25,7 +25,6 @@ from trt_int8.patterns import matching, nearest
 from trt_int8.ranges import CalibrationCache, Ranges
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Ranges
-
 _FLOAT32_MAX = 3.4028234663852886e38
 
 

@@ -17,7 +17,6 @@ from trt_int8.graph import InputSpec
 Batch = Mapping[str, Any]
 Kind = tuple[tuple[int, ...], str]  # shape and dtype
 Staged = Callable[[str, tuple[int, ...], str], Kind]
-
 _NO_BATCHES = """the calibration data has no batches. Likely causes:
   - a generator that was already consumed: pass a list, or a new generator
   - an empty folder, or a pattern that matches no file

@@ -13,7 +13,6 @@ from trt_int8.graph.index import GraphIndex, all_nodes, opset_version
 
 #: The last opset whose Resize and Upsample map positions as in `_MAPPING`.
 LAST = 10
-
 _MAPPING = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 

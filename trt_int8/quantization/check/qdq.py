@@ -15,7 +15,6 @@ from trt_int8.quantization.scales import quantize_int8, weight_scales
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 #: How to repair what lacks a range.
 NOT_CALIBRATED = "its range has to be calibrated: start from the float model"
-
 Array = npt.NDArray[np.generic]
 
 

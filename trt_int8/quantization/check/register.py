@@ -53,7 +53,6 @@ class Check:
 
 #: The checks registered so far, by name.
 REGISTERED: dict[str, Check] = {}
-
 Find = Callable[[QdqGraph], Iterator[Fault]]
 
 

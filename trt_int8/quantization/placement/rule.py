@@ -38,7 +38,6 @@ class Rule:
 
 #: The rules registered so far, by name.
 REGISTERED: dict[str, Rule] = {}
-
 TENSORRT: tuple[PlacementName, ...] = ("tensorrt",)
 RTX: tuple[PlacementName, ...] = ("rtx",)
 

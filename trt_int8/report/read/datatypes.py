@@ -20,7 +20,6 @@ _WORDS = {
     **{name: name for name in ("fp32", "fp16", "bf16", "fp8", "fp4", "e8m0", "bool")},
     **{name: name for name in ("int64", "int32", "int8", "uint8", "int4")},
 }
-
 #: Inside a sentence ("Thirty-two wide channel vectorized row major Int8 format").
 _IN_SENTENCE = re.compile(
     r"\b(BFloat16|BF16|Float|FP32|Half|FP16|UInt8|Int8|Int32|Int64|Int4|Bool|FP8|FP4)\b", re.IGNORECASE
@@ -45,7 +44,6 @@ BITS = {
     **dict.fromkeys(("fp32", "int32"), 32),
     "int64": 64,
 }
-
 # Strides may be symbolic and nested: "Float((* (# 1 (SHAPE x)) (# 2 (SHAPE x))),…)".
 _TYPED = re.compile(r"(?:^|, )([A-Za-z]\w*)\(")
 
@@ -65,7 +63,6 @@ def _datatypes(side: str) -> tuple[str, ...]:
 _KERNEL_TYPE = re.compile(
     r"(?:^|_)(e4m3e4m3|bf16bf16|f16f16|i8i8|f32f32|tf32tf32|i8816|h\d{3,5}|sgemm|hgemm|igemm)"
 )
-
 _KERNEL_TYPES = {
     **dict.fromkeys(("i8i8", "i8816", "igemm"), "int8"),
     **dict.fromkeys(("f32f32", "tf32tf32", "sgemm"), "fp32"),

@@ -24,13 +24,10 @@ from trt_int8.report.read.observed import Observed
 from trt_int8.report.records import Layer, Tensor
 
 _ONNX = "[ONNX Layer: "
-
 _TACTIC = re.compile(r", Tactic: (0x[0-9a-fA-F]+|-?\d+), ?")
-
 _TYPED = re.compile(
     r"(?: \((?P<new>\w+)\[(?P<dims>[^\[\]]*)\]\)|\[(?P<old>\w+)\((?P<olddims>[^()]*)\)\])(?=, | ->|\s*$)"
 )
-
 _WEIGHTS = re.compile(r'\bWeights: \{"Type": "(\w+)"')
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 
 _TIME = rb"\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] "
-
 #: Program that writes a log → the prefix of its lines, as a regular expression. A group in it is the level: a
 #: word or its first letter. Prefixes occur nowhere else: add new ones here.
 PREFIXES = {
@@ -30,10 +29,8 @@ def any_prefix(prefixes: Iterable[bytes]) -> re.Pattern[bytes]:
 
 
 PREFIX = any_prefix(PREFIXES.values())
-
 #: Up to TensorRT 7, messages of the parser begin with a place in its source. Warnings keep it in their text.
 LOCATION = re.compile(rb"[A-Za-z_]{1,40}\.[ch]pp:\d{1,5}: ")
-
 _LEVELS = {"V": "V", "I": "I", "W": "W", "E": "E", "F": "E", "X": "V", "S": "I"}
 
 

@@ -15,7 +15,6 @@ from trt_int8.errors import ReportError
 from trt_int8.ranges.cache import is_header
 
 _BLOCK = 1 << 20
-
 #: Longer lines are cut. TensorRT's longest lines are layers with some hundred tensors.
 _LONGEST = 8 << 20
 

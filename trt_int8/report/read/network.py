@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import onnx
 
 _TENSOR = re.compile(rb"\[(.*?) -> \([^()]*\)(?:\[\w+\])?\]")
-
 _DEEPEST = 64
 
 

@@ -21,10 +21,8 @@ _CONSTRAINED = (
     (b"For layer ", b" a non-conforming implementation was chosen"),
     (b"Could not find any implementation for node ", b""),
 )
-
 #: Stands for "no prefix known": no line begins with it.
 _NONE = b"\0no prefix"
-
 #: After " (foreignNode)", a row of one of Myelin's tables goes on with one of these; a sentence does not.
 _ROW = frozenset(b"%c" % digit for digit in b" 0123456789")
 

@@ -36,7 +36,6 @@ _SQUASHING = frozenset(["Clip", "Sigmoid"])
 #: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel, and so does a
 #: pair beside an output of the graph: with a scale a channel, one kernel writes both.
 _READERS = frozenset(["Conv", "ConvTranspose", "MaxPool", "AveragePool"])
-
 Channels = npt.NDArray[np.float64]
 
 

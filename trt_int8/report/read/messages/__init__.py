@@ -15,10 +15,8 @@ from trt_int8.report.read.observed import Reading
 
 #: Reads a message with its line number. It returns False for a message that only begins like its own.
 Reader = Callable[[bytes, int], object]
-
 #: Speed: a reader is looked up by this many bytes, without a search.
 KEY = 6
-
 #: First bytes of messages that are known and hold no fact for a report.
 _SILENT = (
     b"      |    In|    Ou|After |Alloca|Applyi|Assign|Block |Buildi|CONSTA|CUDA l|Castin|Compil|"
@@ -43,7 +41,6 @@ class Messages:
 
 #: The grammar of logs: the classes that read messages.
 GRAMMARS: list[type[Messages]] = []
-
 _Class = TypeVar("_Class", bound=type[Messages])
 _Method = TypeVar("_Method", bound=Callable[..., object])
 

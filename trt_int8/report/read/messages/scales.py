@@ -16,7 +16,6 @@ _SCALE = re.compile(
 )
 _CALIBRATED = re.compile(rb"Calibrated batch (\d{1,9}) in")
 _SECONDS = re.compile(rb"completed in ([\d.eE+-]+) seconds")
-
 #: Lines kept per layer: TensorRT rejects the implementation for each format separately.
 _MOST_REJECTED = 16
 
