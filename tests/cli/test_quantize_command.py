@@ -57,7 +57,7 @@ def test_quantize_options_reach_the_work(run, lenet_path, tmp_path):
         "--plan",
         tmp_path / "plan.yaml",
     )
-    assert "not quantized: conv1: excluded by exclude='conv1'" in out
+    assert "not quantized: conv1: excluded by --exclude conv1" in out
     assert "not quantized: ip2: float in the precision plan" in out
     assert "2 nodes quantized, 2 left in float" in out
     assert "1 nodes quantized" in run(*base, "--nodes", "conv1")

@@ -112,8 +112,8 @@ def test_too_few_samples_for_the_budget(run, lenet_path):
     ("more", "code", "message"),
     [
         (["--max-drop", "0.1", "-o", "p"], 2, "--max-drop needs --labels (for top-1) or --metric"),
-        (["--min-sqnr", "20"], 2, "give both"),
-        (["-o", "p"], 2, "give both"),
+        (["--min-sqnr", "20"], 2, "give --max-drop or --min-sqnr, and -o"),
+        (["-o", "p"], 2, "give --max-drop or --min-sqnr, and -o"),
         (["--min-sqnr", "20", "-o", "d.npz"], 1, "the precision plan would overwrite the data"),
         (["--state", "d.npz"], 1, "the state would overwrite the data"),
         (["--state", "other"], 1, "other: not a state file of sensitivity"),

@@ -17,7 +17,7 @@ PACKAGE = Path(trt_int8.__file__).parent
 #: Whose options a message may name.
 PROGRAMS = re.compile(r"trt-int8|trtexec|onnxsim|docker|container|--gpu-architecture")
 #: Modules that compose a command line of trt-int8 from parts.
-LATER = {"pipeline/prepare.py"}
+LATER = {"analysis/flags.py", "pipeline/prepare.py"}
 
 
 def messages(path):
