@@ -5,7 +5,7 @@
 >>> round(float(cache.ranges()["data"].scale), 6)
 0.007845
 
-Names are imported on first use: ``import trt_int8`` itself is quick and needs no optional package.
+Names are imported on first use, so that ``import trt_int8`` is quick and needs no optional package.
 """
 
 from __future__ import annotations
@@ -15,89 +15,54 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from trt_int8.calibration import Calibration, Histograms, calibrate
-    from trt_int8.errors import TrtInt8Error
-    from trt_int8.evaluation import Evaluation, evaluate
-    from trt_int8.graph import ShapeRange, parse_shapes
-    from trt_int8.pipeline import (
-        CalibrationOptions,
-        Profile,
-        QuantizationOptions,
-        QuantizedModel,
-        quantize_from_data,
-    )
-    from trt_int8.pipeline.build import BuildResult, build_engine
-    from trt_int8.quantization import Quantized, quantize
-    from trt_int8.quantization.check import Checked, Finding, check_qdq, fix_qdq
-    from trt_int8.quantization.migration import cache_from_qdq
-    from trt_int8.quantization.migration.migrate import Migration, migrate
-    from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
-    from trt_int8.record import QuantizationRecord
-    from trt_int8.report import PrecisionReport
+    from trt_int8.calibration import Calibration as Calibration
+    from trt_int8.calibration import Histograms as Histograms
+    from trt_int8.calibration import calibrate as calibrate
+    from trt_int8.errors import TrtInt8Error as TrtInt8Error
+    from trt_int8.evaluation import Evaluation as Evaluation
+    from trt_int8.evaluation import evaluate as evaluate
+    from trt_int8.graph import ShapeRange as ShapeRange
+    from trt_int8.graph import parse_shapes as parse_shapes
+    from trt_int8.pipeline import CalibrationOptions as CalibrationOptions
+    from trt_int8.pipeline import Profile as Profile
+    from trt_int8.pipeline import QuantizationOptions as QuantizationOptions
+    from trt_int8.pipeline import QuantizedModel as QuantizedModel
+    from trt_int8.pipeline import quantize_from_data as quantize_from_data
+    from trt_int8.pipeline.build import BuildResult as BuildResult
+    from trt_int8.pipeline.build import build_engine as build_engine
+    from trt_int8.quantization import Quantized as Quantized
+    from trt_int8.quantization import quantize as quantize
+    from trt_int8.quantization.check import Checked as Checked
+    from trt_int8.quantization.check import Finding as Finding
+    from trt_int8.quantization.check import check_qdq as check_qdq
+    from trt_int8.quantization.check import fix_qdq as fix_qdq
+    from trt_int8.quantization.migration import cache_from_qdq as cache_from_qdq
+    from trt_int8.quantization.migration.migrate import Migration as Migration
+    from trt_int8.quantization.migration.migrate import migrate as migrate
+    from trt_int8.ranges import CalibrationCache as CalibrationCache
+    from trt_int8.ranges import Ranges as Ranges
+    from trt_int8.ranges import TensorRange as TensorRange
+    from trt_int8.record import QuantizationRecord as QuantizationRecord
+    from trt_int8.report import PrecisionReport as PrecisionReport
 
-#: Public name → module that defines it.
-_PUBLIC = {
-    "BuildResult": "trt_int8.pipeline.build",
-    "Calibration": "trt_int8.calibration",
-    "CalibrationCache": "trt_int8.ranges",
-    "CalibrationOptions": "trt_int8.pipeline",
-    "Checked": "trt_int8.quantization.check",
-    "Evaluation": "trt_int8.evaluation",
-    "Finding": "trt_int8.quantization.check",
-    "Histograms": "trt_int8.calibration",
-    "Migration": "trt_int8.quantization.migration",
-    "PrecisionReport": "trt_int8.report",
-    "Profile": "trt_int8.pipeline",
-    "QuantizationOptions": "trt_int8.pipeline",
-    "QuantizationRecord": "trt_int8.record",
-    "Quantized": "trt_int8.quantization",
-    "QuantizedModel": "trt_int8.pipeline",
-    "Ranges": "trt_int8.ranges",
-    "ShapeRange": "trt_int8.graph",
-    "TensorRange": "trt_int8.ranges",
-    "TrtInt8Error": "trt_int8.errors",
-    "build_engine": "trt_int8.pipeline.build",
-    "cache_from_qdq": "trt_int8.quantization.migration",
-    "calibrate": "trt_int8.calibration",
-    "check_qdq": "trt_int8.quantization.check",
-    "evaluate": "trt_int8.evaluation",
-    "fix_qdq": "trt_int8.quantization.check",
-    "migrate": "trt_int8.quantization.migration",
-    "parse_shapes": "trt_int8.graph",
-    "quantize": "trt_int8.quantization",
-    "quantize_from_data": "trt_int8.pipeline",
+#: Module → the public names that it defines.
+_MODULES = {
+    "calibration": "Calibration Histograms calibrate",
+    "errors": "TrtInt8Error",
+    "evaluation": "Evaluation evaluate",
+    "graph": "ShapeRange parse_shapes",
+    "pipeline": "CalibrationOptions Profile QuantizationOptions QuantizedModel quantize_from_data",
+    "pipeline.build": "BuildResult build_engine",
+    "quantization": "Quantized quantize",
+    "quantization.check": "Checked Finding check_qdq fix_qdq",
+    "quantization.migration": "Migration cache_from_qdq migrate",
+    "ranges": "CalibrationCache Ranges TensorRange",
+    "record": "QuantizationRecord",
+    "report": "PrecisionReport",
 }
-__all__ = [
-    "BuildResult",
-    "Calibration",
-    "CalibrationCache",
-    "CalibrationOptions",
-    "Checked",
-    "Evaluation",
-    "Finding",
-    "Histograms",
-    "Migration",
-    "PrecisionReport",
-    "Profile",
-    "QuantizationOptions",
-    "QuantizationRecord",
-    "Quantized",
-    "QuantizedModel",
-    "Ranges",
-    "ShapeRange",
-    "TensorRange",
-    "TrtInt8Error",
-    "build_engine",
-    "cache_from_qdq",
-    "calibrate",
-    "check_qdq",
-    "evaluate",
-    "fix_qdq",
-    "migrate",
-    "parse_shapes",
-    "quantize",
-    "quantize_from_data",
-]
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
@@ -105,7 +70,7 @@ def __getattr__(name: str) -> Any:
         return _version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'trt_int8' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    return getattr(importlib.import_module(f"trt_int8.{_PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:
@@ -113,7 +78,7 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    """Return the version that is installed; ``0+unknown`` for a source tree that is not."""
+    """Return the installed version; ``0+unknown`` for a source tree that is not installed."""
     from importlib import metadata
 
     try:

@@ -1,4 +1,4 @@
-"""Check what callers give: whole numbers and paths."""
+"""Check arguments: whole numbers and paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def require_count(value: Any, name: str, *, example: str = "8") -> None:
-    """Refuse what is no whole number from 1; None stands for "not given".
+    """Check that ``value`` is a whole number, at least 1; None means that it is not given.
 
     Examples:
         >>> require_count(None, "threads")
@@ -18,8 +18,8 @@ def require_count(value: Any, name: str, *, example: str = "8") -> None:
         TypeError: max_memory is '2G' (str); give a whole number, such as 2 << 30, in bytes
 
     Raises:
-        TypeError: not a whole number.
-        ValueError: below 1.
+        TypeError: it is not a whole number.
+        ValueError: it is below 1.
     """
     if value is None:
         return
@@ -36,7 +36,7 @@ def require_count(value: Any, name: str, *, example: str = "8") -> None:
 
 
 def require_path(value: Any, name: str, *, of: str) -> None:
-    """Refuse what is no path: None, bytes, the number of an open file, …
+    """Check that ``value`` is a path, not None, bytes, the number of an open file, …
 
     Examples:
         >>> require_path("model.cache", "path", of="a calibration cache")
@@ -46,7 +46,7 @@ def require_path(value: Any, name: str, *, of: str) -> None:
         TypeError: path is None (NoneType); give the path of a calibration cache
 
     Raises:
-        TypeError: neither text nor `os.PathLike`.
+        TypeError: it is neither str nor `os.PathLike`.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} is {value!r:.40} ({type(value).__name__}); give the path of {of}")

@@ -1,6 +1,6 @@
-"""The words that an argument may take, in one list for types, checks, and the choices of CLI options.
+"""The values of arguments with choices, for types, checks, and the options of the command line.
 
-It imports nothing, so that ``--help`` can show the choices without loading what they choose among.
+This module imports no other one, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
@@ -10,32 +10,41 @@ from typing import Literal, get_args
 #: Rules for Q/DQ pairs: `trt_int8.quantization.placement.PLACEMENTS` holds them.
 PlacementName = Literal["tensorrt", "rtx"]
 PLACEMENTS: tuple[PlacementName, ...] = get_args(PlacementName)
-#: Type of what is not INT8, and of the scales of a model in FP16.
+
+#: Type of the layers that are not INT8, and of the scales of a model in FP16.
 FloatType = Literal["fp32", "fp16"]
 FLOAT_TYPES: tuple[FloatType, ...] = get_args(FloatType)
-#: The way to INT8: TensorRT's own choice of layers, or Q/DQ nodes.
+
+#: The route to INT8: TensorRT chooses the layers (implicit), or Q/DQ nodes do (explicit).
 Mode = Literal["auto", "implicit", "explicit"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-#: ``obey``: the build fails where TensorRT has no such kernel; ``prefer``: it warns and takes another.
+
+#: ``obey``: the build fails if TensorRT has no such kernel; ``prefer``: it warns and uses another.
 Constraints = Literal["obey", "prefer"]
 CONSTRAINTS: tuple[Constraints, ...] = get_args(Constraints)
-#: What becomes of a last batch that is short: pass it on, leave it out, or repeat its last sample.
+
+#: Handling of a short last batch: keep it, drop it, or pad it by repeating its last sample.
 Last = Literal["keep", "drop", "pad"]
 LAST: tuple[Last, ...] = get_args(Last)
-#: Ways of preparing images by name: `trt_int8.batches.PRESETS` holds them.
+
+#: Named preprocessing of images, see `trt_int8.batches.PRESETS`.
 Preset = Literal["imagenet", "yolo"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-#: How an image gets the size that the network takes, see `trt_int8.batches.preprocess.resized`.
+
+#: How an image is resized, see `trt_int8.batches.preprocess.resized`.
 Resize = Literal["stretch", "letterbox", "crop", "none"]
 RESIZE: tuple[Resize, ...] = get_args(Resize)
-#: Order of an image's channels, and where they go.
+
+#: Order of an image's channels, and position of the channel axis.
 Color = Literal["rgb", "bgr", "grey"]
 COLORS: tuple[Color, ...] = get_args(Color)
 Layout = Literal["nchw", "nhwc"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-#: Forms of a file of ranges, see `trt_int8.ranges.files.RangeFile`.
+
+#: Formats of a file of ranges, see `trt_int8.ranges.files.RangeFile`.
 RangeForm = Literal["tensorrt", "json", "yaml", "ort-json", "ort-tensors", "ort-flatbuffers", "ort-cache"]
 RANGE_FORMS: tuple[RangeForm, ...] = get_args(RangeForm)
-#: The range that a tensor gets which two caches have: `trt_int8.ranges.compare.MERGES` holds the rules.
+
+#: The range of a tensor that two caches have, see `trt_int8.ranges.compare.MERGES`.
 Merge = Literal["max", "min", "left", "right"]
 MERGES: tuple[Merge, ...] = get_args(Merge)

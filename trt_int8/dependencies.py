@@ -1,4 +1,4 @@
-"""Import optional packages where they are used, with an error that names the command to install them."""
+"""Import optional packages on use; an error has the command to install them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 from trt_int8.errors import MissingDependencyError
 
-#: What to install for an importable module, where the names differ.
+#: Module → the package to install, if the names differ.
 _INSTALL = {
     "PIL": "pillow",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
@@ -17,7 +17,7 @@ _INSTALL = {
 
 
 def install_command(module: str) -> str:
-    """What installs an importable module.
+    """Return the command that installs a module.
 
     Examples:
         >>> install_command("PIL")
@@ -31,8 +31,8 @@ def require(module: str, *, purpose: str) -> ModuleType:
     """Import ``module``.
 
     Raises:
-        MissingDependencyError: it is not installed, or installed and broken; ``purpose`` says what
-            needed it ("calibration on the CPU").
+        MissingDependencyError: it is not installed or broken; the message begins with ``purpose``
+            ("calibration on the CPU").
     """
     try:
         return importlib.import_module(module)

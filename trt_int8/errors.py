@@ -1,22 +1,22 @@
-"""Every error this package raises on purpose.
+"""The errors of this package.
 
 ::
 
     TrtInt8Error
     ├── ModelError              the ONNX model cannot be read, checked or used
-    ├── ShapeError              shapes for a dynamic model are missing or do not fit it
+    ├── ShapeError              shapes of a dynamic model are missing or do not fit it
     ├── DataError               calibration or evaluation data does not fit the model
-    ├── CalibrationError        the model ran, and what came out cannot be calibrated
+    ├── CalibrationError        the model's activations cannot be used for calibration
     ├── CacheError              a calibration cache cannot be read or does not fit
-    ├── RangeError              dynamic ranges set by hand cannot be read, or fit no tensor
+    ├── RangeError              manually set dynamic ranges cannot be read, or match no tensor
     ├── QuantizationError       no Q/DQ model can be made from this model and these ranges
-    ├── BuildError              TensorRT's parser or builder refused (carries its lines and the log)
+    ├── BuildError              TensorRT's parser or builder failed (with its lines and the log)
     ├── ReportError             a build log or layer information cannot be read
     ├── ConfigError             a configuration file cannot be read
     ├── OutputError             a result cannot be written
     └── MissingDependencyError  an optional package is not installed (names the command)
 
-Each message names the value, the place (file:line, tensor, batch) and the fix.
+Each message has the value, the place (file:line, tensor, batch) and the fix.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 
 class TrtInt8Error(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors of this package."""
 
 
 class ModelError(TrtInt8Error):
@@ -34,7 +34,7 @@ class ModelError(TrtInt8Error):
 
 
 class ShapeError(TrtInt8Error):
-    """Shapes for a dynamic model are missing or do not fit it."""
+    """Shapes of a dynamic model are missing or do not fit it."""
 
 
 class DataError(TrtInt8Error):
@@ -42,7 +42,7 @@ class DataError(TrtInt8Error):
 
 
 class CalibrationError(TrtInt8Error):
-    """The model ran, and what came out cannot be calibrated."""
+    """The model's activations cannot be used for calibration."""
 
 
 class CacheError(TrtInt8Error):
@@ -50,7 +50,7 @@ class CacheError(TrtInt8Error):
 
 
 class RangeError(TrtInt8Error):
-    """Dynamic ranges set by hand cannot be read, or fit no tensor."""
+    """Manually set dynamic ranges cannot be read, or match no tensor."""
 
 
 class QuantizationError(TrtInt8Error):
@@ -70,15 +70,15 @@ class OutputError(TrtInt8Error):
 
 
 class MissingDependencyError(TrtInt8Error):
-    """An optional package is not installed; the message names the command that installs it."""
+    """An optional package is not installed; the message has the command that installs it."""
 
 
 class BuildError(TrtInt8Error):
-    """TensorRT refused to parse the model or to build the engine.
+    """TensorRT could not parse the model or build the engine.
 
     Attributes:
-        lines: TensorRT's own error lines, first one first.
-        log: the file that holds the whole verbose log, where one was asked for and a build began.
+        lines: TensorRT's own error lines, in order.
+        log: the file with the whole verbose log, if one was asked for and a build began.
     """
 
     def __init__(self, message: str, *, lines: Sequence[str] = (), log: Path | None = None) -> None:

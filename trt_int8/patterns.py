@@ -1,8 +1,8 @@
 """Match names of nodes, layers and tensors against names and globs.
 
-The whole package has this one language. A pattern that is a name stands for that name alone. Any other
-pattern is a glob: ``*`` stands for any characters and ``?`` for one. Brackets stand for themselves, since
-names hold them: ``(Unnamed Layer* 4) [Fully Connected]_output``, ``blk[0]/conv``.
+All patterns of the package have these rules. A pattern that equals a name matches only that name. Any other
+pattern is a glob: ``*`` matches any characters and ``?`` matches one. Brackets have no special meaning, since
+names contain them: ``(Unnamed Layer* 4) [Fully Connected]_output``, ``blk[0]/conv``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,7 @@ from collections.abc import Iterable
 
 
 def matching(pattern: str, names: Iterable[str], *, exact: bool = False) -> list[str]:
-    """Return the names that ``pattern`` stands for, in their order.
-
-    Args:
-        pattern: a name or a glob.
-        names: what there is.
-        exact: take the pattern for a name, whatever it holds.
-    """
+    """Return the names that ``pattern`` matches, in their order; ``exact``: the pattern is always a name."""
     listed = list(names)
     if exact or pattern in listed:
         return [name for name in listed if name == pattern]
@@ -29,7 +23,7 @@ def matching(pattern: str, names: Iterable[str], *, exact: bool = False) -> list
 
 
 def nearest(pattern: str, names: Iterable[str]) -> str:
-    """Return the names that come nearest to ``pattern``, as words for an error."""
+    """Return the names that are most similar to ``pattern``, as a text for an error."""
     listed = list(dict.fromkeys(names))
     lower = {name.lower(): name for name in listed}
     near = difflib.get_close_matches(pattern.strip("*?").lower(), list(lower), n=3, cutoff=0.4)

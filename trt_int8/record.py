@@ -1,4 +1,4 @@
-"""Say how a quantized model was made and how good it is: one record from the pipeline to the report."""
+"""Record how a model was quantized and how accurate it is, from the pipeline to the report."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Any
 
 import onnx
 
-#: The metadata property of a Q/DQ model that holds its record.
+#: The key of the record in the metadata of a Q/DQ model.
 RECORD_KEY = "trt_int8.record"
 _FORMAT = 1
-#: Fields that differ between machines; they stay out of the model's bytes.
-_LOCAL = ("versions",)
-#: Outputs listed in one line.
+#: The number of outputs in the line of text.
 _LISTED = 4
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A change that was tried to win accuracy back.
+    """A change that was tried to improve the accuracy.
 
     Attributes:
         name: ``bias correction``, or ``recentring of`` a tensor.
         kept: whether the model has it.
-        text: what it gained, for people.
+        text: its gain.
     """
 
     name: str
@@ -36,28 +34,28 @@ class Correction:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationRecord:
-    """How a model was quantized, and what it loses against the float model.
+    """How a model was quantized, and its SQNR against the float model.
 
     Attributes:
-        target: what it was placed for, see `trt_int8.target.Target.name`.
-        route: ``explicit`` (Q/DQ pairs are built) or ``implicit`` (TensorRT chose the layers; the pairs say
-            what it built).
-        placement: the placement whose rules were followed.
-        ranges: where the ranges come from, for people: ``calibration``, ``calibration cache``, ….
-        algorithm: the calibration algorithm; None where the ranges were given.
-        high_precision: the type of what is not INT8: ``fp32`` or ``fp16``.
-        samples: how many samples the ranges were calibrated with; 0 where they were given.
+        target: the target of the placement, see `trt_int8.target.Target.name`.
+        route: ``explicit`` (Q/DQ pairs are built) or ``implicit`` (TensorRT chose the layers, and the pairs
+            show its choice).
+        placement: the name of the placement.
+        ranges: the origin of the ranges: ``calibration``, ``calibration cache``, ….
+        algorithm: the calibration algorithm; None if the ranges were given.
+        high_precision: the type of layers that are not INT8: ``fp32`` or ``fp16``.
+        samples: the number of calibration samples; 0 if the ranges were given.
         held_back: [start, stop) of the samples that SQNR was measured on, counted over all the data, one pair
-            for each batch that was run.
+            per batch.
         data: hash of these samples.
-        unseen: whether nothing was made from these samples.
-        corrections: what was tried, in order.
-        sqnr_db: output → SQNR of the quantized model in dB, over these samples, simulated by onnxruntime; inf
-            where it equals the float model. Empty where nothing could be measured.
+        unseen: whether these samples were used neither for calibration nor for corrections.
+        corrections: the corrections that were tried, in order.
+        sqnr_db: output → SQNR of the quantized model in dB on these samples, simulated by onnxruntime; inf
+            if it equals the float model. Empty if it could not be measured.
         before_db: the same before any correction.
-        note: why there is no SQNR, or what to know about it.
+        note: why there is no SQNR, or a remark about it.
         profile: dynamic input → [min, opt, max] shape of the optimization profile.
-        versions: package → version; not stored in models.
+        versions: package → version; not stored in models, because it differs between machines.
     """
 
     target: str
@@ -84,12 +82,12 @@ class QuantizationRecord:
 
     @property
     def worst_db(self) -> float:
-        """SQNR of the worst output; NaN where nothing was measured."""
+        """SQNR of the worst output; NaN if it was not measured."""
         return min(self.sqnr_db.values(), default=math.nan)
 
     @property
     def text(self) -> str:
-        """One line for people: SQNR of each output, and what it was before corrections."""
+        """The SQNR of each output, with that before corrections, as one line of text."""
         if not self.sqnr_db:
             return f"accuracy is not known: {self.note}" if self.note else "accuracy is not known"
         kind = f"{self.evaluated} held-back samples" if self.unseen else f"{self.evaluated} samples"
@@ -99,7 +97,8 @@ class QuantizationRecord:
         for name in worst_first[:_LISTED]:
             part = f"{name} {decibels(self.sqnr_db[name])}"
             if kept and name in self.before_db:
-                part += f" ({_number(self.before_db[name])} before {_joined(kept)})"
+                what = kept[0] if len(kept) == 1 else f"{len(kept)} corrections"
+                part += f" ({_number(self.before_db[name])} before {what})"
             parts.append(part)
         if len(worst_first) > _LISTED:
             parts.append(f"{len(worst_first) - _LISTED} more outputs are no worse")
@@ -107,12 +106,12 @@ class QuantizationRecord:
         return f"SQNR on {kind}: {', '.join(parts)}{note}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. An SQNR that is infinite becomes ``"inf"``."""
+        """Return JSON values. An infinite SQNR becomes ``"inf"``."""
         document: dict[str, Any] = {"format": _FORMAT}
         for entry in fields(self):
             value = getattr(self, entry.name)
             if entry.name in ("sqnr_db", "before_db"):
-                value = {name: _to_json(number) for name, number in value.items()}
+                value = {name: db if math.isfinite(db) else str(db) for name, db in value.items()}
             elif entry.name == "corrections":
                 value = [vars(correction) for correction in value]
             elif isinstance(value, Mapping):
@@ -121,15 +120,15 @@ class QuantizationRecord:
         return document
 
     def to_json(self) -> str:
-        """`to_dict` on one line."""
+        """Return `to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> QuantizationRecord:
-        """Read what `to_json` wrote; fields of later versions are passed over.
+        """Read the text of `to_json`; fields of later versions are ignored.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is something else.
         """
         try:
             document = json.loads(text)
@@ -150,14 +149,14 @@ class QuantizationRecord:
 
 
 def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
-    """Keep ``record`` in the metadata of ``model``, in place, without what differs between machines.
+    """Store ``record`` in the metadata of ``model``, in place, without versions.
 
-    SQNR is rounded to 0.01 dB there: the last bits of a sum depend on the processor.
+    SQNR is rounded to 0.01 dB, because the last bits of a sum depend on the processor.
     """
-    kept = replace(
-        record, versions={}, sqnr_db=_rounded(record.sqnr_db), before_db=_rounded(record.before_db)
-    )
-    document = {key: value for key, value in kept.to_dict().items() if key not in _LOCAL}
+    document = replace(
+        record, sqnr_db=_rounded(record.sqnr_db), before_db=_rounded(record.before_db)
+    ).to_dict()
+    del document["versions"]
     for position, entry in reversed(list(enumerate(model.metadata_props))):
         if entry.key == RECORD_KEY:
             del model.metadata_props[position]
@@ -165,7 +164,7 @@ def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
 
 
 def read_record(model: onnx.ModelProto) -> QuantizationRecord | None:
-    """The record that ``model`` carries; None where there is none that can be read."""
+    """Return the record of ``model``; None if there is none, or it cannot be read."""
     for entry in model.metadata_props:
         if entry.key == RECORD_KEY:
             try:
@@ -176,7 +175,7 @@ def read_record(model: onnx.ModelProto) -> QuantizationRecord | None:
 
 
 def decibels(value: float) -> str:
-    """``31.2 dB``; ``exact`` for equal outputs."""
+    """Return an SQNR as text: ``31.2 dB``, or ``exact`` for equal outputs."""
     return "exact" if value == math.inf else f"{_number(value)} dB"
 
 
@@ -184,13 +183,5 @@ def _number(value: float) -> str:
     return "exact" if value == math.inf else f"{value:.2f}"
 
 
-def _joined(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} corrections"
-
-
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 2) if math.isfinite(value) else value for name, value in figures.items()}
-
-
-def _to_json(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)

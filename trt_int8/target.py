@@ -1,4 +1,4 @@
-"""Decide what an engine is built by, and for which GPU. Placement of Q/DQ pairs follows from it."""
+"""Decide which TensorRT builds an engine, and for which GPU. The placement of Q/DQ pairs follows from it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import Literal
 from trt_int8.errors import BuildError
 
 Flavor = Literal["tensorrt", "tensorrt_rtx"]
-#: Stands for the GPU in this machine.
+
+#: The GPU in this machine.
 CURRENT = "current"
-#: The GPU that TensorRT-RTX builds for where none is named. It builds ahead of time and has no GPU to ask.
+#: The default GPU of TensorRT-RTX, which builds ahead of time, also on machines without a GPU.
 DEFAULT_GPU = "sm89"
-#: How a target is written.
+#: The forms of a target, for messages.
 FORMS = "rtx, rtx:sm89, tensorrt, current, or sm89 for rtx:sm89"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What builds the engine, and for which GPU.
+    """The TensorRT that builds the engine, and the GPU.
 
     Attributes:
         flavor: ``tensorrt`` or ``tensorrt_rtx``, the name of its Python module.
-        gpu: ``sm89`` and the like, built ahead of time by TensorRT-RTX; ``current``: that in this machine.
-        reason: why, where it was not asked for; for people.
+        gpu: ``sm89`` and others, for which TensorRT-RTX builds ahead of time; ``current``: the GPU in this
+            machine.
+        reason: why it is the default; empty for a target that was asked for.
     """
 
     flavor: Flavor
@@ -34,27 +36,25 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The target as it is written: ``rtx:sm89`` or ``tensorrt``."""
+        """The name of the target: ``rtx:sm89`` or ``tensorrt``."""
         return "tensorrt" if self.flavor == "tensorrt" else f"rtx:{self.gpu}"
 
     @property
     def placement(self) -> str:
-        """The placement rules that fit it, a name of `trt_int8.quantization.placement.PLACEMENTS`."""
+        """Its placement, a name of `trt_int8.quantization.placement.PLACEMENTS`."""
         return "rtx" if self.flavor == "tensorrt_rtx" else "tensorrt"
 
     @property
     def text(self) -> str:
-        """One line for people."""
-        why = f" ({self.reason})" if self.reason else ""
-        return f"target: {self.name}{why}"
+        """The target and the reason as one line of text."""
+        return f"target: {self.name}" + (f" ({self.reason})" if self.reason else "")
 
 
 def resolve_target(target: str | Target | None = None) -> Target:
-    """The target that a text means; None gives `default_target`.
+    """Return the target for a text; None gives `default_target`.
 
-    Args:
-        target: ``rtx:sm89``, ``rtx`` (for `DEFAULT_GPU`), ``rtx:current``, ``tensorrt``, ``current`` (by the
-            TensorRT that is installed), or ``sm89``, which is short for ``rtx:sm89``.
+    The text is ``rtx:sm89``, ``rtx`` (for `DEFAULT_GPU`), ``rtx:current``, ``tensorrt``, ``current`` (the
+    installed TensorRT), or ``sm89``, which is short for ``rtx:sm89``.
 
     Raises:
         BuildError: the text is none of these.
@@ -77,7 +77,7 @@ def resolve_target(target: str | Target | None = None) -> Target:
 
 
 def default_target() -> Target:
-    """What a build takes on this machine: TensorRT where it is installed and there is a GPU, else RTX."""
+    """Return TensorRT if it is installed and there is a GPU, else TensorRT-RTX for `DEFAULT_GPU`."""
     if not _tensorrt_is_installed():
         return Target("tensorrt_rtx", DEFAULT_GPU, "default: TensorRT is not installed, and RTX needs no GPU")
     if not _has_gpu():

@@ -105,12 +105,8 @@ def _length(batch: Batch) -> int:
 
 def _joined(parts: list[Batch]) -> Batch:
     parts = [part for part in parts if _length(part)]
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return parts[0] if len(parts) == 1 else {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
 def _padded(batch: Batch, missing: int) -> Batch:
-    return {
-        name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in batch.items()
-    }
+    return {k: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for k, array in batch.items()}

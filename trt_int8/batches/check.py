@@ -58,16 +58,15 @@ def checked(
 
 
 def _check_names(batch: Mapping[str, object], specs: Mapping[str, InputSpec], where: str) -> None:
+    listed = ", ".join(specs)
     for name in batch:
         if name not in specs:
             near = difflib.get_close_matches(str(name), list(specs), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(
-                f"{where}: {name!r} is not an input of the model (inputs: {', '.join(specs)}){hint}"
-            )
+            raise DataError(f"{where}: {name!r} is not an input of the model (inputs: {listed}){hint}")
     for name in specs:
         if name not in batch:
-            raise DataError(f"{where}: input {name!r} is missing; each batch needs {', '.join(specs)}")
+            raise DataError(f"{where}: input {name!r} is missing; each batch needs {listed}")
 
 
 @dataclass(frozen=True)
@@ -140,11 +139,7 @@ def first_shapes(batches: Iterable[object], specs: Mapping[str, InputSpec]) -> d
 def require_within(
     shapes: Shapes, batch: Mapping[str, Any], specs: Mapping[str, InputSpec], place: str
 ) -> None:
-    """Check one batch against the optimization profile. The first axis may be shorter.
-
-    Raises:
-        DataError: an axis is outside the profile.
-    """
+    """Check one batch against the optimization profile; its first axis may be shorter."""
     for name, wanted in shapes.items():
         sizes = shape_of(batch.get(name, ()))
         shape = specs[name].shape

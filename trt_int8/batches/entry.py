@@ -39,11 +39,7 @@ def call_entry(source: str) -> Any:
 
 
 def load_entry(source: str) -> Callable[..., Any]:
-    """Import the function that ``source`` names.
-
-    Raises:
-        DataError: the file, module or function does not exist, or importing it raises.
-    """
+    """Import the function that ``source`` names; `DataError` if that fails."""
     module_name, colon, function_name = source.rpartition(":")
     if not colon or not function_name:
         raise DataError(f"{source!r} does not name a function; write module:function or file.py:function")

@@ -133,8 +133,6 @@ class ImageSamples:
 
     Attributes:
         name: the input that gets them.
-        paths: the files, one sample each.
-        preprocessing: turns an image into an array.
         orientation: see `decode_image`.
         skip_bad: skip files that cannot be read, which makes a fetch shorter.
         skipped: the files skipped so far, with the reason.
@@ -156,11 +154,7 @@ class ImageSamples:
         return len(self.paths)
 
     def fetch(self, indices: npt.NDArray[np.int64]) -> Batch:
-        """Return the samples at ``indices`` in that order, without those skipped.
-
-        Raises:
-            DataError: an image cannot be read, and ``skip_bad`` is off.
-        """
+        """Return the samples at ``indices`` in that order, without those skipped."""
         decoded = self._pool.map(self._load, [self.paths[i] for i in indices])
         arrays = [array for array in decoded if array is not None]
         return {self.name: np.stack(arrays) if arrays else np.empty((0,), self.preprocessing.dtype)}
@@ -193,8 +187,7 @@ def open_images(
         source: folder, pattern or file.
         name: the model's input.
         preprocessing: see `preprocessing_for`, which takes it from the model and a preset.
-        orientation: see `decode_image`.
-        skip_bad: skip files that cannot be read instead of raising.
+        orientation, skip_bad: see `ImageSamples`.
 
     Raises:
         DataError: there is no image.

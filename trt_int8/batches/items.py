@@ -96,11 +96,7 @@ def as_batch(item: object, names: Sequence[str] | Mapping[str, object], *, place
 
 
 def to_numpy(value: Any, *, place: str) -> npt.NDArray[np.generic]:
-    """Convert anything that numpy understands, and torch tensors of any device, to an array.
-
-    Raises:
-        DataError: numpy cannot convert it (ragged lists, torch's bfloat16, …).
-    """
+    """Convert anything that numpy understands, and torch tensors of any device, to an array."""
     try:
         if hasattr(value, "detach") and hasattr(value, "cpu"):
             value = value.detach().cpu()

@@ -22,13 +22,7 @@ from trt_int8.graph.shapes import GivenShapes, ShapeRange, Shapes, as_shapes
 
 @dataclass(frozen=True)
 class ReadyBatches:
-    """Batches that a Python function returned.
-
-    Attributes:
-        batches: see `trt_int8.batches.items`.
-        names: the model's inputs.
-        place: their name in messages.
-    """
+    """Batches that a Python function returned, for the inputs ``names``; messages call them ``place``."""
 
     batches: Iterable[object]
     names: tuple[str, ...]

@@ -60,9 +60,8 @@ def _cropped(image: Image.Image, height: int, width: int, ratio: float) -> Image
 def _letterboxed(image: Image.Image, height: int, width: int, pad: int) -> Image.Image:
     factor = min(height / image.height, width / image.width)
     inner = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    canvas: Image.Image = require("PIL.Image", purpose="reading images").new(
-        "RGB", (width, height), (pad, pad, pad)
-    )
+    pillow = require("PIL.Image", purpose="reading images")
+    canvas: Image.Image = pillow.new("RGB", (width, height), (pad, pad, pad))
     canvas.paste(_interpolated(image, *inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return canvas
 
@@ -95,13 +94,10 @@ class Preprocessing:
 
     Attributes:
         height, width: size of the network's input, in pixels.
-        resize: see `resized`.
+        resize, crop_ratio, pad: see `resized`.
         color: order of the channels. Grey is 0.299 R + 0.587 G + 0.114 B, as in Pillow and OpenCV.
-        layout: position of the channel axis.
         scale: factor for the pixels, which are 0 to 255.
         mean, std: one number per channel in the order of ``color``, or one for all channels.
-        pad: pixel value around a letterboxed image.
-        crop_ratio: share of the shorter side that ``crop`` keeps.
         dtype: type of the result; integers are rounded.
     """
 

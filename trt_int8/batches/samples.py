@@ -101,9 +101,5 @@ class RandomSamples:
 def random_samples(
     specs: Mapping[str, InputSpec], count: int, *, shapes: GivenShapes | None = None, seed: int = 0
 ) -> RandomSamples:
-    """Return ``count`` random samples for ``specs``.
-
-    Raises:
-        ShapeError: an input is dynamic and not in ``shapes``.
-    """
+    """Return ``count`` random samples; `ShapeError` if a dynamic input is not in ``shapes``."""
     return RandomSamples(specs, count, resolve_shapes(specs, shapes, batch_size=1), seed)

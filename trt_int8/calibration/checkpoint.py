@@ -54,18 +54,9 @@ class Checkpoint:
         return INTERVAL
 
     def save(self, position: Position) -> None:
-        """Replace the file.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        extra = {
-            "checkpoint": self._identity,
-            "done": list(position.done),
-            "batches": position.batches,
-            "digest": position.digest,
-            "data": position.data,
-        }
+        """Replace the file."""
+        extra = {"checkpoint": self._identity, "done": list(position.done), "batches": position.batches}
+        extra |= {"digest": position.digest, "data": position.data}
         counted = {**position.done, **position.current}
         save_histograms(Histograms(counted, samples=position.samples), self.path, extra=extra)
 

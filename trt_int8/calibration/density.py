@@ -82,10 +82,7 @@ def density(histogram: Histogram, *, parts: int = PARTS) -> Density:
 
 
 def known_bins(histogram: Histogram) -> Density:
-    """Return the non-empty bins, as narrow as is certain: cut at the extreme values, a point for one value.
-
-    Each bin of values on a grid is a point.
-    """
+    """Return the non-empty bins, cut at the extremes. Single extremes and values on a grid are points."""
     filled = np.flatnonzero(histogram.counts)
     counts = histogram.counts[filled].astype(np.float64)
     zeros = float(histogram.zeros)

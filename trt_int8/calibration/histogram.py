@@ -82,11 +82,7 @@ class Histogram:
         return self.counts[BINS:] + self.counts[BINS - 1 :: -1]
 
     def add(self, values: npt.NDArray[np.generic]) -> Histogram:
-        """Return this histogram with ``values`` (any shape, any float dtype) added.
-
-        Raises:
-            CalibrationError: a value is NaN.
-        """
+        """Return this histogram with ``values`` (any shape, any float dtype); `CalibrationError` for NaN."""
         flat = flattened(values)
         if flat.size == 0:
             return self
@@ -174,7 +170,7 @@ def add_counts(
         slots: from `new_slots`.
         flat: float32 or float64 [n], contiguous, n ≥ 1.
         exponent: log2 of the bin width.
-        scratch: from `trt_int8.calibration.kernels.new_scratch`, of the calling thread; None: a new one.
+        scratch: from `trt_int8.calibration.kernels.new_scratch`, one per thread; None: a new one.
 
     Returns:
         The least and the greatest value. If a value is outside the grid, infinite or NaN, the result is

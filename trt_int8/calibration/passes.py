@@ -60,8 +60,7 @@ def plan_passes(
     The first batch is run to find the size of each tensor, without holding its values.
 
     Args:
-        model: the float model.
-        activations: the same, ready to run.
+        model, activations: the float model, as a proto and ready to run.
         names: counted tensors, in graph order.
         batches: calibration data.
         max_memory: bytes of resident memory.
@@ -162,11 +161,7 @@ def return_memory_at_once() -> None:
 
 
 class PeakMemory:
-    """Measure the peak memory of this process during a block.
-
-    Attributes:
-        bytes: the peak after the block; an earlier and higher peak if the system cannot reset it.
-    """
+    """Measure ``bytes``, the peak memory of this process during a block (or an earlier one, if not reset)."""
 
     bytes = 0
 

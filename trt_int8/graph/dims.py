@@ -13,13 +13,7 @@ from trt_int8.graph.shapes import Shapes
 
 @dataclass(frozen=True)
 class UnequalDim:
-    """A symbol of several axes that are to have different sizes.
-
-    Attributes:
-        symbol: the name of these axes in the model.
-        axes: (input, axis) of each.
-        sizes: the size of each.
-    """
+    """A symbol of several ``axes``, (input, axis) each, that are to have different ``sizes``."""
 
     symbol: str
     axes: tuple[tuple[str, int], ...]

@@ -14,11 +14,7 @@ from trt_int8.errors import ModelError
 
 
 def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a model: of its file and its external data, or of its serialized form.
-
-    Raises:
-        ModelError: a file cannot be read.
-    """
+    """Return the SHA-256 of a model: of its file and its external data, or of its serialized form."""
     digest = hashlib.sha256()
     if isinstance(model, onnx.ModelProto):
         digest.update(model.SerializeToString(deterministic=True))

@@ -54,11 +54,7 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
 
 
 def require_model(model: object) -> None:
-    """Check that ``model`` is a path or an ONNX model.
-
-    Raises:
-        ModelError: it is neither; the message says what to give.
-    """
+    """Check that ``model`` is a path or an ONNX model."""
     if isinstance(model, str | os.PathLike | onnx.ModelProto):
         return
     kind = type(model).__name__

@@ -50,11 +50,7 @@ class Model:
 
     @cached_property
     def inputs(self) -> Mapping[str, InputSpec]:
-        """The inputs to feed, by name, in graph order.
-
-        Raises:
-            ModelError: the model has no input, or one that is not a numeric tensor.
-        """
+        """The inputs to feed, see `trt_int8.graph.inputs.input_specs`."""
         return input_specs(self.proto)
 
     @cached_property
@@ -69,20 +65,12 @@ class Model:
 
     @cached_property
     def element_types(self) -> Mapping[str, int]:
-        """Tensor → ``onnx.TensorProto`` element type, if shape inference finds it.
-
-        Raises:
-            QuantizationError: shape inference finds a contradiction in the model.
-        """
+        """Tensor → ``onnx.TensorProto`` element type, see `trt_int8.graph.tensors.element_types`."""
         return element_types(self.proto)
 
     @cached_property
     def holds_half(self) -> bool:
-        """Whether some activation is float16 or bfloat16.
-
-        Raises:
-            QuantizationError: shape inference finds a contradiction in the model.
-        """
+        """Whether some activation is float16 or bfloat16."""
         halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
         return any(self.element_types.get(name) in halves for name in self.index.order)
 

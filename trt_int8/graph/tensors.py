@@ -54,12 +54,8 @@ def evaluate_node(
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Compute output → value of one node by ONNX's reference implementation, which may raise any error."""
     outputs = [name for name in node.output if name]
-    graph = helper.make_graph(
-        [node],
-        "constant",
-        [onnx.ValueInfoProto(name=name) for name in inputs],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
-    )
+    read, made = ([onnx.ValueInfoProto(name=name) for name in names] for names in (inputs, outputs))
+    graph = helper.make_graph([node], "constant", read, made)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     return dict(zip(outputs, ReferenceEvaluator(model).run(None, dict(inputs)), strict=True))
 
@@ -105,12 +101,11 @@ def _without_values(model: onnx.ModelProto) -> onnx.ModelProto:
         light.CopyFrom(model)
         return light
     light.ir_version = model.ir_version
-    light.opset_import.extend(model.opset_import)
-    light.functions.extend(model.functions)
     light.graph.name = model.graph.name
-    light.graph.node.extend(model.graph.node)
-    light.graph.output.extend(model.graph.output)
-    light.graph.input.extend(model.graph.input)
+    for part in ("opset_import", "functions"):
+        getattr(light, part).extend(getattr(model, part))
+    for part in ("node", "output", "input"):
+        getattr(light.graph, part).extend(getattr(model.graph, part))
     listed = {value.name for value in model.graph.input}
     light.graph.input.extend(
         onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)

@@ -14,12 +14,9 @@ from trt_int8.ranges.ranges import Ranges, TensorRange
 
 
 def range_table(ranges: Ranges, *, tensors: Iterable[str] | None = None, source: bool = False) -> str:
-    """Return aligned columns: tensor, scale as in the cache, scale, amax, and the source if asked for.
+    """Return aligned columns: tensor, scale as in the cache, scale, amax, and with ``source`` the origin.
 
-    Args:
-        ranges: the ranges.
-        tensors: the tensors to show, in this order; None: all.
-        source: add the origin of each range.
+    ``tensors`` are those to show, in this order; None: all.
     """
     rows = [["tensor", "scale (hex)", "scale", "amax"] + (["from"] if source else [])]
     for name in ranges if tensors is None else tensors:
@@ -35,12 +32,7 @@ def range_table(ranges: Ranges, *, tensors: Iterable[str] | None = None, source:
 
 @dataclass(frozen=True)
 class RangeChange:
-    """One tensor in two sets of ranges.
-
-    Attributes:
-        left, right: amax.
-        ratio: the larger over the smaller; 1 if they are equal, inf if one is 0 or infinite.
-    """
+    """amax of one tensor in two sets of ranges."""
 
     name: str
     left: float
@@ -48,6 +40,7 @@ class RangeChange:
 
     @property
     def ratio(self) -> float:
+        """The larger over the smaller; 1 if they are equal, inf if one is 0 or infinite."""
         low, high = sorted((self.left, self.right))
         if low == high:
             return 1.0

@@ -7,7 +7,8 @@ They contain ranges, not scales. There are four formats:
 - ``ort-json``: ``{"name": [lowest, highest]}`` (``calibration.json``);
 - ``ort-tensors``: the JSON of ``onnxruntime.quantization.calibrate.load_tensors_data``, float32.
 
-All can be read, and also the ``calibration.json`` of newer releases, whose values are objects.
+All can be read, and also the ``calibration.json`` of newer releases, whose values are objects. Files that are
+damaged, and values that a format cannot represent, raise `CacheError`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,7 @@ _FIELD_0, _FIELD_1 = 4, 6
 
 
 def amax_of(value: Any, place: str) -> float:
-    """Return max(|lowest|, |highest|) of one tensor, given as a number, a pair, or a TensorData object.
-
-    Raises:
-        CacheError: the value is something else, NaN, or a negative amax.
-    """
+    """Return max(|lowest|, |highest|) of one tensor, given as a number, a pair, or a TensorData object."""
     if isinstance(value, dict) and "lowest" in value and "highest" in value:
         value = [_number(value["lowest"], place), _number(value["highest"], place)]
     if isinstance(value, list) and len(value) == 2:
@@ -81,12 +78,7 @@ def parse_decimal(text: str, source: str) -> dict[str, float]:
 
 
 def parse_flatbuffers(data: bytes, source: str) -> dict[str, float]:
-    """Read the ``dict`` vector of a ``TrtTable``.
-
-    Raises:
-        CacheError: the bytes are not such a table.
-        MissingDependencyError: flatbuffers is not installed.
-    """
+    """Read the ``dict`` vector of a ``TrtTable``."""
     flatbuffers = require("flatbuffers", purpose="reading an onnxruntime table")
     table_module = require("flatbuffers.table", purpose="reading an onnxruntime table")
     try:
@@ -121,11 +113,7 @@ def _string(table: Any, slot: int) -> str:
 
 
 def to_flatbuffers(amax: Mapping[str, float]) -> bytes:
-    """Write a ``TrtTable``.
-
-    Raises:
-        MissingDependencyError: flatbuffers is not installed.
-    """
+    """Write a ``TrtTable``."""
     flatbuffers = require("flatbuffers", purpose="writing an onnxruntime table")
     builder = flatbuffers.Builder(1024)
     entries = []
@@ -146,11 +134,7 @@ def to_flatbuffers(amax: Mapping[str, float]) -> bytes:
 
 
 def to_decimal(amax: Mapping[str, float]) -> str:
-    """Write ``name value`` lines.
-
-    Raises:
-        CacheError: a name has a line break.
-    """
+    """Write ``name value`` lines."""
     for name in amax:
         if "\n" in name or "\r" in name:
             raise CacheError(f"tensor name {name!r} has a line break, which this format cannot have")
@@ -158,20 +142,12 @@ def to_decimal(amax: Mapping[str, float]) -> str:
 
 
 def to_json(amax: Mapping[str, float]) -> str:
-    """Write ``{"name": [lowest, highest]}``.
-
-    Raises:
-        CacheError: a range is infinite, which JSON cannot represent.
-    """
+    """Write ``{"name": [lowest, highest]}``."""
     return _dump({name: [-value, value] for name, value in amax.items()}, amax)
 
 
 def to_tensors_json(amax: Mapping[str, float]) -> str:
-    """Write the JSON that ``load_tensors_data`` of onnxruntime reads.
-
-    Raises:
-        CacheError: a range is infinite, which JSON cannot represent.
-    """
+    """Write the JSON that ``load_tensors_data`` of onnxruntime reads."""
 
     def array(value: float) -> dict[str, Any]:
         return {"data": float(np.float32(value)), "dtype": "float32", "CLS": "numpy.array"}

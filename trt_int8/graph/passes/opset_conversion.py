@@ -67,6 +67,7 @@ MINIMUM = 13
 HALF = 19
 #: The first opset in which scales may have another type than the tensor, with an ``output_dtype``.
 OUTPUT_DTYPE = 23
+_INVALID = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 #: Opset → its IR version in onnx.
 _IR_VERSIONS = {MINIMUM: 7, HALF: 9, OUTPUT_DTYPE: 11}
 
@@ -94,12 +95,7 @@ def with_minimum_opset(model: onnx.ModelProto, minimum: int = MINIMUM) -> onnx.M
         if version <= LAST:
             convert_upsample(converted, original=model)
         onnx.checker.check_model(converted, full_check=True)
-    except (
-        RuntimeError,
-        ValueError,
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-    ) as error:
+    except (RuntimeError, ValueError, *_INVALID) as error:
         raise _refusal(version, minimum, str(error).strip().splitlines()[0]) from error
     lost = sorted(set(GraphIndex(model).order) - set(GraphIndex(converted).order))
     if lost or _interface(model) != _interface(converted):

@@ -111,16 +111,12 @@ def _part(
         part = names.fresh(f"{output}_part")
         taken.output[number] = part
         turned = names.fresh(f"{output}_transposed") if squeezed else output
-        nodes.append(
-            helper.make_node(
-                "Transpose", [part], [turned], names.fresh(f"{output}_Transpose"), perm=permutation
-            )
-        )
+        name = names.fresh(f"{output}_Transpose")
+        nodes.append(helper.make_node("Transpose", [part], [turned], name, perm=permutation))
         if squeezed:
             axes = _initializer(model, names, f"{output}_axes", axis)
-            nodes.append(
-                helper.make_node("Squeeze", [turned, axes], [output], names.fresh(f"{output}_Squeeze"))
-            )
+            name = names.fresh(f"{output}_Squeeze")
+            nodes.append(helper.make_node("Squeeze", [turned, axes], [output], name))
     return nodes
 
 
