@@ -61,7 +61,6 @@ _MODULES = {
     "report": "PrecisionReport",
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
-
 __all__ = sorted(_PUBLIC)
 
 

@@ -10,7 +10,6 @@ from typing import Literal
 from trt_int8.errors import BuildError
 
 Flavor = Literal["tensorrt", "tensorrt_rtx"]
-
 #: The GPU in this machine.
 CURRENT = "current"
 #: The default GPU of TensorRT-RTX, which builds ahead of time, also on machines without a GPU.
