@@ -31,14 +31,12 @@ class Addends:
     def has_room(self, output: str) -> bool:
         """Return whether a bias can be added to ``output`` without a new node."""
         node = self._index.producers[output]
-        if node.op_type in ("Conv", "Gemm"):
-            return self._has_room(node)
-        return node.op_type == "MatMul" and self._bias_behind(output) is not None
+        return self._has_room(node) or (node.op_type == "MatMul" and self._bias_behind(output) is not None)
 
     def add_per_channel(self, output: str, values: npt.NDArray[np.float64]) -> None:
         """Add ``values`` [output channels] to tensor ``output`` of a Conv, Gemm or MatMul."""
         node = self._index.producers[output]
-        if node.op_type in ("Conv", "Gemm") and self._has_room(node):
+        if self._has_room(node):
             bias = self._bias(node)
             for beta in [a for a in node.attribute if a.name == "beta"]:
                 bias = beta.f * bias
@@ -79,7 +77,8 @@ class Addends:
         return self._added[name] if name in self._added else self._index.constant(name)
 
     def _has_room(self, node: onnx.NodeProto) -> bool:
-        return len(node.input) < 3 or not node.input[2] or self._constant(node.input[2]) is not None
+        bias = node.input[2] if len(node.input) > 2 else ""
+        return node.op_type in ("Conv", "Gemm") and (not bias or self._constant(bias) is not None)
 
     def _bias(self, node: onnx.NodeProto) -> npt.NDArray[np.float64]:
         if len(node.input) < 3 or not node.input[2]:

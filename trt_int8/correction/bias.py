@@ -68,11 +68,8 @@ def run_in_segments(
         fed = {name for node in segment for name in reads(node)} - made
         crossing = [name for name in state[0] if name in fed]
         if strange := [name for name in crossing if not isinstance(state[0][name], np.ndarray)]:
-            raise ModelError(
-                f"the model cannot be run in segments: {strange[0]!r} is not a tensor (but a sequence, a map "
-                "or an optional)"
-            )
-        session = _session(proto, segment, crossing, wanted, state[0])
+            raise ModelError(f"the model cannot be run in segments: {strange[0]!r} is not a tensor")
+        session = _session(proto, segment, {name: state[0][name] for name in crossing}, wanted)
         for i, values in enumerate(state):
             inputs = {name: values[name] for name in values if name in fed}
             values.update(zip(wanted, session.run(inputs, wanted, place=f"batch {i}"), strict=True))
@@ -83,21 +80,17 @@ def run_in_segments(
 
 
 def _session(
-    model: onnx.ModelProto,
-    nodes: Sequence[onnx.NodeProto],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    values: Batch,
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], inputs: Batch, outputs: Sequence[str]
 ) -> Session:
-    """Return a session of ``nodes``; ``values`` gives the types of ``inputs``."""
+    """Return a session of ``nodes`` of ``model`` that takes inputs like ``inputs``."""
     read = {name for node in nodes for name in reads(node)}
     constants = [n for n in model.graph.node if n.op_type == "Constant" and read.intersection(n.output)]
     graph = helper.make_graph(
         [*constants, *nodes],
         "segment",
         [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values[name].dtype), None)
-            for name in inputs
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
+            for name, value in inputs.items()
         ],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for tensor in model.graph.initializer if tensor.name in read],
@@ -191,7 +184,6 @@ def _multiplied(model: Model) -> list[str]:
 
 
 def _means(model: Model, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Means]:
-    """Return the means of each tensor, [samples, channels]."""
     session = Session(with_outputs(model.proto, names), optimize=False)
     means: dict[str, list[Means]] = {name: [] for name in names}
     for number, batch in enumerate(batches):

@@ -57,9 +57,13 @@ def best_offset(
     for low, high in dict.fromkeys(limits):
         if histogram.zeros:
             low, high = min(low, 0.0), max(high, 0.0)
-        scale, steps = _fitted(_clipped(coarse, low, high), low, high) if high > low else (0.0, 0)
-        if scale > 0:
-            found.append(Offset(scale, steps, sqnr_db(cells, scale, -steps)))
+        if high > low:
+            clipped = replace(
+                coarse, low=np.clip(coarse.low, low, high), high=np.clip(coarse.high, low, high)
+            )
+            scale, steps = _fitted(clipped, low, high)
+            if scale > 0:
+                found.append(Offset(scale, steps, sqnr_db(cells, scale, -steps)))
     return max(found, key=lambda offset: offset.sqnr_db, default=None)
 
 
@@ -96,11 +100,6 @@ def _with_zeros(cells: Density) -> Density:
         weight=np.append(cells.weight, cells.zeros),
         zeros=0.0,
     )
-
-
-def _clipped(cells: Density, low: float, high: float) -> Density:
-    """Move values beyond [low, high] to its ends."""
-    return replace(cells, low=np.clip(cells.low, low, high), high=np.clip(cells.high, low, high))
 
 
 def _parameters(low: float, high: float) -> tuple[float, int]:

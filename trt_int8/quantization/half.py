@@ -18,7 +18,7 @@ from trt_int8.graph.index import GraphIndex, Names, all_nodes, reads
 from trt_int8.graph.operators import QDQ
 from trt_int8.graph.passes.opset_conversion import HALF, OUTPUT_DTYPE, with_minimum_opset
 from trt_int8.quantization.scales import SMALLEST_FLOAT16
-from trt_int8.quantization.validation import refuse_what_tensorrt_refuses
+from trt_int8.quantization.validation import check_written
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -52,11 +52,7 @@ def to_half(model: onnx.ModelProto, *, scale_dtype: str = "fp32") -> onnx.ModelP
     _sort(converted)
     if scale_dtype == "fp32":
         _restore(converted, exact)
-    try:
-        onnx.checker.check_model(converted, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise QuantizationError(f"the FP16 model does not pass onnx.checker: {error}") from error
-    refuse_what_tensorrt_refuses(converted)
+    check_written(converted, "FP16")
     return converted
 
 

@@ -1,4 +1,4 @@
-"""A precision plan: a small YAML file that says which nodes run in INT8 and which in float.
+"""Read and write precision plans: small YAML files that assign nodes to INT8 or float.
 
 ::
 
@@ -7,7 +7,7 @@
       conv1: int8
       fc: float
 
-A plan that was searched for also says for what, and what it reached::
+A plan that `trt-int8 sensitivity` found also has its target and figures::
 
     target: rtx:sm89
     placement: rtx
@@ -38,13 +38,13 @@ _KEYS = ("schema", "nodes", "target", "placement", "budget", "reached")
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """Node name → ``int8`` (must be quantized) or ``float`` (must not). What is not named is up to the rules.
+    """Node name → ``int8`` (must be quantized) or ``float`` (must not). The rules decide about other nodes.
 
     Attributes:
         nodes: the names, as `trt_int8.graph.index.label` gives them.
-        source: what to call the plan in messages.
-        target, placement: what the plan was searched for; None: it fits any.
-        budget: ``min_sqnr`` (dB), ``max_drop``: what it was searched for.
+        source: the name of the plan in messages.
+        target, placement: the plan was searched for these; None: it fits any.
+        budget: ``min_sqnr`` (dB), ``max_drop``: the limits of the search.
         reached: ``sqnr_db``, ``drop``: the figures with this plan.
     """
 
@@ -60,7 +60,7 @@ class PrecisionPlan:
         """Read a YAML (or JSON) file.
 
         Raises:
-            QuantizationError: the file cannot be read or is no plan; the message names the entry.
+            QuantizationError: the file cannot be read or is not a plan; the message names the entry.
             MissingDependencyError: PyYAML is not installed.
         """
         require_path(path, "path", of="a precision plan")
@@ -72,12 +72,11 @@ class PrecisionPlan:
                 f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
             ) from error
         try:
-            # Names such as 106 or yes are names, not numbers: nothing but text and mappings is read.
+            # BaseLoader reads text and mappings only: 106 and yes are names of nodes.
             document = yaml.load(text, Loader=yaml.BaseLoader)
         except yaml.YAMLError as error:
             raise QuantizationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-        nodes = _nodes(document, str(path))
-        return cls(nodes, str(path), **_search(document, str(path)))
+        return cls(_nodes(document, str(path)), str(path), **_search(document, str(path)))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as YAML, in one step.
@@ -94,17 +93,16 @@ class PrecisionPlan:
         atomic.write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     def check(self, names: Sequence[str]) -> None:
-        """Hold the plan against the node names of a model.
+        """Check that a model with the nodes ``names`` has all nodes of the plan.
 
         Raises:
-            QuantizationError: the plan names a node the model lacks.
+            QuantizationError: it lacks one.
         """
         known = set(names)
-        for name in self.nodes:
-            if name not in known:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "; the plan belongs to another model"
-                raise QuantizationError(f"{self.source}: the model has no node {name!r}{hint}")
+        for name in [name for name in self.nodes if name not in known]:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "the plan belongs to another model"
+            raise QuantizationError(f"{self.source}: the model has no node {name!r}; {hint}")
 
 
 def _nodes(document: Any, place: str) -> dict[str, str]:
@@ -128,7 +126,7 @@ def _nodes(document: Any, place: str) -> dict[str, str]:
 
 
 def _search(document: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """What the plan was searched for, and what it reached."""
+    """Return target, placement, budget and figures of a plan that was searched for."""
     found: dict[str, Any] = {}
     for key in ("target", "placement"):
         if key in document:

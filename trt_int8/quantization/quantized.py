@@ -1,7 +1,4 @@
-"""Float model and ranges in, Q/DQ model out.
-
-`required_tensors` says beforehand which tensors need a range.
-"""
+"""Make a Q/DQ model from a float model and ranges."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import onnx
 
 from trt_int8.errors import QuantizationError
 from trt_int8.graph.index import GraphIndex, label
-from trt_int8.graph.load import PROTOBUF_LIMIT, serialized_size
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.passes.batch_norm_folding import fold_batch_norms
 from trt_int8.graph.passes.constant_folding import fold_constants
@@ -22,7 +18,7 @@ from trt_int8.graph.tensors import ConstantOperands, tied_outputs
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.placement.draft import Draft, Skipped
 from trt_int8.quantization.selection import Selection
-from trt_int8.quantization.validation import refuse_what_tensorrt_refuses, refuse_without_sites
+from trt_int8.quantization.validation import check_written, refuse_without_sites
 from trt_int8.quantization.writer import QdqWriter
 from trt_int8.ranges.ranges import Ranges, TensorRange, require_ranges
 
@@ -33,11 +29,11 @@ class Quantized:
 
     Attributes:
         model: the Q/DQ model, checked.
-        nodes: names of the nodes whose inputs are quantized now.
+        nodes: names of the quantized nodes.
         scales: activation tensor → the scale of its Q/DQ pair.
-        skipped: nodes that could have been quantized and were not.
-        notes: what else the user should know: folded nodes, bodies left alone.
+        skipped: nodes that a rule wanted to quantize and that stay float.
         placement: the placement whose rules were followed.
+        notes: for people, such as bodies that stay float.
     """
 
     model: onnx.ModelProto
@@ -57,10 +53,10 @@ def quantize(
 ) -> Quantized:
     """Insert Q/DQ pairs where TensorRT wants them, with the scales of ``ranges``.
 
-    The rules are those of ``placement``; docs/placement.md lists them. Activations are quantized per
-    tensor, weights from their own values, biases stay float. All names of the model survive, but for
-    tensors between a convolution and a BatchNormalization folded into it. A node one of whose tensors has
-    no usable range stays float as a whole.
+    The rules are those of ``placement``; docs/placement.md lists them. Activations are quantized per tensor,
+    weights from their own values; biases stay float. All names of the model stay, except tensors between a
+    convolution and a BatchNormalization that is folded into it. A node stays float as a whole if one of its
+    tensors has no usable range.
 
     Examples:
         >>> from trt_int8 import CalibrationCache
@@ -73,15 +69,15 @@ def quantize(
     Args:
         model: the trained float model; never changed.
         ranges: tensor → amax, from `trt_int8.calibrate` or `CalibrationCache.ranges`.
-        placement: ``tensorrt``, ``rtx``, or one of them without some rules; None: the one that fits what
-            `trt_int8.build_engine` builds for on this machine.
-        selection: which nodes may be quantized; None: all that the rules ask for.
+        placement: ``tensorrt``, ``rtx``, or one of them without some rules; None: the one for the default
+            target of this machine.
+        selection: the nodes that may be quantized; None: all that the rules ask for.
 
     Raises:
-        ModelError: the model cannot be read, or an input is no tensor of numbers.
-        TypeError: ``ranges`` is no `Ranges`.
-        QuantizationError: the model has Q/DQ nodes already, its opset cannot be raised, it has nothing to
-            quantize, ``ranges`` holds none of the tensors it needs, or the selection does not fit it.
+        ModelError: the model cannot be read, or an input is not a tensor of numbers.
+        TypeError: ``ranges`` is not a `Ranges`.
+        QuantizationError: the model holds Q/DQ nodes already, its opset cannot be raised, no node can be
+            quantized, ``ranges`` has none of the tensors needed, or the selection does not match the model.
     """
     require_ranges(ranges)
     given = Model.of(model)
@@ -95,24 +91,24 @@ def quantize(
     scales = draft.scales()
     nodes = tuple(label(node) for node in draft.nodes if node.output[0] in draft.sites)
     _write(target, draft, scales)
-    _check(target)
+    check_written(target, "Q/DQ")
     return Quantized(target, nodes, scales, tuple(draft.skipped), rules.text, tuple(draft.notes))
 
 
 def drafted(
     model: Model, ranges: Ranges, placement: Placement, selection: Selection, *, copy: bool = True
 ) -> tuple[onnx.ModelProto, Draft]:
-    """The model at an opset that has Q/DQ, and what the rules, applied one after the other, make of it.
+    """Return the model at an opset that has Q/DQ, and the draft that the rules make for it.
 
     Args:
         model, ranges, placement, selection: see `quantize`.
-        copy: make a copy that may be changed, even where the opset is high enough.
+        copy: copy the model, even if its opset is high enough; the copy may be changed.
 
     Raises:
-        ModelError: an input is no tensor of numbers.
-        QuantizationError: nothing can be quantized, or the selection does not fit the model.
+        ModelError: an input is not a tensor of numbers.
+        QuantizationError: no node can be quantized, or the selection does not match the model.
     """
-    list(model.inputs)  # refuses inputs that TensorRT cannot be fed
+    list(model.inputs)  # raises for inputs that TensorRT cannot take
     minimum = HALF if model.holds_half else MINIMUM
     target = model
     if copy or model.opset < minimum:
@@ -121,13 +117,13 @@ def drafted(
     for rule in placement.rules:
         rule.apply(draft)
     refuse_without_sites(draft, placement)
-    _hold_to_the_plan(draft, placement)
+    _check_plan(draft, placement)
     return target.proto, draft
 
 
 def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) -> None:
-    """Fold and insert what the draft says; ``model`` is the one it was made for."""
-    # In graph order, as a pair goes in front of its first reader; and before folding, which renames outputs.
+    """Change ``model`` as its draft says."""
+    # In graph order, as a pair goes in front of its first consumer; before folding, which renames outputs.
     sites = [draft.sites[node.output[0]] for node in draft.nodes if node.output[0] in draft.sites]
     index, constants = draft.index, draft.constants
     if fold_batch_norms(model, folds=draft.folds, index=index):
@@ -147,17 +143,8 @@ def _write(model: onnx.ModelProto, draft: Draft, scales: dict[str, np.float32]) 
         fold_constants(model)
 
 
-def _check(model: onnx.ModelProto) -> None:
-    if serialized_size(model) < PROTOBUF_LIMIT:  # the checker takes a serialized model
-        try:
-            onnx.checker.check_model(model, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise QuantizationError(f"the Q/DQ model does not pass onnx.checker: {error}") from error
-    refuse_what_tensorrt_refuses(model)
-
-
-def _hold_to_the_plan(draft: Draft, placement: Placement) -> None:
-    """Every node the plan wants in INT8 is quantized, or there is an error."""
+def _check_plan(draft: Draft, placement: Placement) -> None:
+    """Raise an error if a node that the plan wants in INT8 is not quantized."""
     if draft.selection.plan is None:
         return
     done = {label(site.node) for site in draft.sites.values()}
@@ -167,7 +154,7 @@ def _hold_to_the_plan(draft: Draft, placement: Placement) -> None:
             reason = why.get(name, f"no rule of placement {placement.name!r} quantizes it")
             raise QuantizationError(
                 f"{draft.selection.plan.source}: node {name!r} cannot be int8: {reason}; make it float or "
-                "remove the line"
+                "remove its line"
             )
 
 
@@ -177,25 +164,20 @@ def required_tensors(
     placement: str | Placement | None = None,
     selection: Selection | None = None,
 ) -> tuple[str, ...]:
-    """The activations whose ranges `quantize` reads, in graph order: calibrating these alone gives the same
-    scales as calibrating all.
+    """Return the activations whose ranges `quantize` reads, in graph order; only these need calibration.
 
-    They are the inputs that get Q/DQ pairs when every tensor has a range, all that share a scale with them,
-    and those whose range they take (`trt_int8.graph.tensors`).
-
-    Args:
-        model: the trained float model.
-        placement, selection: as they will be given to `quantize`.
+    They are the tensors that get Q/DQ pairs if every tensor has a range, all that share a scale with them,
+    and those whose range they take (`trt_int8.graph.tensors`). The arguments are those of `quantize`.
 
     Raises:
         ModelError: the model cannot be read.
-        QuantizationError: nothing can be quantized, or the selection does not fit the model.
+        QuantizationError: no node can be quantized, or the selection does not match the model.
     """
     given = Model.of(model)
     order = given.index.order
     everything = Ranges({name: TensorRange(1.0, source="any") for name in order})
     _, draft = drafted(given, everything, resolve(placement), selection or Selection(), copy=False)
-    wanted = {name for tensor in draft.quantized_tensors for name in draft.group(tensor)}
+    wanted = {name for tensor in draft.quantized for name in draft.group(tensor)}
     ties = tied_outputs(given.index, set(order))
     wanted |= {ties[name] for name in wanted if name in ties}
     return tuple(name for name in order if name in wanted)

@@ -1,4 +1,4 @@
-"""The arithmetic of symmetric INT8: x ≈ scale · q with q in [-128, 127] and zero point 0."""
+"""Arithmetic of symmetric INT8: x ≈ scale · q with q in [-128, 127] and zero point 0."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE
 
 #: float32, or what converts to it.
 Array = npt.NDArray[np.generic]
-#: Below this a float16 loses precision bit by bit (subnormal numbers), and below 6e-8 it is 0.
+#: Smaller float16 numbers lose bits (subnormal numbers), and below 6e-8 they are 0.
 SMALLEST_FLOAT16 = float(np.finfo(np.float16).smallest_normal)
 
 
 def scale_type(element: int, opset: int) -> int:
-    """The ONNX type of the scales of a tensor with elements of type ``element``.
+    """Return the ONNX type of the scales of a tensor with elements of type ``element``.
 
-    float32 where DequantizeLinear can say what it makes of it (``output_dtype``, opset 23); before, the
-    type of the scale is that of the tensor.
+    float32 from opset 23 on, where DequantizeLinear has ``output_dtype``; before, the type of the tensor.
     """
     return TensorProto.FLOAT if opset >= OUTPUT_DTYPE else element
 
 
 def weight_scales(weights: Array, axis: int | None) -> npt.NDArray[np.float32]:
-    """max |w| / 127, per channel along ``axis`` (float32 [channels]), or one scale (axis None, rank 0).
+    """Return max |w| / 127: per channel along ``axis`` (float32 [channels]), or one scale (None: rank 0).
 
-    A channel of nothing but zeros gets scale 1: TensorRT refuses a scale of 0 and every scale is exact
-    for zeros. So does one so small that its scale rounds to 0 in float32.
+    A channel of zeros, or one so small that its scale rounds to 0 in float32, gets scale 1: TensorRT refuses
+    a scale of 0, and every scale is exact for zeros.
     """
     others = tuple(i for i in range(weights.ndim) if i != axis) if axis is not None else None
     amax = np.abs(weights.astype(np.float64)).max(axis=others)
@@ -41,7 +40,7 @@ def weight_scales(weights: Array, axis: int | None) -> npt.NDArray[np.float32]:
 def quantize_int8(
     values: Array, scales: npt.NDArray[np.float32], axis: int | None = None
 ) -> npt.NDArray[np.int8]:
-    """round(values / scale), halves to even, clipped to [-128, 127] (ONNX QuantizeLinear, float32).
+    """Return round(values / scale), halves to even, clipped to [-128, 127] (ONNX QuantizeLinear, float32).
 
     Args:
         values: any shape.

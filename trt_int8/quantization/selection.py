@@ -1,4 +1,4 @@
-"""What the user wants quantized: operators, names, a precision plan."""
+"""Choose the nodes to quantize: by operator, by name, by a precision plan."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OP_TYPES = (*MULTIPLYING, "Add", *AVERAGE_POOLS)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which nodes may be quantized. Empty: all.
+    """The nodes that may be quantized. Empty: all.
 
     Attributes:
         op_types: operators, of `OP_TYPES`.
-        nodes: names or globs of nodes (`trt_int8.patterns`), one of which must match.
-        exclude: names or globs of nodes, none of which may match.
-        plan: precision by node name; goes before the rest.
+        nodes: names or globs of nodes (`trt_int8.patterns`); one must match.
+        exclude: names or globs of nodes; none may match.
+        plan: precision by node name; overrides the others.
     """
 
     op_types: tuple[str, ...] = ()
@@ -34,17 +34,14 @@ class Selection:
     plan: PrecisionPlan | None = None
 
     def refusals(self, nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
-        """Return why nodes must stay float: first output → reason. The others may be quantized.
-
-        Args:
-            nodes: all nodes of the model.
+        """Return first output → reason, for those of all ``nodes`` that must stay float.
 
         Raises:
-            QuantizationError: an operator, a pattern or a name of the plan fits nothing.
+            QuantizationError: an operator, a pattern or a name of the plan matches no node.
         """
         unknown = [op for op in self.op_types if op not in OP_TYPES]
         if unknown:
-            raise QuantizationError(f"op_types={unknown[0]!r}: only {', '.join(OP_TYPES)} are quantized")
+            raise QuantizationError(f"op_types={unknown[0]!r}: only {', '.join(OP_TYPES)} can be quantized")
         names = [label(node) for node in nodes]
         wanted = {name for pattern in self.nodes for name in _found("nodes", pattern, names)}
         excluding: dict[str, str] = {}

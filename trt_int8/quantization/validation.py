@@ -7,26 +7,25 @@ import onnx
 from trt_int8.errors import QuantizationError
 from trt_int8.graph.index import all_nodes, label
 from trt_int8.graph.operators import MULTIPLYING
-from trt_int8.quantization.check.check import CHECKS, findings
+from trt_int8.quantization.check.check import CHECKS, findings, run_checker
 from trt_int8.quantization.check.qdq import QdqGraph
 from trt_int8.quantization.placement import RULES, Placement, Rule
 from trt_int8.quantization.placement.draft import Draft
 
 
 def refuse_without_sites(draft: Draft, placement: Placement) -> None:
-    """Let a draft pass in which something is quantized.
+    """Check that the draft quantizes some node.
 
     Raises:
-        QuantizationError: nothing is.
+        QuantizationError: it quantizes none; the message says why.
     """
-    if draft.sites:
-        return
-    if draft.skipped:
-        raise QuantizationError(_all_skipped(draft))
-    raise QuantizationError(f"{_nothing_wanted(draft, placement)}: nothing runs in INT8")
+    if not draft.sites:
+        if draft.skipped:
+            raise QuantizationError(_all_skipped(draft))
+        raise QuantizationError(f"no node can be quantized: {_none_wanted(draft, placement)}")
 
 
-def _nothing_wanted(draft: Draft, placement: Placement) -> str:
+def _none_wanted(draft: Draft, placement: Placement) -> str:
     operators = f"{', '.join(MULTIPLYING[:-1])} or {MULTIPLYING[-1]}"
     everywhere = [node for node in all_nodes(draft.index.graph) if node.op_type in MULTIPLYING]
     if not everywhere:
@@ -50,7 +49,7 @@ _BUILDERS = {"tensorrt": "TensorRT itself", "rtx": "TensorRT-RTX"}
 
 
 def _wanted_by(rule: Rule, draft: Draft, placement: Placement) -> str:
-    """The operators that would be quantized with ``rule`` as well."""
+    """Return the operators that would be quantized with ``rule``, too."""
     trial = Draft(draft.index, draft.opset, draft.ranges, draft.selection, draft.types)
     for each in RULES:
         if each is rule or each in placement.rules:
@@ -65,24 +64,31 @@ def _all_skipped(draft: Draft) -> str:
     if draft.ranges and wanted and not any(tensor in draft.ranges for tensor in wanted):
         return (
             f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "
-            f"(wanted: {', '.join(wanted[:5])}; given: {', '.join(list(draft.ranges)[:5])})"
+            f"(model: {', '.join(wanted[:5])}; ranges: {', '.join(list(draft.ranges)[:5])})"
         )
     listed = "\n".join(f"  {entry}" for entry in draft.skipped[:10])
-    return f"nothing can be quantized:\n{listed}"
+    return f"no node can be quantized:\n{listed}"
+
+
+def check_written(model: onnx.ModelProto, kind: str) -> None:
+    """Run onnx.checker and our own checks over a model that was written here.
+
+    Raises:
+        QuantizationError: it does not pass.
+    """
+    run_checker(model, kind)
+    refuse_what_tensorrt_refuses(model)
 
 
 def refuse_what_tensorrt_refuses(model: onnx.ModelProto) -> None:
-    """Pass a model that TensorRT's parser takes.
+    """Check that TensorRT's parser takes a model that was written here.
 
     Raises:
-        QuantizationError: a non-zero zero point, uint8, DQ on INT32, scales per channel below opset 13, a
-            scale of zero, an unread pair, …: a mistake in this package, to be reported.
+        QuantizationError: a non-zero zero point, uint8, DQ on INT32, per-channel scales below opset 13, a
+            scale of zero, an unused pair, …: a mistake in this package, to be reported.
     """
-    strict = [
-        check
-        for check in CHECKS
-        if check.severity == "refused" or check.name in ("weight-axis", "unread-pair")
-    ]
+    ours = ("weight-axis", "unread-pair")
+    strict = [check for check in CHECKS if check.severity == "refused" or check.name in ours]
     found = findings(QdqGraph(model), strict)
     if found:
         raise QuantizationError(

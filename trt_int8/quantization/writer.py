@@ -1,4 +1,4 @@
-"""Insert Q/DQ pairs into a graph: the mechanics, without a word about where they belong."""
+"""Insert Q/DQ pairs into a graph where the caller says."""
 
 from __future__ import annotations
 
@@ -14,31 +14,25 @@ from trt_int8.quantization.scales import quantize_int8, scale_type, weight_scale
 
 
 class QdqWriter:
-    """Rewires inputs of nodes of ``model``, which is changed in place by `finish`.
+    """Rewires inputs of nodes of ``model``; `finish` completes the change, which is made in place.
 
-    A tensor gets one Q/DQ pair however many inputs read it; other readers keep the float tensor. A
-    weight becomes an int8 initializer with a DequantizeLinear per axis it is read along; the float
-    original goes when nothing reads it any more.
+    A tensor gets one Q/DQ pair, even if several inputs read it; other consumers keep the float tensor. A
+    weight becomes one int8 initializer with a DequantizeLinear for each axis of scales; the float original
+    is removed when it has no consumer left.
 
     Args:
         model: the float model.
-        types: tensor → ONNX element type; float32 where it is not said.
-        index: of ``model`` as it is, where there is one.
+        types: tensor → ONNX element type, if it is not float32.
+        index: of ``model`` as it is.
     """
 
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        types: Mapping[str, int] | None = None,
-        *,
-        index: GraphIndex | None = None,
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, types: Mapping[str, int], *, index: GraphIndex) -> None:
         self._model = model
-        self._types = types or {}
+        self._types = types
         self._opset = opset_version(model)
-        self._names = Names(index or GraphIndex(model))
+        self._names = Names(index)
         self._initializers: list[onnx.TensorProto] = []
-        self._before: dict[str, list[onnx.NodeProto]] = {}  # first output of a node → what goes before it
+        self._before: dict[str, list[onnx.NodeProto]] = {}  # first output of a node → new nodes before it
         self._activations: dict[str, str] = {}
         self._weights: dict[tuple[str, int | None], str] = {}
 
@@ -49,12 +43,8 @@ class QdqWriter:
             element = self._types.get(tensor, TensorProto.FLOAT)
             parameters = self._parameters(tensor, np.asarray(scale, np.float32), element)
             quantized = self._names.fresh(f"{tensor}_quantized")
-            self._insert(
-                node,
-                helper.make_node(
-                    "QuantizeLinear", [tensor, *parameters], [quantized], self._names.fresh(f"{tensor}_Q")
-                ),
-            )
+            name = self._names.fresh(f"{tensor}_Q")
+            self._insert(node, helper.make_node("QuantizeLinear", [tensor, *parameters], [quantized], name))
             self._activations[tensor] = self._dequantize(node, tensor, quantized, parameters, element, None)
         node.input[slot] = self._activations[tensor]
 
@@ -88,7 +78,7 @@ class QdqWriter:
         del graph.node[:]
         graph.node.extend(rewritten)
         graph.initializer.extend(self._initializers)
-        self._drop_unread({tensor for tensor, _ in self._weights})
+        self._remove_unused({tensor for tensor, _ in self._weights})
 
     def _dequantize(
         self,
@@ -113,16 +103,16 @@ class QdqWriter:
     def _insert(self, before: onnx.NodeProto, node: onnx.NodeProto) -> None:
         self._before.setdefault(before.output[0], []).append(node)
 
-    def _drop_unread(self, candidates: set[str]) -> None:
-        """Remove those of the constants that nothing reads any more, and what they were made of."""
+    def _remove_unused(self, candidates: set[str]) -> None:
+        """Remove the constants among ``candidates`` that have no consumer left, and their own inputs."""
         graph = self._model.graph
         while candidates:
             index = GraphIndex(self._model)
-            unread = candidates - {*index.consumers, *index.outputs, *index.used_in_bodies}
+            unused = candidates - {*index.consumers, *index.outputs, *index.used_in_bodies}
             for entries in (graph.initializer, graph.input):
-                for entry in [entry for entry in entries if entry.name in unread]:
+                for entry in [entry for entry in entries if entry.name in unused]:
                     entries.remove(entry)
-            made = [node for node in graph.node if len(node.output) == 1 and node.output[0] in unread]
+            made = [node for node in graph.node if len(node.output) == 1 and node.output[0] in unused]
             candidates = {name for node in made for name in node.input if name}
             for node in made:
                 graph.node.remove(node)

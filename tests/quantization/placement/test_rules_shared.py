@@ -53,7 +53,7 @@ def test_softmax_spread_over_many_tokens_keeps_its_range(make_model):
     result = quantized(attention(make_model), PLACEMENTS["tensorrt"], p=0.1, d=0.1)
     assert scale(result.model, "pv") == np.float32(0.1 / 127)
     assert result.notes == (
-        "softmax: its values reach 0.1, too little for the range [0, 1]; the calibrated one is used",
+        "softmax: its largest value is 0.1, too small for the range [0, 1]; the calibrated range is used",
     )
 
 

@@ -11,6 +11,7 @@ import onnx
 
 from trt_int8.errors import QuantizationError
 from trt_int8.graph.index import label
+from trt_int8.graph.load import PROTOBUF_LIMIT, serialized_size
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.quantization.check import checks as _checks
 from trt_int8.quantization.check.qdq import QdqGraph
@@ -98,11 +99,21 @@ def fix_qdq(model: ModelLike) -> Checked:
             fixed.extend(finding for finding in found if (finding.node, finding.message) not in left)
     # Exporters list the types of all tensors; those of repaired pairs have changed.
     del repaired.graph.value_info[:]
-    try:
-        onnx.checker.check_model(repaired, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise QuantizationError(f"the repaired model does not pass onnx.checker: {error}") from error
+    run_checker(repaired, "repaired")
     return Checked(repaired, tuple(fixed), tuple(check_qdq(repaired)))
+
+
+def run_checker(model: onnx.ModelProto, kind: str) -> None:
+    """Run onnx.checker over a model of less than 2 GiB, which is the most it takes.
+
+    Raises:
+        QuantizationError: the model does not pass.
+    """
+    if serialized_size(model) < PROTOBUF_LIMIT:
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise QuantizationError(f"the {kind} model does not pass onnx.checker: {error}") from error
 
 
 def findings(graph: QdqGraph, checks: Iterable[Check] = CHECKS) -> list[Finding]:

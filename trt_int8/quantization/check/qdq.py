@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from trt_int8.graph.index import GraphIndex, Names, Use, attribute
+from trt_int8.graph.passes.subgraph import remove_unused
 from trt_int8.quantization.scales import quantize_int8, weight_scales
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -19,12 +20,7 @@ Array = npt.NDArray[np.generic]
 
 
 class QdqGraph:
-    """The graph of ``model``; changes go into the model, after which `refresh` reads it anew.
-
-    Args:
-        model: a model with Q/DQ nodes.
-        index: of ``model`` as it is, where there is one.
-    """
+    """The graph of a model with Q/DQ nodes; methods change the model, and `refresh` reads it again."""
 
     def __init__(self, model: onnx.ModelProto, index: GraphIndex | None = None) -> None:
         self.model = model
@@ -40,33 +36,33 @@ class QdqGraph:
         return [node for node in self.index.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)]
 
     def scale(self, node: onnx.NodeProto) -> npt.NDArray[np.floating] | None:
-        """The scale as float64, any rank; None if it is computed."""
+        """Return the scale as float64, any rank; None if it is computed."""
         value = self.index.constant(node.input[1])
         return None if value is None else value.astype(np.float64)
 
     def zero_point(self, node: onnx.NodeProto) -> Array | None:
-        """The zero point; None if there is none, or it is computed."""
+        """Return the zero point; None if there is none, or it is computed."""
         return self.index.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
 
     def weight(self, node: onnx.NodeProto) -> Array | None:
-        """The constant integers a DequantizeLinear reads; None for any other node."""
+        """Return the constant integers that a DequantizeLinear reads; None for any other node."""
         return self.index.constant(node.input[0]) if node.op_type == DEQUANTIZE else None
 
     def readers(self, tensor: str) -> list[Use]:
         return self.index.consumers.get(tensor, [])
 
     def dequantize_behind(self, tensor: str) -> onnx.NodeProto | None:
-        """The DequantizeLinear that makes ``tensor``."""
+        """Return the DequantizeLinear that computes ``tensor``, or None."""
         node = self.index.producers.get(tensor)
         return node if node is not None and node.op_type == DEQUANTIZE else None
 
     def quantize_behind(self, dequantize: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The QuantizeLinear a DequantizeLinear reads; None for weights."""
+        """Return the QuantizeLinear before a DequantizeLinear; None for weights."""
         node = self.index.producers.get(dequantize.input[0])
         return node if node is not None and node.op_type == QUANTIZE else None
 
     def pairs(self) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
-        """Each DequantizeLinear with the QuantizeLinear before it."""
+        """Yield each QuantizeLinear with a DequantizeLinear behind it."""
         for node in self.linear:
             if node.op_type == DEQUANTIZE:
                 before = self.quantize_behind(node)
@@ -74,7 +70,7 @@ class QdqGraph:
                     yield before, node
 
     def float_tensor(self, tensor: str) -> str:
-        """What ``tensor`` was before its pair; itself if there is no pair."""
+        """Return the float tensor before the pair of ``tensor``; itself if there is no pair."""
         node = self.dequantize_behind(tensor)
         before = None if node is None else self.quantize_behind(node)
         return tensor if before is None else before.input[0]
@@ -82,7 +78,7 @@ class QdqGraph:
     def set_parameters(
         self, nodes: Iterable[onnx.NodeProto], scale: npt.ArrayLike, axis: int | None = None
     ) -> None:
-        """Give nodes the scale, zero points of 0 and the type INT8. Rank 0, or rank 1 along ``axis``."""
+        """Give nodes a scale of rank 0, or rank 1 along ``axis``, zero points of 0 and the type INT8."""
         values = np.asarray(scale)
         nodes = list(nodes)
         for node in nodes:
@@ -100,7 +96,7 @@ class QdqGraph:
                 node.attribute.append(helper.make_attribute("axis", axis))
 
     def add(self, wanted: str, values: Array) -> str:
-        """A new initializer; returns its name."""
+        """Add an initializer; return its name."""
         name = self._names.fresh(wanted)
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
         return name
@@ -114,41 +110,34 @@ class QdqGraph:
         nodes.insert(next(i for i, other in enumerate(nodes) if list(other.output) == list(node.output)), new)
 
     def bypass(self, dequantize: onnx.NodeProto) -> None:
-        """Let everything that reads through a pair read the tensor before it."""
+        """Let all consumers of a pair read the float tensor before it."""
         before = self.quantize_behind(dequantize)
         assert before is not None
         for use in self.readers(dequantize.output[0]):
             use.node.input[use.slot] = before.input[0]
 
     def prune(self) -> None:
-        """Drop Q/DQ nodes and constants that nothing reads (any more)."""
+        """Remove Q/DQ nodes and constants without a consumer."""
         graph = self.model.graph
         while True:
             self.refresh()
             read = {*self.index.consumers, *self.index.outputs, *self.index.used_in_bodies}
-            unread = [
-                node
-                for node in graph.node
-                if node.op_type in (QUANTIZE, DEQUANTIZE, "Constant") and not read & set(node.output)
-            ]
-            for node in unread:
+            unused = [node for node in self.linear if not read & set(node.output)]
+            for node in unused:
                 graph.node.remove(node)
-            if not unread:
+            if not unused:
                 break
-        for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-            graph.initializer.remove(tensor)
-            for value in [value for value in graph.input if value.name == tensor.name]:
-                graph.input.remove(value)
+        remove_unused(self.model, index=self.index)
         self.refresh()
 
 
 def axis_of(node: onnx.NodeProto) -> int:
-    """The axis of a Q or DQ node with a scale of rank 1."""
+    """Return the axis of a Q or DQ node with a scale of rank 1."""
     return attribute(node, "axis", 1)
 
 
 def dequantized(values: Array, scale: Array, zero_point: Array | None, axis: int) -> npt.NDArray[np.float64]:
-    """(values − zero point) · scale."""
+    """Return (values − zero point) · scale."""
 
     def along(parameter: Array) -> npt.NDArray[np.float64]:
         shape = [1] * values.ndim
@@ -161,13 +150,13 @@ def dequantized(values: Array, scale: Array, zero_point: Array | None, axis: int
 
 
 def _is_float(attribute_: onnx.AttributeProto) -> bool:
-    """``output_dtype`` of DequantizeLinear names a float type and stays."""
+    """Return whether an attribute is the float ``output_dtype`` of a DequantizeLinear, which stays."""
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     return attribute_.name == "output_dtype" and attribute_.i in floats
 
 
 def to_float(graph: QdqGraph, node: onnx.NodeProto, uses: Iterable[Use] | None = None) -> None:
-    """Let what reads a DequantizeLinear of constants, or ``uses`` of it, read their float values."""
+    """Let the consumers of a DequantizeLinear of constants, or ``uses`` of it, read the float values."""
     values, scales = graph.weight(node), graph.index.constant(node.input[1])
     assert values is not None
     if scales is None:
@@ -181,7 +170,7 @@ def to_float(graph: QdqGraph, node: onnx.NodeProto, uses: Iterable[Use] | None =
 
 
 def requantize(graph: QdqGraph, node: onnx.NodeProto, exact: np.ndarray) -> None:
-    """Give a DequantizeLinear the float values ``exact``, with the scales that hold them."""
+    """Give a DequantizeLinear the float values ``exact``, with new scales."""
     values = graph.scale(node)
     axis = axis_of(node) % exact.ndim if values is not None and values.ndim else None
     scales = weight_scales(exact, axis)

@@ -100,7 +100,7 @@ def cache_from_qdq(model: ModelLike) -> CalibrationCache:
     if CACHE_KEY not in metadata:
         if not written:
             raise CacheError("the model has no Q/DQ pairs on activations, so no cache can be written")
-        return _cache({tensor: np.float32(scale) for tensor, scale in written.items()})
+        return CalibrationCache.from_ranges(_ranges(written))
     kept = CalibrationCache.parse(metadata[CACHE_KEY], source="the cache kept in the model")
     taken = json.loads(metadata.get(NAMES_KEY, "{}"))
     known = {*kept.scales, *taken}
@@ -114,12 +114,10 @@ def cache_from_qdq(model: ModelLike) -> CalibrationCache:
     if not changed:
         return kept
     merged = {**kept.scales, **changed}
-    body = _cache(merged).text.partition("\n")[2]
+    body = CalibrationCache.from_ranges(_ranges(merged)).text.partition("\n")[2]
     return CalibrationCache(kept.header, merged, f"{kept.header}\n{body}")
 
 
-def _cache(scales: dict[str, np.float32]) -> CalibrationCache:
-    # 127 · scale is exact in float64, so the same bits come out.
-    return CalibrationCache.from_ranges(
-        Ranges({name: TensorRange(float(scale) * 127, source="Q/DQ") for name, scale in scales.items()})
-    )
+def _ranges(scales: Mapping[str, np.generic]) -> Ranges:
+    # 127 · scale is exact in float64, so the cache has the same bits.
+    return Ranges({name: TensorRange(float(scale) * 127, source="Q/DQ") for name, scale in scales.items()})

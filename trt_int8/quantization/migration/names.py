@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import onnx
-
 from trt_int8.graph.index import GraphIndex
 from trt_int8.graph.operators import PASSING
 
@@ -29,13 +27,10 @@ _OPERATORS = {
 def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
     """Return entry with a generated name → tensor, where the position in the cache leaves one possibility.
 
-    Between two neighbouring entries that the model has, there must be as many generated names as the model
-    has tensors without an entry. Their types must fit in the same order, their numbers must rise, and each
-    tensor must lie on a path between the two neighbours. All other entries stay unresolved.
-
-    Args:
-        names: the entries in the order of the cache.
-        index: the model.
+    ``names`` are the entries in the order of the cache. Between two neighbouring entries that the model has,
+    there must be as many generated names as the model has tensors without an entry. Their types must fit in
+    the same order, their numbers must rise, and each tensor must lie on a path between the two neighbours.
+    All other entries stay unresolved.
     """
     known = set(index.order)
     position = {name: i for i, name in enumerate(index.order)}
@@ -51,7 +46,7 @@ def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
             lowest = -1 if before is None else position[before]
             highest = len(position) if name is None else position[name]
             missing = [t for t in index.order[lowest + 1 : highest] if t not in listed]
-            between = [t for t in missing if _between(before, t, name, index)]
+            between = [t for t in missing if _reaches(before, t, index) and _reaches(t, name, index)]
             found.update(_match(gap, between, index))
         before, gap = name, []
     return found
@@ -60,9 +55,7 @@ def resolve_unnamed(names: Sequence[str], index: GraphIndex) -> dict[str, str]:
 def through_moves(scaled: Mapping[str, str], index: GraphIndex) -> dict[str, str]:
     """Return tensor without an entry → the entry of a tensor that holds the same values.
 
-    Args:
-        scaled: tensor → its entry.
-        index: the model.
+    ``scaled`` has the entry of each other tensor.
     """
     found = dict(scaled)
     moves = [node for node in index.graph.node if node.op_type in PASSING and node.input]
@@ -92,22 +85,16 @@ def _match(gap: Sequence[str], missing: Sequence[str], index: GraphIndex) -> dic
 
 
 def _operator(index: GraphIndex, tensor: str) -> str:
-    node = index.producers.get(tensor)
-    return "" if node is None else str(node.op_type)
+    return index.producers[tensor].op_type if tensor in index.producers else ""
 
 
-def _between(before: str | None, tensor: str, behind: str | None, index: GraphIndex) -> bool:
-    """Return whether ``tensor`` is computed from ``before`` and ``behind`` from ``tensor``."""
-    return (before is None or _reaches(before, tensor, index)) and (
-        behind is None or _reaches(tensor, behind, index)
-    )
-
-
-def _reaches(start: str, end: str, index: GraphIndex) -> bool:
+def _reaches(start: str | None, end: str | None, index: GraphIndex) -> bool:
+    """Return whether ``end`` is computed from ``start``; None stands for an end of the cache."""
+    if start is None or end is None:
+        return True
     seen, pending = {end}, [end]
     for name in pending:
-        producer: onnx.NodeProto | None = index.producers.get(name)
-        for source in producer.input if producer is not None else ():
+        for source in index.producers[name].input if name in index.producers else ():
             if source == start:
                 return True
             if source and source not in seen:

@@ -1,4 +1,4 @@
-"""What the placement rules fill in: which inputs of which nodes get Q/DQ, and with which scales."""
+"""The draft that placement rules fill in: the inputs of nodes that get Q/DQ pairs, and their scales."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from trt_int8.graph.index import GraphIndex, is_standard, label
+from trt_int8.graph.index import GraphIndex, Use, is_standard, label
 from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE
 from trt_int8.graph.passes.split_before_transpose import SplitTranspose
 from trt_int8.graph.tensors import ConstantOperands
@@ -23,7 +23,7 @@ _FLOATS = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Skipped:
-    """A node left in float, and why."""
+    """A node that stays float, with the reason."""
 
     node: str
     tensor: str
@@ -43,7 +43,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Site:
-    """A node to quantize, all of it or nothing: INT8 kernels need both operands in INT8.
+    """A node to quantize as a whole, as INT8 kernels need both operands in INT8.
 
     Attributes:
         node: the node.
@@ -64,17 +64,18 @@ class Draft:
         index: the float graph.
         opset: its version of the standard operators.
         ranges: calibrated ranges.
-        selection: what the user wants quantized.
+        selection: the nodes that the user wants quantized.
         types: tensor → ONNX element type, as far as it is known.
         sites: first output of a node → its site.
+        quantized: tensors that some site reads through a pair.
         skipped: nodes that a rule wanted and that stay float.
         untouched: first outputs of nodes that no rule may quantize.
         fixed: tensor → range that replaces the calibrated one.
-        per_channel: whether weights get a scale a channel; ``batches``: batched ones too.
-        folds: convolution (its first output) → the BatchNormalization to fold into it.
+        per_channel, per_channel_batches: weights, and batched weights, get per-channel scales.
+        folds: first output of a convolution → the BatchNormalization to fold into it.
         splits: Transposes to move behind the parts that their output is split into.
-        fold_small_constants: whether what depends on no input is computed beforehand.
-        notes: what the user should know.
+        fold_small_constants: compute scalars and shapes that depend on no input beforehand.
+        notes: for people.
     """
 
     index: GraphIndex
@@ -83,6 +84,7 @@ class Draft:
     selection: Selection
     types: Mapping[str, int] = field(default_factory=dict)
     sites: dict[str, Site] = field(default_factory=dict)
+    quantized: set[str] = field(default_factory=set)
     skipped: list[Skipped] = field(default_factory=list)
     untouched: set[str] = field(default_factory=set)
     fixed: dict[str, TensorRange] = field(default_factory=dict)
@@ -96,7 +98,6 @@ class Draft:
     def __post_init__(self) -> None:
         self.constants = ConstantOperands(self.index, self.opset)
         self._refusals = self.selection.refusals(self.index.graph.node)
-        self._quantized: set[str] = set()
         self._groups: dict[str, list[str]] = {}
 
     @property
@@ -105,22 +106,18 @@ class Draft:
         return [node for node in self.index.graph.node if is_standard(node) and node.output]
 
     def constant(self, tensor: str) -> npt.NDArray[np.generic] | None:
-        """The value of a tensor that depends on constants only; None for any other."""
+        """Return the value of a tensor that depends on constants only; None for any other."""
         return self.constants.value(tensor)
 
-    @property
-    def quantized_tensors(self) -> frozenset[str]:
-        """The tensors that some site reads through a pair."""
-        return frozenset(self._quantized)
-
-    def quantized(self, tensor: str) -> bool:
-        """Whether some site reads ``tensor`` through a pair."""
-        return tensor in self._quantized
+    def has_pair(self, use: Use) -> bool:
+        """Return whether ``use`` reads its tensor through a pair."""
+        site = self.sites.get(use.node.output[0])
+        return site is not None and use.slot in site.activations
 
     def quantize(
         self, node: onnx.NodeProto, activations: tuple[int, ...], weights: tuple[Weight, ...] = ()
     ) -> None:
-        """Ask for Q/DQ on inputs of ``node``; it stays float where that is impossible or not wanted."""
+        """Quantize inputs of ``node``; it stays float if that is impossible or not wanted."""
         if node.output[0] in self.untouched:
             return
         refusal = self._refusals.get(node.output[0])
@@ -135,26 +132,26 @@ class Draft:
         obstacle = self._obstacle(site)
         if obstacle is None:
             self.sites[node.output[0]] = site
-            self._quantized.update(node.input[slot] for slot in site.activations)
+            self.quantized.update(node.input[slot] for slot in site.activations)
         else:
             self.skipped.append(obstacle)
 
     def join(self, first: str, second: str) -> None:
-        """Ask for one scale for two tensors, and so for all that share one with either."""
+        """Give two tensors one scale, and all tensors that share a scale with either."""
         group, other = self.group(first), self.group(second)
         if group is not other:
             group.extend(other)
         self._groups.update(dict.fromkeys(group, group))
 
     def group(self, tensor: str) -> list[str]:
-        """All tensors that share a scale with ``tensor``, itself included."""
+        """Return all tensors that share a scale with ``tensor``, itself included."""
         return self._groups.setdefault(tensor, [tensor])
 
     def range(self, tensor: str) -> TensorRange | None:
-        """The range ``tensor`` gets: the fixed one, its own, or its group's widest.
+        """Return the range of ``tensor``: the fixed one, its own, or the widest of its group.
 
-        A group shares one range if two or more of its tensors are quantized; what is alone keeps its own.
-        A tensor without a range takes the group's.
+        A group shares one range if two or more of its tensors are quantized. A tensor without a range takes
+        that of the group.
         """
         if tensor in self.fixed:
             return self.fixed[tensor]
@@ -162,7 +159,7 @@ class Draft:
         if own is not None and not own.usable:
             return own
         group = self.group(tensor)
-        if own is not None and sum(self.quantized(name) for name in group) < 2:
+        if own is not None and len(self.quantized.intersection(group)) < 2:
             return own
         usable = {
             name: self.ranges[name] for name in group if name in self.ranges and self.ranges[name].usable
@@ -175,14 +172,14 @@ class Draft:
         return TensorRange(usable[widest].amax, source=f"shared with {widest}")
 
     def scales(self) -> dict[str, np.float32]:
-        """Quantized tensor → the scale of its pair, in graph order."""
+        """Return quantized tensor → the scale of its pair, in graph order."""
         position = {name: i for i, name in enumerate(self.index.order)}
-        ordered = sorted(self._quantized, key=lambda name: (position.get(name, len(position)), name))
+        ordered = sorted(self.quantized, key=lambda name: (position.get(name, len(position)), name))
         ranges = {name: self.range(name) for name in ordered}
         return {name: found.scale for name, found in ranges.items() if found is not None}
 
     def _obstacle(self, site: Site) -> Skipped | None:
-        """Why ``site`` cannot be quantized; None if it can."""
+        """Return the reason that ``site`` cannot be quantized, or None."""
         name = label(site.node)
         for slot in site.activations:
             tensor = site.node.input[slot]
@@ -192,37 +189,31 @@ class Draft:
             if found.amax == 0:
                 return Skipped(name, tensor, f"tensor {tensor!r} was always zero in calibration")
             if not found.usable:
-                return Skipped(
-                    name, tensor, f"range {found.amax:g} of tensor {tensor!r} has no float32 scale"
-                )
+                reason = f"range {found.amax:g} of tensor {tensor!r} has no float32 scale"
+                return Skipped(name, tensor, reason)
             element = self.types.get(tensor, TensorProto.FLOAT)
-            if self._underflows(element, np.asarray(found.scale)):
-                return Skipped(name, tensor, _underflow(f"scale {found.scale:g} of tensor {tensor!r}"))
+            if reason := self._underflow(element, np.asarray(found.scale), f"tensor {tensor!r}"):
+                return Skipped(name, tensor, reason)
         for weight in site.weights:
             tensor = site.node.input[weight.slot]
             values = self.constant(tensor)
             if values is None or values.dtype.name not in _FLOATS:
                 dtype = None if values is None else values.dtype
-                return Skipped(
-                    name, tensor, f"weight {tensor!r} is {dtype}, only {', '.join(_FLOATS)} are quantized"
-                )
+                reason = f"weight {tensor!r} is {dtype}, only {', '.join(_FLOATS)} are quantized"
+                return Skipped(name, tensor, reason)
             if values.size == 0 or not np.isfinite(values.astype(np.float32)).all():
                 return Skipped(name, tensor, f"weight {tensor!r} is empty or holds NaN or Inf")
             scales = weight_scales(values, weight.axis)
             element = helper.np_dtype_to_tensor_dtype(values.dtype)
-            if self._underflows(element, scales):
-                return Skipped(name, tensor, _underflow(f"scale {scales.min():g} of weight {tensor!r}"))
+            if reason := self._underflow(element, scales, f"weight {tensor!r}"):
+                return Skipped(name, tensor, reason)
         return None
 
-    def _underflows(self, element: int, scales: npt.NDArray[np.float32]) -> bool:
-        """Whether scales that have to be float16 lose precision or become 0."""
-        return bool(
-            scale_type(element, self.opset) == TensorProto.FLOAT16 and (scales < SMALLEST_FLOAT16).any()
+    def _underflow(self, element: int, scales: npt.NDArray[np.float32], of: str) -> str:
+        """Return the complaint about scales that must be float16 and are too small for it, or ""."""
+        if scale_type(element, self.opset) != TensorProto.FLOAT16 or scales.min() >= SMALLEST_FLOAT16:
+            return ""
+        return (
+            f"scale {scales.min():g} of {of} underflows float16 (below {SMALLEST_FLOAT16:.3g}); "
+            f"at opset {OUTPUT_DTYPE} scales are float32: convert the model first"
         )
-
-
-def _underflow(what: str) -> str:
-    return (
-        f"{what} underflows float16 (below {SMALLEST_FLOAT16:.3g}); "
-        f"at opset {OUTPUT_DTYPE} scales are float32: convert the model first"
-    )

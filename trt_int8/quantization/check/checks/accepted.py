@@ -25,6 +25,12 @@ from trt_int8.quantization.check.qdq import (
 from trt_int8.quantization.check.register import Fault, check
 from trt_int8.quantization.scales import output_channels
 
+#: The least and greatest value of types other than INT8.
+_LIMITS: dict[int | None, tuple[int, int]] = {
+    TensorProto.UINT8: (0, 255),
+    TensorProto.UINT16: (0, 65535),
+    TensorProto.INT16: (-32768, 32767),
+}
 #: Element types TensorRT dequantizes besides INT8.
 _OTHER_LOW = frozenset([TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1])
 
@@ -114,13 +120,14 @@ def symmetric_int8(graph: QdqGraph) -> Iterator[Fault]:
 
 def _make_symmetric(graph: QdqGraph) -> None:
     """Quantize weights again, widen the scales of activations, add the Relu that a zero point implied."""
-    nodes = [fault.node for fault in symmetric_int8(graph) if graph.scale(fault.node) is not None]
-    clipping = [node for node in nodes if _implies_relu(graph, node)]
-    scales = {node.output[0]: _covering_scale(graph, node, _known(graph.scale(node))) for node in nodes}
+    faulty = [fault.node for fault in symmetric_int8(graph)]
+    nodes = [(node, values) for node in faulty if (values := graph.scale(node)) is not None]
+    clipping = [node for node, _ in nodes if _implies_relu(graph, node)]
+    scales = {node.output[0]: _covering_scale(graph, node, values) for node, values in nodes}
     for node in clipping:
         _insert_relu(graph, node)
-    for node in nodes:
-        weight, values = graph.weight(node), _known(graph.scale(node))
+    for node, values in nodes:
+        weight = graph.weight(node)
         if weight is not None:
             channels = axis_of(node) % max(weight.ndim, 1)
             requantize(graph, node, dequantized(weight, values, graph.zero_point(node), channels))
@@ -133,16 +140,16 @@ def _implies_relu(graph: QdqGraph, node: onnx.NodeProto) -> bool:
 
     Quantizers drop a Relu in front of one whose codes start at 0; a symmetric scale needs it again.
     """
-    if node.op_type != QUANTIZE or not _starts_at_zero(graph, node):
-        return False
-    return not _is_nonnegative(graph, node.input[0])
+    return (
+        node.op_type == QUANTIZE
+        and _starts_at_zero(graph, node)
+        and not _is_nonnegative(graph, node.input[0])
+    )
 
 
 def _starts_at_zero(graph: QdqGraph, node: onnx.NodeProto) -> bool:
     zero_point = graph.zero_point(node)
-    lowest = 0 if _element(graph, node) in (TensorProto.UINT8, TensorProto.UINT16) else -128
-    if _element(graph, node) == TensorProto.INT16:
-        lowest = -32768
+    lowest, _ = _LIMITS.get(_element(graph, node), (-128, 127))
     return lowest == 0 if zero_point is None else bool((zero_point == lowest).all())
 
 
@@ -165,19 +172,9 @@ def _insert_relu(graph: QdqGraph, node: onnx.NodeProto) -> None:
     node.input[0] = output
 
 
-def _known(values: np.ndarray | None) -> np.ndarray:
-    assert values is not None
-    return values
-
-
 def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -> np.ndarray:
     """Return the symmetric scale whose range covers that of the asymmetric one."""
-    limits: dict[int, tuple[int, int]] = {
-        TensorProto.UINT8: (0, 255),
-        TensorProto.UINT16: (0, 65535),
-        TensorProto.INT16: (-32768, 32767),
-    }
-    lowest, highest = limits.get(_element(graph, node) or 0, (-128, 127))
+    lowest, highest = _LIMITS.get(_element(graph, node), (-128, 127))
     zero_point = graph.zero_point(node)
     shift = np.zeros_like(values) if zero_point is None else zero_point.astype(np.float64)
     steps = np.maximum(highest - shift, shift - lowest)
@@ -187,11 +184,7 @@ def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -
 
 def _element(graph: QdqGraph, node: onnx.NodeProto) -> int | None:
     """Return the type of the quantized side of a Q or DQ node; None if it is not known."""
-    for name in (
-        node.input[2] if len(node.input) > 2 else "",
-        node.input[0] if node.op_type == DEQUANTIZE else "",
-    ):
-        value = graph.index.constant(name) if name else None
+    for value in (graph.zero_point(node), graph.weight(node)):
         if value is not None:
             return int(onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
     if node.op_type == DEQUANTIZE:

@@ -1,4 +1,4 @@
-"""Rules that change the graph and not what it computes."""
+"""Rules that change the graph and not its results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fold_small_constants(draft: Draft) -> None:
 
 
 def _from_quantized_product(tensor: str, draft: Draft) -> bool:
-    """Whether ``tensor`` is a quantized product by a weight, reshaped, its bias added."""
+    """Return whether ``tensor`` is a quantized product by a weight, also reshaped or with its bias added."""
     producer: onnx.NodeProto | None = draft.index.producers.get(tensor)
     while producer is not None and (
         producer.op_type in ("Reshape", "Identity")

@@ -1,8 +1,8 @@
-"""One weight scale for convolutions that TensorRT-RTX then finishes in one kernel.
+"""A rule: one weight scale for convolutions that TensorRT-RTX then computes in one kernel.
 
-With a scale for each channel, bias and activation follow the convolution in a kernel of their own. With one
-scale the convolution does both by itself: a pair behind it costs one step that only quantizes, and where
-float is read instead, nothing. docs/placement.md has the figures.
+With per-channel scales, a second kernel adds the bias and computes the activation. With one scale the kernel
+of the convolution does both; only a pair behind it needs a second kernel, which only quantizes.
+docs/placement.md has the figures.
 """
 
 from __future__ import annotations
@@ -15,49 +15,44 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from trt_int8.graph.index import Use, attribute, is_standard
+from trt_int8.graph.index import attribute, is_standard
 from trt_int8.graph.passes.batch_norm_folding import normalized_weight
 from trt_int8.quantization.placement.draft import Draft, Site, Weight
 from trt_int8.quantization.placement.rule import RTX, rule
 from trt_int8.quantization.scales import Array, quantize_int8, weight_scales
 
-#: What rounding with one scale must leave of a channel, in dB: 8 bits are worth 33 to 40 dB to an activation
-#: (40 to a Gaussian), so that the weight adds little to what its input and output lose anyway.
+#: The SQNR in dB that a channel must keep with one scale. An INT8 activation has 33 to 40 dB (Gaussian: 40),
+#: so that the weight adds little to the error of its input and output.
 KEPT_DB = 38.0
-#: Steps of the pair behind it (of 127) that a channel may be off by, if all of its input is at the end of its
-#: range: less than one for an input whose mean square is usual, a seventh of it.
+#: The largest error of a channel in steps (of 127) of the pair behind it, with all of its input at the end of
+#: its range. For a usual input, whose root mean square is a seventh of the range, this is less than one step.
 HIDDEN_STEPS = 6.0
-#: One for a channel of which less than this is kept, in dB: it may be gone, if nobody sees that.
+#: The same for channels that keep less than so many dB.
 GONE_DB, GONE_STEPS = 10.0, 1.0
-#: measured: activations that the convolution computes itself.
+#: measured: activations that the kernel of the convolution computes.
 _COMPUTED = frozenset(["Relu", "Clip", "LeakyRelu", "Sigmoid"])
-#: These make large and small channels alike.
+#: These bring large and small channels to a similar size.
 _SQUASHING = frozenset(["Clip", "Sigmoid"])
-#: measured: float readers that cost nothing more. An Add or a Concat would cost a kernel, and so does a
-#: pair beside an output of the graph: with a scale a channel, one kernel writes both.
+#: measured: float consumers that need no more kernels. An Add or a Concat would need one, and so does a pair
+#: if the tensor is an output of the graph, too: with per-channel scales one kernel writes both.
 _READERS = frozenset(["Conv", "ConvTranspose", "MaxPool", "AveragePool"])
 Channels = npt.NDArray[np.float64]
 
 
 class _End(NamedTuple):
-    """Where what a convolution computes itself ends.
-
-    Attributes:
-        tensor: what is there.
-        squashed: by the activation.
-    """
+    """The tensor that the kernel of a convolution writes, and whether the activation squashes it."""
 
     tensor: str
     squashed: bool
 
 
 class Rounding(NamedTuple):
-    """What rounding does to each channel of a weight.
+    """The effect of rounding on each channel of a weight.
 
     Attributes:
         signal: sum of squares of the weight.
-        noise: the same of what rounding changes.
-        offset: the sum of what rounding changes, absolute: what a constant input of 1 shows.
+        noise: sum of squares of the rounding errors.
+        offset: absolute sum of the rounding errors: the error for a constant input of 1.
     """
 
     signal: Channels
@@ -66,7 +61,7 @@ class Rounding(NamedTuple):
 
     @property
     def kept_db(self) -> Channels:
-        """10 log₁₀ (signal / noise) of each channel; infinity where nothing is lost."""
+        """10 log₁₀ (signal / noise) of each channel; infinity without noise."""
         ratio = np.divide(
             self.signal, self.noise, out=np.full_like(self.signal, np.inf), where=self.noise > 0
         )
@@ -82,12 +77,12 @@ def one_scale(draft: Draft) -> None:
     for name, site in draft.sites.items():
         values = _weight(site, draft)
         end = None if values is None else _end(site.node, values.shape, draft)
-        if values is not None and end is not None and _bears_it(values, site, end, draft):
+        if values is not None and end is not None and _keeps_enough(values, site, end, draft):
             draft.sites[name] = replace(site, weights=(Weight(1, None),))
 
 
 def round_with_one_scale(values: Array) -> Rounding:
-    """What s · round(w / s) with s = max |w| / 127 makes of a weight [channels, ...], float."""
+    """Compare s · round(w / s) with s = max |w| / 127 to a float weight w [channels, ...]."""
     scale = weight_scales(values, None)
     exact = values.astype(np.float64)
     lost = exact - scale * quantize_int8(values, scale).astype(np.float64)
@@ -97,14 +92,14 @@ def round_with_one_scale(values: Array) -> Rounding:
     )
 
 
-def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
-    """Whether a weight with one scale loses less than its readers, and TensorRT-RTX gains by it.
+def _keeps_enough(values: Array, site: Site, end: _End, draft: Draft) -> bool:
+    """Return whether one scale saves a step and the weight keeps enough SQNR with it.
 
-    Behind a pair, which has one scale for all channels too, the channel in the middle decides, if what the
-    others lose is hidden by the pair. Elsewhere the worst channel does.
+    If only a pair reads the output, the median channel decides, as the pair has one scale for all channels,
+    too; the error of each other channel must then be small in steps of the pair. Else the worst one decides.
     """
     readers = draft.index.consumers.get(end.tensor, [])
-    floats = [use.node for use in readers if not _through_a_pair(use, draft)]
+    floats = [use.node for use in readers if not draft.has_pair(use)]
     is_output, paired = end.tensor in draft.index.outputs, len(floats) < len(readers)
     if (is_output and paired) or not (is_output or readers):
         return False
@@ -115,7 +110,7 @@ def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
     before, behind = draft.range(site.node.input[0]), draft.range(end.tensor)
     if floats or is_output or end.squashed or before is None or behind is None:
         return bool(kept.min() >= KEPT_DB)
-    # Of inputs that vary, and of smooth ones of one sign (images, what is behind a Relu).
+    # The error for inputs that vary, and for smooth inputs of one sign (images, outputs of a Relu).
     off = np.maximum(np.sqrt(rounding.noise), rounding.offset) * before.amax / behind.scale
     hidden = off <= np.where(kept < GONE_DB, GONE_STEPS, HIDDEN_STEPS)
     live = rounding.signal > 0
@@ -123,9 +118,9 @@ def _bears_it(values: Array, site: Site, end: _End, draft: Draft) -> bool:
 
 
 def _weight(site: Site, draft: Draft) -> Array | None:
-    """The weight of a convolution, plain or depthwise, as it will be rounded; None for what is none.
+    """Return the weight of a plain or depthwise convolution as it will be rounded; None for other nodes.
 
-    measured: grouped ones of other kinds gain nothing.
+    measured: other grouped convolutions do not benefit.
     """
     if site.node.op_type != "Conv" or [weight.slot for weight in site.weights] != [1]:
         return None
@@ -137,7 +132,7 @@ def _weight(site: Site, draft: Draft) -> Array | None:
 
 
 def _end(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> _End | None:
-    """The end of a convolution with a weight of that shape; None if a body reads it."""
+    """Return the end of a convolution with a weight of that shape; None if a body reads it."""
     norm = draft.folds.get(node.output[0])
     last, squashed = node if norm is None else norm, False
     if norm is None and not (len(node.input) > 2 and node.input[2]):
@@ -152,7 +147,7 @@ def _end(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> _End | 
 def _only_reader(
     node: onnx.NodeProto, draft: Draft, wanted: Callable[[onnx.NodeProto], bool]
 ) -> onnx.NodeProto | None:
-    """The node that reads the output of ``node``, if nothing else does and it is as wanted."""
+    """Return the only consumer of the output of ``node``, if it is as wanted."""
     tensor, index = node.output[0], draft.index
     uses = index.consumers.get(tensor, [])
     if len(uses) != 1 or tensor in index.outputs or tensor in index.used_in_bodies:
@@ -162,14 +157,9 @@ def _only_reader(
 
 
 def _adds_a_bias(node: onnx.NodeProto, weight: tuple[int, ...], draft: Draft) -> bool:
-    """Whether ``node`` is the Add of a constant with one value a channel: a bias written apart."""
+    """Return whether ``node`` adds a constant with one value per channel: a bias as a node of its own."""
     constants = [value for value in map(draft.constant, node.input) if value is not None]
     return node.op_type == "Add" and any(
         value.ndim >= len(weight) - 1 and value.size == value.shape[1 - len(weight)] == weight[0]
         for value in constants
     )
-
-
-def _through_a_pair(use: Use, draft: Draft) -> bool:
-    site = draft.sites.get(use.node.output[0])
-    return site is not None and use.slot in site.activations

@@ -1,4 +1,4 @@
-"""Rules for operators that do not multiply: they share scales and pairs with those that do."""
+"""Rules for operators that do not multiply: they share scales and pairs with those that multiply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trt_int8.quantization.placement.draft import Draft
 from trt_int8.quantization.placement.rule import RTX, TENSORRT, rule
 from trt_int8.ranges.ranges import TensorRange
 
-#: Softmax values below this keep their calibrated range: [0, 1] would leave them less than 16 of 127 codes.
+#: Softmax outputs below this keep their calibrated range: [0, 1] would leave them less than 16 of 127 steps.
 SPREAD = 1 / 8
 
 
@@ -38,8 +38,9 @@ def passing(draft: Draft) -> None:
 def softmax(draft: Draft) -> None:
     """Give a Softmax before a MatMul the range [0, 1], unless its calibrated range is below 1/8.
 
-    Where calibration saw small values only (attention spread over many tokens), [0, 1] would leave them a few
-    codes or none: the calibrated range stays. docs/placement.md has the figures.
+    The MatMul may follow directly or behind operators that only move values. Where all values are small
+    (attention spread over many tokens), [0, 1] would leave them few INT8 values or none. Figures:
+    docs/placement.md.
     """
     for node in draft.nodes:
         if node.op_type != "Softmax":
@@ -52,15 +53,15 @@ def softmax(draft: Draft) -> None:
         calibrated = draft.ranges.get(node.output[0])
         if calibrated is not None and 0 < calibrated.amax < SPREAD:
             draft.notes.append(
-                f"{label(node)}: its values reach {calibrated.amax:.3g}, too little for the range [0, 1]; "
-                "the calibrated one is used"
+                f"{label(node)}: its largest value is {calibrated.amax:.3g}, too small for the range [0, 1]; "
+                "the calibrated range is used"
             )
         else:
             draft.fixed.update(dict.fromkeys(reached, TensorRange(1.0, source="values of Softmax")))
 
 
 def _moved(tensor: str, draft: Draft) -> list[str]:
-    """``tensor`` and the tensors that hold nothing but its values."""
+    """Return ``tensor`` and the tensors that hold the same values, moved."""
     names = [tensor]
     for name in names:
         for use in draft.index.consumers.get(name, ()):
@@ -96,7 +97,7 @@ def residual_add(draft: Draft) -> None:
 )
 def weightless(draft: Draft) -> None:
     """Quantize all inputs of an AveragePool or Add whose output is quantized."""
-    # From the last node to the first: what reads a node decides before the node itself.
+    # From the last node to the first: the consumers of a node are decided before the node.
     for node in reversed(draft.nodes):
         if node.output[0] in draft.sites or not _output_is_quantized(node, draft):
             continue
@@ -111,20 +112,19 @@ def reuse(draft: Draft) -> None:
     """Let an Add read the pair of a tensor that is quantized for another consumer."""
     for node in draft.nodes:
         if node.op_type == "Add":
-            slots = tuple(slot for slot in (0, 1) if draft.quantized(node.input[slot]))
+            slots = tuple(slot for slot in (0, 1) if node.input[slot] in draft.quantized)
             if slots:
                 draft.quantize(node, slots)
 
 
 def _output_is_quantized(node: onnx.NodeProto, draft: Draft) -> bool:
-    """Whether everything that reads the output, moved or not, reads it through a pair."""
+    """Return whether all consumers of the output, also behind moves, read it through a pair."""
     pending, readers = [node.output[0]], 0
     for name in pending:
         if name in draft.index.outputs or name in draft.index.used_in_bodies:
             return False
         for use in draft.index.consumers.get(name, ()):
-            site = draft.sites.get(use.node.output[0])
-            if site is not None and use.slot in site.activations:
+            if draft.has_pair(use):
                 readers += 1
             elif use.node.op_type in PASSING and use.slot == 0:
                 pending.append(use.node.output[0])
@@ -134,7 +134,7 @@ def _output_is_quantized(node: onnx.NodeProto, draft: Draft) -> bool:
 
 
 def _convolution_behind(tensor: str, index: GraphIndex) -> onnx.NodeProto | None:
-    """The convolution that makes ``tensor``, directly or through a batch norm, for one reader only."""
+    """Return the convolution before ``tensor``, or before its batch norm, if there is one consumer only."""
     while True:
         producer = index.producers.get(tensor)
         if producer is None or len(index.consumers.get(tensor, [])) != 1 or tensor in index.outputs:
