@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from trt_int8.cli.data_options import Data
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import count_option, file_option, given, grouped, option
-
-if TYPE_CHECKING:
-    from trt_int8.pipeline import CalibrationOptions as PipelineOptions
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -40,14 +36,6 @@ class CalibrationArguments:
     @property
     def distributed(self) -> bool:
         return self.dask is not None or self.workers is not None
-
-    def pipeline(self) -> PipelineOptions:
-        """Return the options as `trt_int8.pipeline` takes them."""
-        from trt_int8.pipeline import CalibrationOptions as PipelineOptions
-
-        return PipelineOptions(
-            max_memory=self.max_memory, checkpoint=self.checkpoint, scheduler=self.dask, workers=self.workers
-        )
 
     def telling(self, data: Data) -> Data:
         """Return ``data`` with the message that Ctrl-C prints about lost work."""

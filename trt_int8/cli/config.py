@@ -68,9 +68,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Setting]:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_plain(item) and not isinstance(item, list) for item in value)
-    return not isinstance(value, dict)
+    return not any(isinstance(item, list | dict) for item in (value if isinstance(value, list) else [value]))
 
 
 def key(parameter: click.Parameter) -> str:
@@ -129,9 +127,6 @@ def to_yaml(
 
     A hidden option is written only if it was given. ``values`` are those after conversion by click,
     ``given`` those before it, which are written for parameters with a callback.
-
-    Raises:
-        MissingDependencyError: PyYAML is not installed.
     """
     yaml = require("yaml", purpose="printing the configuration")
     given = given or {}

@@ -38,11 +38,7 @@ Opener: TypeAlias = "Callable[[], Samples | ReadyBatches]"
 
 @dataclass(frozen=True)
 class Data:
-    """Opened data and how to batch it. Each iteration reads the batches again.
-
-    Attributes:
-        lost: see `trt_int8.progress.display.Phase`.
-    """
+    """Opened data and how to batch it. Each iteration reads the batches again."""
 
     source: Samples | ReadyBatches
     batch_size: int
@@ -50,7 +46,7 @@ class Data:
     opener: Opener
     specs: Mapping[str, InputSpec]
     shapes: Shapes
-    lost: Callable[[], str] | None = None
+    lost: Callable[[], str] | None = None  # what Ctrl-C prints, see `trt_int8.progress.display.Phase`
     doing: str = "calibrating"
 
     #: Batches are checked here, so that `trt_int8.batches.checked` does not check them again.
@@ -288,9 +284,7 @@ _OPTIONS = [
 def data(*, required: bool, random: bool = False) -> Callable[[Decorated], Decorated]:
     """Declare ``--data`` and what goes with it. The command gets one argument ``data``, a `DataOptions`.
 
-    Args:
-        required: make a command without data a usage error.
-        random: add ``--random``, for a command whose result shows its speed without real data.
+    With ``required``, a command without data is a usage error. ``random`` adds ``--random``.
     """
 
     def checked(**values: Any) -> DataOptions:

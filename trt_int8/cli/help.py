@@ -46,8 +46,9 @@ class HelpMixin(click.Command):
             if record is not None and isinstance(parameter, click.Option):
                 options.setdefault(_heading(parameter), []).append(record)
         if isinstance(self, click.Group):
+            paragraphs = {name: (each.help or "").split("\n\n")[0] for name, each in self.commands.items()}
             with formatter.section("Commands"):
-                formatter.write_dl([(name, _description(each)) for name, each in self.commands.items()])
+                formatter.write_dl([(name, " ".join(text.split())) for name, text in paragraphs.items()])
         for panel in Panel:
             if panel.value in options:
                 with formatter.section(panel.value):
@@ -57,11 +58,6 @@ class HelpMixin(click.Command):
 def _heading(parameter: click.Parameter) -> str:
     """Return the heading of a parameter. click's own options (``--help``) have no panel."""
     return str(getattr(parameter, "panel", Panel.COMMON.value))
-
-
-def _description(command: click.Command) -> str:
-    """Return the first paragraph of a command's help."""
-    return " ".join((command.help or "").split("\n\n")[0].split())
 
 
 def _folded(line: str, width: int = 76) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from trt_int8.calibration.thresholds import names
 from trt_int8.cli.data_options import Data, DataOptions, data
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Decorated, argument, file_option, grouped, option
@@ -26,8 +27,6 @@ cache = file_option("--cache", panel=Panel.MODEL, help="Read the dynamic ranges 
 
 
 def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorated]:
-    from trt_int8.calibration.thresholds import names
-
     return option(
         "--algorithm",
         panel=Panel.CALIBRATION,
@@ -161,14 +160,9 @@ def report_skipped(quantized: Quantized) -> None:
         click.echo(f"not quantized: {in_options(str(entry))}", err=True)
 
 
-def print_json(document: object) -> None:
-    """Print a JSON document."""
-    click.echo(to_json(document), nl=False)
-
-
-def to_json(document: object) -> str:
-    """Return a JSON document as this package prints it."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+def print_json(document: object, output: str | Path | None = None) -> None:
+    """Print a JSON document, or write it to the file ``output``."""
+    write_or_print(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
 
 
 def write_or_print(text: str, output: str | Path | None) -> None:
@@ -181,10 +175,9 @@ def write_or_print(text: str, output: str | Path | None) -> None:
         atomic.write_text(output, text)
 
 
-def exit_unless_met(failures: Iterable[str]) -> None:
+def exit_unless_met(failures: Sequence[str]) -> None:
     """Print on stderr the requirements that are not met. If there are any, exit with code 1."""
-    lines = [f"not met: {failure}" for failure in failures]
-    for line in lines:
-        click.echo(line, err=True)
-    if lines:
+    for failure in failures:
+        click.echo(f"not met: {failure}", err=True)
+    if failures:
         click.get_current_context().exit(1)

@@ -56,7 +56,7 @@ def quantize(
     """
     from trt_int8.graph.model import Model
     from trt_int8.graph.save import save_like
-    from trt_int8.pipeline import Profile, QuantizationOptions, quantize_from_data
+    from trt_int8.pipeline import CalibrationOptions, Profile, QuantizationOptions, quantize_from_data
     from trt_int8.target import resolve_target
 
     options.require_source(
@@ -97,7 +97,12 @@ def quantize(
             high_precision=high_precision,
             scale_dtype=scale_dtype,
         ),
-        calibration=calibration.pipeline(),
+        calibration=CalibrationOptions(
+            max_memory=calibration.max_memory,
+            checkpoint=calibration.checkpoint,
+            scheduler=calibration.dask,
+            workers=calibration.workers,
+        ),
         profile=Profile(shapes=profile, rename_dims=shapes.rename_dims),
         tell=options.tell,
     )

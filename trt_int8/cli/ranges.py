@@ -56,13 +56,8 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
         algorithm=algorithm or (used if used in evaluable else "entropy"),
         recentrable=known if isinstance(known, list) else None,
     )
-    if form == "html":
-        text = result.to_html()
-    elif form == "json":
-        text = result.to_json() + "\n"
-    else:
-        text = result.to_text()
-    options.write_or_print(text, output)
+    views = {"text": result.to_text, "json": lambda: result.to_json() + "\n", "html": result.to_html}
+    options.write_or_print(views[form](), output)
 
 
 @ranges.command()

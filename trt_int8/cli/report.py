@@ -102,9 +102,9 @@ def report(
         if log is not None:
             raise click.UsageError("--diff takes two files; leave LOG out")
         compared = diff(*(PrecisionReport.read(path).last for path in pair))
-        text = options.to_json(compared.to_dict()) if form == "json" else compared.to_text()
-        options.write_or_print(text, output)
-        return
+        if form == "json":
+            return options.print_json(compared.to_dict(), output)
+        return options.write_or_print(compared.to_text(), output)
     if log is None:
         raise click.UsageError("give a LOG, or --diff OLD NEW")
     result = PrecisionReport.read(log, profile=profile, model=model, cache=cache)

@@ -16,14 +16,12 @@ _RENAMED = {"data": "batches", "recentre": "recentred", "cache": "ranges"}
 
 
 def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -> str:
-    """Return ``text`` with options in place of the arguments that it names, if the command has them.
+    """Return a message of the library with options in place of arguments, if the command has them.
 
     ``nodes='a*'`` becomes ``--nodes 'a*'``, ``preset='yolo'`` ``--preset yolo``, ``skip_bad=True``
     ``--skip-bad`` and a bare ``size=`` ``--size``.
 
-    Args:
-        text: a message of the library.
-        parameters: those of the command; None for the running command.
+    ``parameters`` are those of the command; by default, of the running command.
 
     Examples:
         >>> in_options("color='grey' does not fit; leave color= out", [click.Option(["--color"])])
