@@ -36,7 +36,7 @@ QUANTIZERS = (
         "ours, --without one-scale-convolution",
         "ours",
         {"placement": "rtx", "without": ["one-scale-convolution"]},
-        "a scale a channel everywhere",
+        "per-channel weight scales everywhere",
     ),
     Quantizer("ours, --placement tensorrt", "ours", {"placement": "tensorrt"}),
     Quantizer("onnxruntime, its defaults", "onnxruntime", {}, "asymmetric activations"),

@@ -7,8 +7,8 @@ OURS = "ours"
 #: How far a peer may be ahead, as the table marks it.
 SQNR_MARGIN, KERNEL_MARGIN = 0.2, 0.02
 NOBODY_AHEAD = (
-    "No peer is ahead of our default: in nodes in INT8, compute kernels (by more than "
-    f"{KERNEL_MARGIN * 100:.0f} %), SQNR (by more than {SQNR_MARGIN} dB)."
+    "No other quantizer has more nodes in INT8, fewer compute kernels (by more than "
+    f"{KERNEL_MARGIN * 100:.0f} %) or a higher SQNR (by more than {SQNR_MARGIN} dB) than our default."
 )
 #: Characters of TensorRT's line about a model that does not build; the JSON has all.
 LONGEST = 220

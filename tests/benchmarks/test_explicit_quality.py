@@ -101,8 +101,8 @@ def test_the_table_says_by_what_nobody_is_ahead(benchmark_modules):
     ours = {"quantizer": "ours", "int8": 10, "kernels": 100, "sqnr_db": 20.0}
     rows = [ours, {**ours, "quantizer": "peer", "kernels": 99, "sqnr_db": 20.2}]
     said = (
-        "No peer is ahead of our default: in nodes in INT8, compute kernels (by more than 2 %), SQNR (by "
-        "more than 0.2 dB)."
+        "No other quantizer has more nodes in INT8, fewer compute kernels (by more than 2 %) or a higher SQNR (by "
+        "more than 0.2 dB) than our default."
     )
     assert table._ahead(rows) == [said]
     # Variants of ours are no peers, however good.

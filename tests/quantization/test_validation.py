@@ -39,7 +39,10 @@ def test_a_rule_switched_off(make_model, rng):
 
 def test_no_operator_of_the_table(make_model):
     model = make_model([op("Relu", "x", "y")], inputs={"x": [1]}, outputs=["y"])
-    with pytest.raises(QuantizationError, match="no node can be quantized: the model has no Conv, ConvTranspose, Gemm or MatMul$"):
+    with pytest.raises(
+        QuantizationError,
+        match="no node can be quantized: the model has no Conv, ConvTranspose, Gemm or MatMul$",
+    ):
         quantize(model, ranges(x=1.0), placement="tensorrt")
 
 

@@ -77,7 +77,7 @@ def test_what_may_read_it(end, one, make):
     ],
 )
 def test_outputs(end, outputs, one, make):
-    """With a scale a channel, one kernel writes an output and its INT8 values."""
+    """With per-channel scales, one kernel writes an output and its INT8 values."""
     model = make(convolution(RELU, end=end), outputs=outputs)
     assert has_one_scale(model) is one
     if one:
