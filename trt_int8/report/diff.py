@@ -93,14 +93,15 @@ def diff(old: Build, new: Build, *, slower_by: float = 0.05) -> Diff:
         for name, now in ((name, after[name]) for name in common)
     ]
     groups_before, groups_after = _groups(old), _groups(new)
-    timed = [change for change in changes if _moved(change, slower_by)]
+    known = ((c, c.old_ms, c.new_ms) for c in changes if c.old_ms is not None and c.new_ms is not None)
+    timed = [(b - a, c) for c, a, b in known if abs(b - a) > slower_by * max(a, b)]
     return Diff(
         old,
         new,
         gained=tuple(c for c in changes if c.old != "int8" and c.new == "int8"),
         lost=tuple(c for c in changes if c.old == "int8" and c.new != "int8"),
         changed=tuple(c for c in changes if c.old != c.new and "int8" not in (c.old, c.new)),
-        timed=tuple(sorted(timed, key=lambda c: (c.old_ms or 0) - (c.new_ms or 0))),
+        timed=tuple(change for _, change in sorted(timed, key=lambda pair: -pair[0])),
         fused=_regrouped(common, groups_before, groups_after),
         split=_regrouped(common, groups_after, groups_before),
         only_old=tuple(name for name in before if name not in after),
@@ -124,12 +125,6 @@ def _entries(build: Build, by_node: bool) -> dict[str, _Entry]:
         known = [time for name in node.layers if (time := times.get(name)) is not None]
         found[node.node] = _Entry(node.precision, sum(known) if known else None, why(node))
     return found
-
-
-def _moved(change: NodeChange, slower_by: float) -> bool:
-    if change.old_ms is None or change.new_ms is None:
-        return False
-    return abs(change.new_ms - change.old_ms) > slower_by * max(change.old_ms, change.new_ms)
 
 
 def _groups(build: Build) -> dict[str, frozenset[str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trt_int8.patterns import matching, nearest
-from trt_int8.report.records import Build, Node
-from trt_int8.report.views.words import multiplying_nodes
+from trt_int8.report.records import Build, Layer, Node
+from trt_int8.report.views.words import multiplying_nodes, why
 
 _FINE = ("int8", "int8_io")
 
@@ -41,11 +41,8 @@ def offences(
     if min_int8 is not None:
         share = int8_share(build)
         if share is None or not share >= min_int8:
-            rest = ", ".join(
-                f"{node.node} {node.precision}"
-                for node in multiplying_nodes(build)
-                if node.precision != "int8"
-            )
+            others = [node for node in multiplying_nodes(build) if node.precision != "int8"]
+            rest = ", ".join(f"{node.node} {node.precision}" for node in others)
             got = "no layer computes" if share is None else f"{share:.1%} run in INT8"
             found.append(f"{got}, {min_int8:.1%} are required" + (f"; not in INT8: {rest}" if rest else ""))
     if max_reformats is not None:
@@ -61,18 +58,14 @@ def _require(build: Build, pattern: str) -> list[str]:
     if not found:
         multiplying = [node.node for node in multiplying_nodes(build)]
         return [f"no node or layer matches {pattern!r}; {nearest(pattern, [*multiplying, *names])}"]
-    entries = [
-        (f"node {node.node}", node.precision, node.reason) for node in build.nodes if node.node in found
-    ]
-    entries += [
-        (f"layer {layer.name}", layer.precision, layer.reason)
-        for layer in build.compute_layers
-        if layer.name in found
+    entries: list[tuple[str, Node | Layer]] = [
+        *((f"node {node.node}", node) for node in build.nodes if node.node in found),
+        *((f"layer {layer.name}", layer) for layer in build.compute_layers if layer.name in found),
     ]
     return [
-        f"{name} is {precision}" + (f" ({reason.code}: {reason.text})" if reason else "")
-        for name, precision, reason in entries
-        if precision not in _FINE
+        f"{name} is {entry.precision}" + (f" ({why(entry)})" if entry.reason else "")
+        for name, entry in entries
+        if entry.precision not in _FINE
     ]
 
 

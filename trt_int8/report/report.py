@@ -20,6 +20,7 @@ from trt_int8.report.read.observed import Observed
 from trt_int8.report.read.verbose_log import observe
 from trt_int8.report.records import Build
 from trt_int8.report.schema import builds_to_dict
+from trt_int8.report.views import csv, html, markdown
 
 
 class PrecisionReport:
@@ -139,9 +140,8 @@ class PrecisionReport:
         """
         last = self.last
         timed = replace(last, layers=with_times(last.layers, read_profile(path), source=str(path)))
-        return PrecisionReport(
-            (timed if build is last else build for build in self.builds), source=self.source
-        )
+        builds = (timed if build is last else build for build in self.builds)
+        return PrecisionReport(builds, source=self.source)
 
     @property
     def last(self) -> Build:
@@ -180,15 +180,11 @@ class PrecisionReport:
 
     def to_csv(self) -> str:
         """Return a row for each layer."""
-        from trt_int8.report.views.csv import render
-
-        return render(self.builds)
+        return csv.render(self.builds)
 
     def to_markdown(self) -> str:
         """Return tables for an issue or a pull request."""
-        from trt_int8.report.views.markdown import render
-
-        return render(self.builds)
+        return markdown.render(self.builds)
 
     def to_html(self) -> str:
         """Return one self-contained page: tables, graph, candidates and evidence.
@@ -196,9 +192,7 @@ class PrecisionReport:
         Raises:
             MissingDependencyError: jinja2 is not installed.
         """
-        from trt_int8.report.views.html import render
-
-        return render(self.builds, source=self.source)
+        return html.render(self.builds, source=self.source)
 
 
 def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:

@@ -136,10 +136,8 @@ def _only_qdq(layer: Layer, ops: dict[str, str]) -> bool:
 
 
 def _product_at(names: tuple[str, ...]) -> int | None:
-    for index in range(len(names)):
-        if names[index] == "Fc" or names[index : index + 2] == ("Mul", "Sum"):
-            return index
-    return None
+    found = (at for at, name in enumerate(names) if name == "Fc" or names[at : at + 2] == ("Mul", "Sum"))
+    return next(found, None)
 
 
 def _is_matrix(dims: tuple[int, ...] | None) -> bool:

@@ -145,46 +145,35 @@ class Reasoner:
         rejected = self.seen.rejected.get(layer.name)
         if rejected:
             tensors = names(tensor for tensor, _ in rejected)
-            return Reason(
-                "no_scale",
-                f"TensorRT rejected an INT8 implementation because {tensors} has no scale; calibrate it or "
-                "set its dynamic range",
-                tuple(line for _, line in rejected),
-            )
+            text = f"TensorRT rejected an INT8 implementation because {tensors} has no scale"
+            text += "; calibrate it or set its dynamic range"
+            return Reason("no_scale", text, tuple(line for _, line in rejected))
         if self.network.explicit or self.seen.explicit is not None:
             return None
         touched = [self._origin(tensor.name) for tensor in (*layer.inputs, *layer.outputs)]
         missing = {tensor: self.seen.missing[tensor] for tensor in touched if tensor in self.seen.missing}
         if missing:
-            return Reason(
-                "no_scale",
-                f"{names(missing)} has no scale; calibrate it or set its dynamic range",
-                tuple(missing.values()),
-            )
+            text = f"{names(missing)} has no scale; calibrate it or set its dynamic range"
+            return Reason("no_scale", text, tuple(missing.values()))
         if self.cached is None or self.seen.int8_enabled is False:
             return None
         absent = [tensor for tensor in touched[: len(layer.inputs)] if tensor not in self.cached]
         if absent:
-            return Reason(
-                "no_scale",
-                f"the calibration cache has no scale for {names(absent)}; calibrate this model again",
-                of_layer(layer),
-            )
+            text = f"the calibration cache has no scale for {names(absent)}; calibrate this model again"
+            return Reason("no_scale", text, of_layer(layer))
         return None
 
     def _slower(self, layer: Layer, int8: list[Candidate]) -> Reason | None:
         timed = [candidate for candidate in int8 if candidate.best_time_ms is not None]
-        if not timed:
+        best = min(timed, key=lambda candidate: candidate.best_time_ms or 0.0, default=None)
+        if best is None:
             return None
-        best = min(timed, key=lambda candidate: candidate.best_time_ms or 0.0)
         chosen = self._chosen(layer)
         text = f"best INT8 tactic: {_ms(best.best_time_ms)} with {best.runner} ({best.formats})"
         if chosen is not None:
             text += f"; chosen: {_ms(chosen.best_time_ms)} with {chosen.runner} ({chosen.formats})"
         text += self._reformats(layer, best)
-        return Reason(
-            "slower", text, tuple(of_candidate(each) for each in (best, chosen) if each is not None)
-        )
+        return Reason("slower", text, tuple(map(of_candidate, filter(None, (best, chosen)))))
 
     def _no_kernel(self, int8: list[Candidate]) -> Reason | None:
         if not int8:
@@ -200,8 +189,7 @@ class Reasoner:
 
     def _chosen(self, layer: Layer) -> Candidate | None:
         """Return the candidate that became the layer: the one with its datatypes and its runner."""
-        read = tuple(tensor.dtype for tensor in layer.inputs)
-        written = tuple(tensor.dtype for tensor in layer.outputs)
+        read, written = (tuple(t.dtype for t in side) for side in (layer.inputs, layer.outputs))
         timed = [candidate for candidate in layer.candidates if candidate.best_time_ms is not None]
         same = [candidate for candidate in timed if (candidate.inputs, candidate.outputs) == (read, written)]
         if not read:
@@ -227,32 +215,22 @@ class Reasoner:
     def _not_offered(self, layer: Layer) -> Reason | None:
         constrained = self.seen.constrained.get(layer.name)
         if constrained is not None:
-            return Reason(
-                "not_offered", "TensorRT could not meet a precision constraint on the layer", (constrained,)
-            )
-        if self.network.explicit:
-            explained = explicit_reason(layer, self.network)
-            if explained is not None:
-                return explained
+            text = "TensorRT could not meet a precision constraint on the layer"
+            return Reason("not_offered", text, (constrained,))
+        if self.network.explicit and (explained := explicit_reason(layer, self.network)):
+            return explained
         if self.seen.int8_enabled is False and self.seen.precision_flags is not None:
-            return Reason(
-                "not_offered",
-                "INT8 is not enabled for this build (BuilderFlag.INT8)",
-                (self.seen.precision_flags,),
-            )
+            text = "INT8 is not enabled for this build (BuilderFlag.INT8)"
+            return Reason("not_offered", text, (self.seen.precision_flags,))
         tried = sorted({dtype for candidate in layer.candidates for dtype in candidate.inputs})
         if tried:
-            return Reason(
-                "not_offered",
-                f"tuned with {', '.join(tried)} only; TensorRT offers no format combination with Int8 input",
-                tuple(of_candidate(candidate) for candidate in layer.candidates[:2]),
+            text = (
+                f"tuned with {', '.join(tried)} only; TensorRT offers no format combination with Int8 input"
             )
+            return Reason("not_offered", text, tuple(map(of_candidate, layer.candidates[:2])))
         if self.network.nodes and self.seen.int8_enabled is not True and not self.seen.scales:
-            return Reason(
-                "not_offered",
-                f"{self.network.source} has no Q/DQ nodes and no sign of calibrated INT8",
-                of_layer(layer),
-            )
+            text = f"{self.network.source} has no Q/DQ nodes and no sign of calibrated INT8"
+            return Reason("not_offered", text, of_layer(layer))
         return None
 
     def _unknown(self, layer: Layer) -> Reason:

@@ -89,14 +89,8 @@ def read_one_line(text: str, *, line: int | None = None) -> Layer | None:
     split = _split_tensors(rest[found.end() :])
     if split is None:
         return None
-    return Layer(
-        name=rest[: found.start()],
-        type=type_,
-        inputs=split[0],
-        outputs=split[1],
-        tactic=found.group(1),
-        line=line,
-    )
+    name, (inputs, outputs) = rest[: found.start()], split
+    return Layer(name, type_, inputs, outputs=outputs, tactic=found.group(1), line=line)
 
 
 def _sections(rest: str) -> tuple[str | None, str, str, str]:
@@ -113,15 +107,12 @@ def _sections(rest: str) -> tuple[str | None, str, str, str]:
 
 
 def _value(rest: str, key: str) -> str | None:
-    found = rest.partition(key)[2].partition(", ")[0].strip()
-    return found or None
+    return rest.partition(key)[2].partition(", ")[0].strip() or None
 
 
 def _tensors(section: str) -> tuple[Tensor, ...]:
     entries = section.strip().removeprefix("{ Name: ").removesuffix("}")
-    if not entries:
-        return ()
-    return tuple(_tensor(entry) for entry in entries.split("}, { Name: "))
+    return tuple(_tensor(entry) for entry in entries.split("}, { Name: ")) if entries else ()
 
 
 def _tensor(entry: str) -> Tensor:
@@ -146,14 +137,9 @@ def _split_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] |
             continue
         dims = found["dims"] if found["new"] else found["olddims"]
         vector = dims.partition(":")[2].partition(",")[0]
-        sides[side].append(
-            Tensor(
-                text[start : found.start()],
-                dtype(found["new"] or found["old"]),
-                dimensions(dims),
-                vector + "-wide channels" if vector else None,
-            )
-        )
+        form = vector + "-wide channels" if vector else None
+        name = text[start : found.start()]
+        sides[side].append(Tensor(name, dtype(found["new"] or found["old"]), dimensions(dims), form))
         start = found.end()
         if text.startswith(" ->", start):
             side = 1
@@ -259,8 +245,7 @@ def _layer(entry: Any) -> Layer:
 
 
 def _json_tensors(entries: Any) -> tuple[Tensor, ...]:
-    if not isinstance(entries, list):
-        return ()
+    entries = entries if isinstance(entries, list) else []
     return tuple(_json_tensor(entry) for entry in entries if isinstance(entry, dict))
 
 

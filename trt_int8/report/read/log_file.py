@@ -7,6 +7,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,19 +64,14 @@ def split_lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
 def _decoded(file: BinaryIO, start: bytes) -> Iterator[bytes]:
     if start.startswith(b"\x1f\x8b"):
         with gzip.open(file) as plain:
-            yield from _blocks(plain)
+            yield from iter(partial(plain.read, _BLOCK), b"")
     elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         # "trtexec … > build.log" in Windows PowerShell writes UTF-16.
         decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
-        for block in _blocks(file):
+        for block in iter(partial(file.read, _BLOCK), b""):
             yield decoder.decode(block).encode()
     else:
-        yield from _blocks(file)
-
-
-def _blocks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        yield block
+        yield from iter(partial(file.read, _BLOCK), b"")
 
 
 _WANTED = (
@@ -86,7 +82,10 @@ _WANTED = (
 
 def no_log(path: str | os.PathLike[str]) -> str:
     """Return the message for a file without a line of TensorRT: its probable content, and what to give."""
-    start = _start(path)
+    start = b"" if os.fspath(path) == os.devnull else None  # a pipe cannot be read again
+    if Path(path).is_file():
+        with Path(path).open("rb") as file:
+            start = file.read(256)
     if start is not None and not start.strip():
         return f"{path} is empty; {_WANTED}"
     return f"{path} is not a build log: {_guess(path, start or b'')}{_WANTED}"
@@ -103,11 +102,3 @@ def _guess(path: str | os.PathLike[str], start: bytes) -> str:
     if start.lstrip().startswith(b"[") and suffix == ".json":
         return "it is a list in JSON; a profile goes to trt-int8 report --profile, next to a log; "
     return "it has no line of TensorRT; "
-
-
-def _start(path: str | os.PathLike[str]) -> bytes | None:
-    """Return the first bytes; None if they cannot be read again (a pipe)."""
-    if not Path(path).is_file():
-        return b"" if os.fspath(path) == os.devnull else None
-    with Path(path).open("rb") as file:
-        return file.read(256)

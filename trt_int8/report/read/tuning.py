@@ -66,15 +66,10 @@ class Tuning:
     table_op: bytes = b""
     table_line: int = 0
 
-    def computing_costs(self, name: bytes) -> None:
-        """``=============== Computing costs for NAME``; the name is empty before 8.6."""
+    def computing_costs(self, name: bytes, *, reformat: bool) -> None:
+        """``===… Computing costs for NAME`` (none before 8.6), ``Computing reformatting costs``."""
         self.close()
-        self.layer, self.formats, self.reformatting = name.strip(), b"", False
-
-    def computing_reformats(self) -> None:
-        """``=============== Computing reformatting costs``."""
-        self.close()
-        self.layer, self.formats, self.reformatting = b"", b"", True
+        self.layer, self.formats, self.reformatting = name.strip(), b"", reformat
 
     def format_combination(self, formats: bytes, *, reformat: bool) -> None:
         """``*************** Autotuning format combination: A -> B ***************``."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from trt_int8.report.read.messages import Messages, begins, grammar
 from trt_int8.report.read.observed import Reading
 
-_COMBINATION = b"*************** Autotuning format combination: "
-_STARS = b" ***************"
+_COMBINATION, _STARS = b"*************** Autotuning format combination: ", b" ***************"
 
 
 @grammar
@@ -57,9 +56,9 @@ class TuningMessages(Messages):
     def equals(self, message: bytes, number: int) -> bool:
         """``=============== Computing costs for NAME``, ``Computing reformatting costs``."""
         if message.startswith(b"Computing costs for", 16):
-            self._tuning.computing_costs(message[35:])
+            self._tuning.computing_costs(message[35:], reformat=False)
         elif message.startswith(b"Computing reformatting costs", 16):
-            self._tuning.computing_reformats()
+            self._tuning.computing_costs(b"", reformat=True)
         else:
             return message.startswith(b"=== ")
         self._reading.tuned = True
