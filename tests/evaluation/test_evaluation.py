@@ -76,7 +76,7 @@ def test_mistakes(make_model):
     }.values():
         with pytest.raises(DataError, match=message):
             evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, labels=labels)
-    with pytest.raises(ModelError, match="batch 0: output 'y' of the second model holds NaN"):
+    with pytest.raises(ModelError, match="batch 0: output 'y' of the second model has NaN"):
         evaluate(scaled(make_model, 1), scaled(make_model, np.nan), batch)
     with pytest.raises(ModelError, match="output 'logits' is not in both models; choose one of y"):
         evaluate(scaled(make_model, 1), scaled(make_model, 1), batch, output="logits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 from dataclasses import dataclass
@@ -88,11 +89,12 @@ def gather() -> Facts:
     """Gather the facts. This imports installed packages; a broken one raises no error."""
     gpus, problem = find_gpus()
     packages = tuple(_package(name) for name in ("trt_int8", "numpy", "onnx", *OPTIONAL))
+    runtime, _ = _import("onnxruntime")
     return Facts(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         packages=packages,
-        providers=_providers(),
+        providers=() if runtime is None else tuple(runtime.get_available_providers()),
         builders=(_builder("tensorrt"), _builder("tensorrt_rtx")),
         gpus=gpus,
         gpu_problem=problem.reason if problem else None,
@@ -139,22 +141,15 @@ def _builder(flavor: Literal["tensorrt", "tensorrt_rtx"]) -> Builder:
     return Builder(flavor, handle.version, implicit=handle.has_implicit_int8, targets=tuple(handle.gpus))
 
 
-def _providers() -> tuple[str, ...]:
-    module, _ = _import("onnxruntime")
-    return tuple(module.get_available_providers()) if module is not None else ()
-
-
 def _gpu_on_bus(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
     """Return whether a PCI device is NVIDIA's (vendor 10de) and a display or 3D controller (class 03)."""
 
-    def read(path: Path) -> str:
-        try:
-            return path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
-
-    found = devices.glob("*") if devices.is_dir() else ()
-    return any(read(d / "vendor") == "0x10de" and read(d / "class").startswith("0x03") for d in found)
+    for device in devices.glob("*") if devices.is_dir() else ():
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            vendor, kind = (device.joinpath(name).read_text("ascii").strip() for name in ("vendor", "class"))
+            if vendor == "0x10de" and kind.startswith("0x03"):
+                return True
+    return False
 
 
 def _line(error: Exception) -> str:

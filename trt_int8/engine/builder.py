@@ -51,11 +51,7 @@ def start_builder(tensorrt: TensorRT, logger: Any, flags: int, *, log: BuildLog)
 
 
 def parse_model(model: onnx.ModelProto, tensorrt: TensorRT, network: Any, logger: Any, log: BuildLog) -> None:
-    """Fill ``network`` with TensorRT's ONNX parser.
-
-    Raises:
-        BuildError: the parser rejects the model; has the parser's lines.
-    """
+    """Fill ``network`` with TensorRT's ONNX parser; BuildError with its lines if it rejects the model."""
     parser = tensorrt.module.OnnxParser(network, logger)
     if parser.parse(serialize(model)):
         return

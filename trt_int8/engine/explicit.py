@@ -39,9 +39,7 @@ def build_explicit(
     float32 layers in FP16.
 
     Args:
-        model: the model, quantized or not.
-        tensorrt: from `trt_int8.engine.load`.
-        log: gets all lines of TensorRT.
+        model, tensorrt, log: the model, quantized or not; from `trt_int8.engine.load`; gets TensorRT's lines.
         target: see `TensorRT.target`.
         batch_size: the opt and max batch, for a model whose first axis is dynamic (min is 1).
         shapes: min, opt and max shape of each dynamic input.

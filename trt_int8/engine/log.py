@@ -21,11 +21,7 @@ def default_log(engine: Path) -> Path:
 
 
 def require_regular(path: Path) -> None:
-    """Reject a device or a pipe as a log: the log is read after the build, and put in place by renaming.
-
-    Raises:
-        OutputError: ``path`` is a device or a pipe.
-    """
+    """Raise OutputError for a device or a pipe: the log is read after the build, and renamed."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OutputError(
             f"cannot write the log {path}: it must be a regular file, because it is read after the build"
@@ -33,11 +29,7 @@ def require_regular(path: Path) -> None:
 
 
 def append_line(path: Path, severity: Severity, message: str) -> None:
-    """Add a message to the log of a finished build.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Add a message to the log of a finished build; OutputError if it cannot be written."""
     try:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"[{severity}] {message}\n")

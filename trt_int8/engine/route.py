@@ -30,12 +30,8 @@ def choose_route(
 ) -> ChosenRoute:
     """Return the route for ``mode``; for ``auto`` the route that fits model and machine.
 
-    Args:
-        mode: ``implicit``, ``explicit`` or ``auto``.
-        has_qdq: whether the model has Q/DQ nodes.
-        algorithm: calibration algorithm.
-        target: what the engine is for; None: `trt_int8.target.default_target`. For ``implicit``, None and
-            ``current`` are TensorRT.
+    A ``target`` of None means `trt_int8.target.default_target`; with ``implicit``, None and ``current`` mean
+    TensorRT.
 
     Raises:
         ValueError: an unknown mode.

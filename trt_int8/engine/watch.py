@@ -62,18 +62,12 @@ class BuildProgress:
         self._update()
 
     def _update(self) -> None:
-        share, weight = 0.0, 1.0
-        for stage in self._chain():
+        share, weight, parent = 0.0, 1.0, None
+        # From the outermost open stage to the innermost; of several in one parent the latest counts.
+        while inner := [stage for stage in self._stages.values() if stage.parent == parent]:
+            stage = inner[-1]
+            parent = stage.name
             weight /= stage.steps
             share += weight * min(stage.done, stage.steps)
             self._phase.detail = f"{stage.name} {stage.done}/{stage.steps}"
         self._phase.done = max(self._phase.done, min(share, 1.0))
-
-    def _chain(self) -> list[_Stage]:
-        """Return the open stages, outermost first; of several in one parent the latest."""
-        chain: list[_Stage] = []
-        parent = None
-        while inner := [stage for stage in self._stages.values() if stage.parent == parent]:
-            chain.append(inner[-1])
-            parent = inner[-1].name
-        return chain

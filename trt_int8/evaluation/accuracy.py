@@ -32,16 +32,7 @@ class Accuracy:
 
 
 class AccuracyCheck:
-    """Runs the float model once, and compares quantized forms of it.
-
-    Args:
-        model: the float model.
-        batches: checked held-out batches; they stay in memory.
-
-    Raises:
-        DataError: there is no data.
-        ModelError: onnxruntime cannot run the model, or it has no float output.
-    """
+    """Runs the float model on held-out batches once, and compares quantized forms of it; see `Comparer`."""
 
     def __init__(self, model: onnx.ModelProto | Model, batches: Sequence[Batch]) -> None:
         known = Model.unchecked(model)
@@ -51,11 +42,7 @@ class AccuracyCheck:
         self._comparer = Comparer(known.proto, CheckedBatches(batches), tensors=tensors)
 
     def __call__(self, quantized: onnx.ModelProto) -> Accuracy:
-        """Return the accuracy of ``quantized``.
-
-        Raises:
-            ModelError: onnxruntime cannot run it, or the shape of a tensor depends on values.
-        """
+        """Return the accuracy of ``quantized``; see `Comparer` for errors."""
         found = self._comparer(quantized)
         return Accuracy(found.sqnr_db(self._outputs), found.mean_sqnr_db(self._evaluated))
 

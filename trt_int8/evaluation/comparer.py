@@ -64,13 +64,8 @@ class Comparison:
 class Comparer:
     """Runs the float model once, and compares other forms with it. Batches and values stay in memory.
 
-    Args:
-        model: the float model.
-        batches: the data.
-        tensors: the tensors to compare, outputs or not; None: the float outputs.
-
     Attributes:
-        names: these tensors.
+        names: the tensors to compare: ``tensors``, outputs or not; None: the float outputs.
         batches: the batches, checked.
         reference: for each batch the values of the tensors in the float model.
 
@@ -105,11 +100,7 @@ class Comparer:
 
 
 def float_outputs(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Return the names of the float outputs.
-
-    Raises:
-        ModelError: there is none.
-    """
+    """Return the names of the float outputs; ModelError if there is none."""
     outputs = tuple(Session(model, optimize=False).float_outputs)
     if not outputs:
         raise ModelError("the model has no float output to compare")
@@ -117,11 +108,7 @@ def float_outputs(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def compared(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]], names: Sequence[str]) -> Comparison:
-    """Compare pairs of values, one pair per batch.
-
-    Raises:
-        ModelError: a tensor has two shapes.
-    """
+    """Compare pairs of values, one pair per batch; ModelError if a tensor has two shapes."""
     found: dict[str, list[Difference]] = {name: [] for name in names}
     for reference, other in pairs:
         for name, x, y in zip(names, reference, other, strict=True):
@@ -142,9 +129,6 @@ def run_side_by_side(
 
     Yields:
         (number of the batch, the batch, for each session the values of ``names``).
-
-    Raises:
-        ModelError: a session failed.
     """
     for number, batch in enumerate(batches):
         yield number, batch, [session.run(batch, names, place=f"batch {number}") for session in sessions]

@@ -79,12 +79,7 @@ class EngineSession:
     def run(
         self, batch: Mapping[str, npt.NDArray[np.generic]], outputs: Sequence[str], *, place: str
     ) -> list[npt.NDArray[np.generic]]:
-        """Run one batch and return ``outputs`` in that order.
-
-        Raises:
-            ModelError: the batch is outside the engine's profile, or the run failed.
-            CalibrationError: CUDA failed.
-        """
+        """Run one batch and return ``outputs`` in that order; see `Session.run`."""
         with self._context.current(), cuda_errors(self._driver, f"running {self._path} on {place} failed"):
             memory = []
             for name in self.specs:

@@ -78,8 +78,7 @@ Metric = Callable[[Outputs, npt.NDArray[np.generic] | None], float]
 def load_metric(source: str) -> Metric:
     """Load the function that ``source`` names.
 
-    It is called as ``function(outputs, labels)`` with ``{output name: array of all samples}`` and the
-    labels (None without labels), and returns a number; higher is better.
+    It is a `Metric`; ``outputs`` is ``{output name: array of all samples}``.
 
     Raises:
         DataError: no such file, module or function.

@@ -145,17 +145,9 @@ def calibrate_prepared(prepared: Prepared, calibration: CalibrationOptions | Non
     if not prepared.options.recentred:  # recentring needs the histograms of all tensors
         tensors = required_tensors(prepared.model, placement=prepared.placement, selection=prepared.selection)
     elsewhere = how.workers is not None or how.scheduler is not None
-    return calibrate(
-        prepared.model,
-        prepared.data.readable() if elsewhere else prepared.data.calibration,
-        algorithm=prepared.options.algorithm or EXPLICIT,
-        tensors=tensors,
-        threads=how.threads,
-        max_memory=how.max_memory,
-        checkpoint=how.checkpoint,
-        scheduler=how.scheduler,
-        workers=how.workers,
-    )
+    batches = prepared.data.readable() if elsewhere else prepared.data.calibration
+    algorithm = prepared.options.algorithm or EXPLICIT
+    return calibrate(prepared.model, batches, algorithm=algorithm, tensors=tensors, **vars(how))
 
 
 def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibration | None) -> Corrected:

@@ -28,14 +28,7 @@ def measure_sensitivity(
 ) -> Measurements:
     """Calibrate once, as a build does, and prepare the measurements of nodes on ``batches``.
 
-    Args:
-        prepared: the float model, and ranges or samples to calibrate with.
-        batches: all samples, to evaluate on; kept in memory.
-        labels, metric, output: see `Evaluator`.
-        state: see `Measurements`.
-
-    Raises:
-        TrtInt8Error: what calibration, `Evaluator` and `Measurements` raise.
+    For the arguments and the errors see `Evaluator` and `Measurements`.
     """
     ranges = prepared.ranges if prepared.ranges is not None else calibrate_prepared(prepared).ranges
     evaluator = Evaluator(prepared.model.proto, batches, labels=labels, metric=metric, output=output)
@@ -47,10 +40,7 @@ def check_plan(
 ) -> tuple[PrecisionPlan, list[str]]:
     """Make the plan, and confirm it as a build does: with corrected biases, on held-out samples.
 
-    Args:
-        prepared, measurements: inputs of the search.
-        found, budget: result and limits of the search.
-        source: name of the plan in messages.
+    ``source`` is the name of the plan in messages.
 
     Returns:
         (the plan, lines for people: the SQNR that a build will show, a warning if it is below the budget).
@@ -66,7 +56,7 @@ def check_plan(
     )
     if len(found.floats) == len(measurements.nodes):
         return plan, ["no node is left in INT8"]
-    lines: list[str] = []
+    lines = list[str]()
     selection = replace(prepared.selection, plan=plan)
     planned = replace(prepared, ranges=measurements.ranges, selection=selection)
     record = quantize_prepared(planned, tell=lines.append).record

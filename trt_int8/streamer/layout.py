@@ -44,12 +44,7 @@ class InputLayout:
 
 
 def layout_of(arrays: Mapping[str, NDArray[Any] | DeviceArray]) -> dict[str, InputLayout]:
-    """Return the layout of the first batch.
-
-    Raises:
-        DataError: no input, a scalar, an empty array, different batch sizes, or a dtype that TensorRT does
-            not support.
-    """
+    """Return the layout of the first batch; DataError if TensorRT cannot read such a batch."""
     if not arrays:
         raise DataError("batch 0 has no inputs; yield a dict {input name: array}")
     layouts = {name: _layout(array) for name, array in arrays.items()}
@@ -72,11 +67,7 @@ def layout_of(arrays: Mapping[str, NDArray[Any] | DeviceArray]) -> dict[str, Inp
 def check_batch(
     index: int, arrays: Mapping[str, NDArray[Any] | DeviceArray], expected: Mapping[str, InputLayout]
 ) -> None:
-    """Compare batch ``index`` with the first one.
-
-    Raises:
-        DataError: other inputs, shapes, dtypes, or a change between host and GPU.
-    """
+    """Raise DataError if batch ``index`` has other inputs, shapes, dtypes or memory than the first one."""
     if arrays.keys() != expected.keys():
         raise DataError(
             f"batch {index} has the inputs {', '.join(arrays)}, but batch 0 has {', '.join(expected)}; all "

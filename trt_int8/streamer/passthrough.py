@@ -48,11 +48,7 @@ class _DLTensor(ctypes.Structure):
 
 
 def read(capsule: Any) -> DlpackTensor:
-    """Read the tensor in a capsule named "dltensor". Keep the capsule while the memory is in use.
-
-    Raises:
-        TypeError: it is not such a capsule, or its elements are vectors or of an unknown type.
-    """
+    """Read the tensor in a capsule named "dltensor". Keep the capsule while the memory is in use."""
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     try:
@@ -94,14 +90,10 @@ class DeviceArray:
 def device_array(
     value: Any, *, place: str, ordinal: int, stream: int, device_of: Callable[[int], int | None]
 ) -> DeviceArray | None:
-    """Return ``value`` as an array on the GPU; None if it is on the host.
+    """Return ``value`` as an array on the GPU ``ordinal``; None if it is on the host.
 
-    Args:
-        value: any array.
-        place: its name in messages ("batch 3, input x").
-        ordinal: the GPU it must be on.
-        stream: handle of the CUDA stream that will use it.
-        device_of: returns the GPU of an address, None for an address that CUDA does not know.
+    ``place`` is its name in messages, ``stream`` the handle of the CUDA stream that will use it.
+    ``device_of`` returns the GPU of an address, or None for an address that CUDA does not know.
 
     Raises:
         DataError: it is on another device, not C-contiguous, masked, or cannot be exported.
@@ -124,26 +116,21 @@ def device_array(
         raise DataError(f"{place}: {type(value).__name__} cannot be shared: {error}") from error
     if interface is None:
         return None
-    tensor = _from_interface(place, interface)
+    if interface.get("mask") is not None:
+        raise DataError(f"{place}: masked arrays are not supported; fill the masked elements")
+    dtype, strides = np.dtype(interface["typestr"]), interface.get("strides")
+    tensor = DlpackTensor(
+        pointer=int(interface["data"][0]),
+        shape=tuple(int(size) for size in interface["shape"]),
+        dtype=dtype.name,
+        strides=None if strides is None else tuple(int(stride) // dtype.itemsize for stride in strides),
+    )
     owning_device = device_of(tensor.pointer)
     if owning_device is None:
         raise DataError(f"{place}: address {tensor.pointer:#x} is not CUDA memory")
     _check_device(place, owning_device, ordinal)
     # A stream of None means no pending work; without the key (version 2) that is not known.
     return _checked(place, tensor, owner=value, ordered=interface.get("stream", 0) is None)
-
-
-def _from_interface(place: str, interface: dict[str, Any]) -> DlpackTensor:
-    if interface.get("mask") is not None:
-        raise DataError(f"{place}: masked arrays are not supported; fill the masked elements")
-    dtype = np.dtype(interface["typestr"])
-    strides = interface.get("strides")
-    return DlpackTensor(
-        pointer=int(interface["data"][0]),
-        shape=tuple(int(size) for size in interface["shape"]),
-        dtype=dtype.name,
-        strides=None if strides is None else tuple(int(stride) // dtype.itemsize for stride in strides),
-    )
 
 
 def _checked(place: str, tensor: DlpackTensor, *, owner: Any, ordered: bool) -> DeviceArray:

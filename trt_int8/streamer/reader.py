@@ -44,9 +44,7 @@ class ReadAhead(Generic[Loaded, Staged]):
         borrows: Callable[[Staged], bool],
         ahead: int,
     ) -> None:
-        self._items = items
-        self._stage = stage
-        self._borrows = borrows
+        self._items, self._stage, self._borrows = items, stage, borrows
         self._free = threading.Semaphore(ahead)
         self._handed_back = threading.Semaphore(0)
         self._ready: queue.SimpleQueue[Staged | _Failure | _End] = queue.SimpleQueue()
@@ -58,10 +56,9 @@ class ReadAhead(Generic[Loaded, Staged]):
         self._thread.start()
 
     def next(self) -> Staged | None:
-        """Return the next staged item, None at the end. The previous item may be overwritten from now on.
+        """Return the next staged item, None at the end, or raise what the iterator or ``stage`` raised.
 
-        Raises:
-            BaseException: what the iterator or ``stage`` raised, with its own traceback.
+        The previous item may be overwritten from now on.
         """
         if self._in_use:
             self._in_use = False

@@ -75,19 +75,18 @@ class Buffers:
     """The buffers of one input of one batch."""
 
     def __init__(self, driver: Any, route: InputRoute) -> None:
-        self.route = route
+        self._route, self._driver = route, driver
         self._host: NDArray[Any] | None = None
         self._device: Any = None
         self._normalized: Any = None
-        self._driver = driver
 
     def allocate(self) -> None:
         """Allocate the memory; after a failure, call `free`."""
-        if self.route.copied_bytes:
-            self._host = self._driver.pagelocked_empty(self.route.copied_bytes, np.uint8)
-            self._device = self._driver.mem_alloc(self.route.copied_bytes)
-        if self.route.normalized_bytes:
-            self._normalized = self._driver.mem_alloc(self.route.normalized_bytes)
+        if self._route.copied_bytes:
+            self._host = self._driver.pagelocked_empty(self._route.copied_bytes, np.uint8)
+            self._device = self._driver.mem_alloc(self._route.copied_bytes)
+        if self._route.normalized_bytes:
+            self._normalized = self._driver.mem_alloc(self._route.normalized_bytes)
 
     def send(
         self, array: NDArray[Any] | DeviceArray, queue: CopyQueue, kernel: NormalizeKernel | None
@@ -101,11 +100,11 @@ class Buffers:
             np.copyto(self._host.view(array.dtype.newbyteorder("=")).reshape(array.shape), array)
             self._driver.memcpy_htod_async(self._device, self._host, queue.stream)
             pointer = int(self._device)
-        if self.route.normalize is None or self.route.normalized is None or kernel is None:
+        normalize, shape = self._route.normalize, self._route.normalized
+        if normalize is None or shape is None or kernel is None:
             return pointer
-        planes = int(self._normalized)
-        kernel.launch(self.route.normalize, self.route.normalized, pointer, planes, queue)
-        return planes
+        kernel.launch(normalize, shape, pointer, int(self._normalized), queue)
+        return int(self._normalized)
 
     def free(self) -> None:
         """Free the memory."""

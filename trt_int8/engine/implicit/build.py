@@ -83,11 +83,8 @@ def build_implicit(
     """Parse ``model`` and build it with the INT8 flag.
 
     Args:
-        model: the float model.
-        tensorrt: from `trt_int8.engine.tensorrt.load_implicit`.
-        log: gets all lines of TensorRT.
+        model, tensorrt, log: the float model; from `load_implicit`; gets TensorRT's lines.
         calibrator: an `EntropyCalibrator` or `MinMaxCalibrator`; None: only ``options.ranges`` are used.
-        options: options of the builder.
         tell: function that gets lines for people: matches of the rules, tensors without a scale, the result
             of calibration.
 

@@ -124,10 +124,10 @@ class CalibratorCallbacks:
         self._failure: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._result: bytes | None = None  # TensorRT reads it in place: it must outlive the callback
-        self._made_from: Fingerprint | None = None
-        self._from_cache = False
+        #: What the scales were made from; None before they are known, and for a cache without fingerprint.
+        self.fingerprint: Fingerprint | None = None
+        self._from_cache = self._ended = False
         self._batches = 0  # read by TensorRT; the device may have read ahead
-        self._ended = False
 
     # Called by TensorRT
 
@@ -187,11 +187,6 @@ class CalibratorCallbacks:
         """Shape of each input at TensorRT; reads the first batch."""
         return self._feed.shapes
 
-    @property
-    def fingerprint(self) -> Fingerprint | None:
-        """What the scales were made from; None before they are known, and for a cache without fingerprint."""
-        return self._made_from
-
     def scales(self) -> CalibrationCache | None:
         """Return the scales of the calibration or the cache; None before they are known."""
         return None if self._result is None else _parse(self._result)
@@ -245,9 +240,9 @@ class CalibratorCallbacks:
         if self._result is None and self.store is not None and self.store.exists():
             # Without a sidecar there is no hash to compare with, so the data need not be read.
             known = self.store.sidecar.exists()
-            now = self._fingerprint() if known else Fingerprint(algorithm=self.algorithm)
+            now = self._current_fingerprint() if known else Fingerprint(algorithm=self.algorithm)
             self._result = self.store.load(now)
-            self._made_from = self.store.made_from
+            self.fingerprint = self.store.made_from
             self._from_cache = True
         return self._result
 
@@ -261,11 +256,11 @@ class CalibratorCallbacks:
                 "Ctrl-C) that TensorRT caught and printed to stderr; no cache was written"
             )
         _parse(content)
-        self._result, self._made_from = content, self._fingerprint()
+        self._result, self.fingerprint = content, self._current_fingerprint()
         if self.store is not None:
-            self.store.save(content, self._made_from)
+            self.store.save(content, self.fingerprint)
 
-    def _fingerprint(self) -> Fingerprint:
+    def _current_fingerprint(self) -> Fingerprint:
         return Fingerprint(
             model=self._model,
             data=self._data if self._data is not None else self._feed.data_id(),

@@ -187,11 +187,11 @@ def read_rules(source: Source) -> list[RangeRule]:
 
 def _from_ranges(ranges: Ranges, place: str) -> list[RangeRule]:
     """Return rules without bounds for scales of 0 or inf, which TensorRT rejects."""
-    rules = []
-    for name, value in ranges.items():
-        amax = float(np.float32(value.amax))
-        rules.append(RangeRule(name, (-amax, amax) if value.usable else None, place, from_cache=True))
-    return rules
+    amax = {name: float(np.float32(value.amax)) if value.usable else None for name, value in ranges.items()}
+    return [
+        RangeRule(name, None if bound is None else (-bound, bound), place, from_cache=True)
+        for name, bound in amax.items()
+    ]
 
 
 def _text(path: Path) -> str:

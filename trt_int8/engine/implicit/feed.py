@@ -67,12 +67,7 @@ class Feed:
 
     @property
     def batch_size(self) -> int:
-        """First axis of the first batch.
-
-        Raises:
-            CalibrationError: there is no batch.
-            DataError: it is not a dict of arrays with one size on their first axes.
-        """
+        """First axis of the first batch, which must be the same for all inputs."""
         sizes = {name: _shape(value, name)[0] for name, value in self._peek().items()}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -80,12 +75,7 @@ class Feed:
         return next(iter(sizes.values()))
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield all batches, once.
-
-        Raises:
-            CalibrationError: there is no batch, or the data was already read.
-            DataError: a batch does not fit the model, or differs from the first one.
-        """
+        """Yield all batches, once; DataError if one does not fit the model or differs from the first."""
         if self._started:
             raise CalibrationError(
                 "the calibration data was already consumed; pass a new iterator, or a list of batches"

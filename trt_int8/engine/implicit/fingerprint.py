@@ -45,8 +45,7 @@ class Fingerprint:
             if field.name == "tensors":
                 kinds = {"removed": set(old) - set(new), "new": set(new) - set(old)}
                 parts = [f"{kind} {len(names)} ({_some(names)})" for kind, names in kinds.items() if names]
-                if parts:
-                    lines.append(f"tensor names: {', '.join(parts)}")
+                lines += [f"tensor names: {', '.join(parts)}"] if parts else []
             else:
                 lines.append(f"{_LABELS[field.name]}: {_short(old)}, now {_short(new)}")
         return lines

@@ -45,13 +45,8 @@ def keep_layers(
 ) -> list[str]:
     """Constrain layers to a precision; later patterns override earlier patterns.
 
-    This sets one of the two flags; without it, TensorRT treats ``layer.precision`` as a hint.
-
-    Args:
-        network, config: TensorRT's network and builder configuration.
-        patterns: ``fp16`` or ``fp32`` → names or globs of layers (for ONNX models the nodes' names).
-        tensorrt: the TensorRT of the network.
-        constraints: ``obey`` or ``prefer``.
+    This sets one of the two flags; without it, TensorRT treats ``layer.precision`` as a hint. ``patterns``
+    maps ``fp16`` and ``fp32`` to names or globs of layers (for ONNX models the nodes' names).
 
     Returns:
         A line for each pattern, for people.
@@ -81,5 +76,5 @@ def keep_layers(
 def _has_precision(layer: Any, tensorrt: TensorRT) -> bool:
     """Return whether the layer computes with floats; builds fail if other layers are constrained."""
     outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
-    computes_floats = any(output is not None and tensorrt.is_float(output.dtype) for output in outputs)
-    return computes_floats and not tensorrt.is_constant(layer)
+    floats = any(output is not None and tensorrt.is_float(output.dtype) for output in outputs)
+    return floats and not tensorrt.is_constant(layer)

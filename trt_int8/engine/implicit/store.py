@@ -99,15 +99,13 @@ class CacheStore:
 
     def _check(self, content: bytes, now: Fingerprint) -> None:
         made_from = self._read_sidecar(content)
-        changes = made_from.changes(now)
-        if changes:
+        if changes := made_from.changes(now):
             raise CacheError(
                 f"{self.path} does not fit this calibration:\n"
                 + "".join(f"  {line}\n" for line in changes)
                 + "Delete it to calibrate again, choose another cache file, or add reuse_cache=True"
             )
-        unknown = made_from.unknown(now)
-        if unknown:
+        if unknown := made_from.unknown(now):
             _warn(f"{self.path}: used without a check of: {', '.join(unknown)}")
 
     def _warn_of_reuse(self, content: bytes, now: Fingerprint) -> None:

@@ -39,11 +39,7 @@ class TimingCache:
             )
 
     def update_from(self, config: Any) -> None:
-        """Add the timings of the build to the file.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Add the timings of the build to the file; OutputError if it cannot be written."""
         timing = config.get_timing_cache()
         with self._locked():
             if self.path.exists():

@@ -96,11 +96,7 @@ class Evaluator:
         return count_samples(self._comparer.batches)
 
     def __call__(self, quantized: onnx.ModelProto) -> Score:
-        """Run ``quantized`` on the data.
-
-        Raises:
-            ModelError: onnxruntime cannot run it.
-        """
+        """Run ``quantized`` on the data; ModelError if onnxruntime cannot run it."""
         found = self._comparer.run(quantized)
         sqnr = min(self._comparer.compare(found).sqnr_db(self._comparer.names).values())
         if not self.has_metric:

@@ -106,12 +106,7 @@ def search(measurements: Measurements, ranking: Sequence[NodeSensitivity], budge
     """Set the most sensitive nodes to float until the budget is met, then try each of them in INT8 again.
 
     At most twice as many models as nodes are run. The result is always within the budget, since a model with
-    all nodes in float has no loss.
-
-    Args:
-        measurements: of the model.
-        ranking: from `rank`, the most sensitive node first.
-        budget: the limits.
+    all nodes in float has no loss. ``ranking`` is the result of `rank`.
     """
     floats: list[str] = []
     total = 2 * len(ranking)
