@@ -28,7 +28,8 @@ from trt_int8.calibration.kernels import COUNT, new_scratch
 from trt_int8.errors import CalibrationError
 
 Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[Any]
+#: float32 or float64.
+AnyFloats = npt.NDArray[Any]
 Scratch = npt.NDArray[np.int32]
 _FLOAT32 = np.dtype(np.float32)
 _LOG2_BINS = 11
@@ -89,7 +90,7 @@ class Histogram:
         more = None if self.exponent is None else _counted(flat, self.exponent)
         return self._add_beyond(flat) if more is None else self.merge(more)
 
-    def _add_beyond(self, flat: Floats) -> Histogram:
+    def _add_beyond(self, flat: AnyFloats) -> Histogram:
         """Do the work of `add` if the values need a wider grid, or some are not finite."""
         lowest, highest = float(flat.min()), float(flat.max())  # NaN if any value is
         infinities = 0
@@ -152,7 +153,7 @@ def from_slots(slots: Counts, exponent: int, minimum: float, maximum: float) -> 
     return Histogram(np.delete(slots, BINS), exponent, int(slots[BINS]), minimum + 0.0, maximum + 0.0)
 
 
-def flattened(values: npt.NDArray[np.generic]) -> Floats:
+def flattened(values: npt.NDArray[np.generic]) -> AnyFloats:
     """Return the values as float32 or float64 [n], contiguous."""
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype != _FLOAT32:
@@ -162,7 +163,7 @@ def flattened(values: npt.NDArray[np.generic]) -> Floats:
 
 
 def add_counts(
-    slots: Counts, flat: Floats, exponent: int, *, scratch: Scratch | None = None
+    slots: Counts, flat: AnyFloats, exponent: int, *, scratch: Scratch | None = None
 ) -> tuple[float, float] | None:
     """Add the counts of ``flat`` on the grid of bin width 2**exponent to ``slots``, in place.
 
@@ -182,12 +183,12 @@ def add_counts(
     return add_by_numpy(slots, flat, exponent)
 
 
-def numpy_seconds(flat: Floats) -> float:
+def numpy_seconds(flat: AnyFloats) -> float:
     """Return about how long numpy takes to count an array: 20 µs and 4 ns per value."""
     return 2e-5 + 4e-9 * flat.size
 
 
-def add_by_numpy(slots: Counts, flat: Floats, exponent: int) -> tuple[float, float] | None:
+def add_by_numpy(slots: Counts, flat: AnyFloats, exponent: int) -> tuple[float, float] | None:
     """Do the work of `add_counts` with numpy."""
     minimum, maximum = float(flat.min()), float(flat.max())
     if not _within(minimum, maximum, exponent):
@@ -209,7 +210,7 @@ def add_by_numpy(slots: Counts, flat: Floats, exponent: int) -> tuple[float, flo
 
 
 def add_compiled(
-    loop: Callable[..., Any], slots: Counts, flat: Floats, exponent: int, scratch: Scratch
+    loop: Callable[..., Any], slots: Counts, flat: AnyFloats, exponent: int, scratch: Scratch
 ) -> tuple[float, float] | None:
     """Do the work of `add_counts` with the compiled `trt_int8.calibration.kernels.count`."""
     minimum, maximum = loop(flat, *_scale_and_limit(exponent), slots, scratch)
@@ -222,7 +223,7 @@ def _scale_and_limit(exponent: int) -> tuple[np.float32, np.float32]:
     return np.float32(math.ldexp(1.0, -exponent)), np.float32(min(math.ldexp(BINS, exponent), largest))
 
 
-def _compiled_takes(flat: Floats, exponent: int) -> bool:
+def _compiled_takes(flat: AnyFloats, exponent: int) -> bool:
     """Return whether the loop is compiled for this kind of array, and float32 can represent the scale."""
     return flat.dtype == _FLOAT32 and flat.flags.carray and -126 <= exponent <= 117
 
@@ -233,7 +234,7 @@ def _within(minimum: float, maximum: float, exponent: int) -> bool:
     return -limit <= minimum and maximum <= limit
 
 
-def _counted(flat: Floats, exponent: int) -> Histogram | None:
+def _counted(flat: AnyFloats, exponent: int) -> Histogram | None:
     slots = new_slots()
     extremes = add_counts(slots, flat, exponent)
     return None if extremes is None else from_slots(slots, exponent, *extremes)
