@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from trt_int8.batches.check import checked, count_samples
+from trt_int8.batches.holdout import EVERY
 from trt_int8.batches.items import Batches, DataDigest
 from trt_int8.batches.samples import Batch
 from trt_int8.calibration.activations import Activations
@@ -24,8 +25,6 @@ from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph.model import Model
 
 Counted = dict[str, Histogram]
-#: The second of this many batches is held out.
-EVERY = 4
 #: Number of consecutive batches, and whether they are held out.
 _CYCLE = ((1, False), (1, True), (EVERY - 2, False))
 

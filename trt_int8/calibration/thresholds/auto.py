@@ -1,4 +1,4 @@
-"""The best of the other methods for each tensor, judged on batches that the ranges were not fitted to."""
+"""The best of the other methods for each tensor, evaluated on batches that the ranges were not fitted to."""
 
 from __future__ import annotations
 
