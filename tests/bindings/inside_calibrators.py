@@ -83,7 +83,7 @@ def test_the_cache_is_written_and_read_back(make, content, tmp_path):
     assert path.read_bytes() == content
     again = make([batch(0)], cache=path, data=None)
     cpp = Calibration(trt, again)
-    with pytest.warns(UserWarning, match="not compared"):  # no model was given
+    with pytest.warns(UserWarning, match="used without a check"):  # no model was given
         found = cpp.calibrate(["x"], b"")
     gc.collect()
     assert found == content

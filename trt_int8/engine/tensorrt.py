@@ -185,11 +185,7 @@ class TensorRT:
 
 
 def load(flavor: Flavor | None = None, *, target: str | Target | None = None) -> TensorRT:
-    """Import TensorRT.
-
-    Args:
-        flavor: the module; None: the one that builds for ``target``.
-        target: see `trt_int8.target.resolve_target`.
+    """Import TensorRT: ``flavor``, or else the one that builds for ``target`` (see `resolve_target`).
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -207,11 +203,7 @@ def load(flavor: Flavor | None = None, *, target: str | Target | None = None) ->
 
 
 def load_implicit() -> TensorRT:
-    """Import a TensorRT with calibrators and dynamic ranges: 8.6 to 10.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
+    """Import a TensorRT with calibrators (8.6 to 10); MissingDependencyError if it is not installed."""
     try:
         tensorrt = load("tensorrt")
     except MissingDependencyError as error:
@@ -225,10 +217,13 @@ def load_implicit() -> TensorRT:
 
 
 def _logger_class(trt: ModuleType) -> Any:
-    logger = trt.ILogger
-    severities = (logger.INTERNAL_ERROR, logger.ERROR, logger.WARNING, logger.INFO, logger.VERBOSE)
-    letters: tuple[Severity, ...] = ("F", "E", "W", "I", "V")
-    names = dict(zip(severities, letters, strict=True))
+    names: dict[Any, Severity] = {
+        trt.ILogger.INTERNAL_ERROR: "F",
+        trt.ILogger.ERROR: "E",
+        trt.ILogger.WARNING: "W",
+        trt.ILogger.INFO: "I",
+        trt.ILogger.VERBOSE: "V",
+    }
 
     class Recorder(trt.ILogger):  # type: ignore[misc, name-defined]  # a class of the imported module, unknown to mypy
         def __init__(self, log: BuildLog) -> None:

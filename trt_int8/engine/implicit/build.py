@@ -181,9 +181,11 @@ def _set_precisions(
 ) -> None:
     if options.keep_fp16 and not options.fp16:
         raise BuildError("keep_fp16= needs FP16: add fp16=True, or use keep_fp32=")
-    for name, wanted in (("INT8", True), ("FP16", options.fp16), ("BF16", options.bf16)):
-        if wanted:
-            config.set_flag(tensorrt.builder_flag(name))
+    config.set_flag(tensorrt.builder_flag("INT8"))
+    if options.fp16:
+        config.set_flag(tensorrt.builder_flag("FP16"))
+    if options.bf16:
+        config.set_flag(tensorrt.builder_flag("BF16"))
     if not options.tf32:
         config.clear_flag(tensorrt.builder_flag("TF32"))
     patterns = {"fp16": options.keep_fp16, "fp32": options.keep_fp32}
