@@ -70,14 +70,10 @@ def _common_options() -> list[Option]:
         callback=_read_config,
         help="Read options from a YAML file. The command line overrides the file.",
     )
-    flags = [
-        (["--print-config"], True, "Print all options and their values as such a file, and exit."),
-        (["-q", "--quiet"], False, "Do not show progress."),
-    ]
-    return [config] + [
-        Option(names, panel=Panel.COMMON, is_flag=True, is_eager=eager, help=text)
-        for names, eager, text in flags
-    ]
+    flag: dict[str, Any] = {"panel": Panel.COMMON, "is_flag": True}
+    text = "Print all options and their values as such a file, and exit."
+    printed = Option(["--print-config"], is_eager=True, help=text, **flag)
+    return [config, printed, Option(["-q", "--quiet"], help="Do not show progress.", **flag)]
 
 
 def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
