@@ -260,7 +260,7 @@ def test_it_is_kept_only_where_it_helps(make_model, rng):
     ]
     each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_out]
     assert result.after.evaluated["z"] == pytest.approx(np.mean(each))
-    # means of data that has little to do with what is judged by: nothing to gain, so nothing is changed
+    # the data differs from the held-out data: no gain, so the model is not changed
     other = [{"x": -9 * batch["x"]} for batch in fit]
     result = corrected_by(model, ranges, histograms, other, held_out=held_out, bias_correction=True)
     assert result.corrections[0].text.endswith("so it was not kept")

@@ -166,20 +166,20 @@ def test_int8_gains_10_db_before_a_padded_convolution(make_model, rng, tmp_path)
     fit, unseen = data[:8], data[8:]
     result = calibrate(model, fit, algorithm="minmax")
     plain = quantize(model, result.ranges, placement="tensorrt")
-    remedied = corrected_by(model, result.ranges, result.histograms, fit, held_out=unseen, recentred=["x"])
-    gain = sqnr(model, remedied.quantized.model, unseen) - sqnr(model, plain.model, unseen)
+    made = corrected_by(model, result.ranges, result.histograms, fit, held_out=unseen, recentred=["x"])
+    gain = sqnr(model, made.quantized.model, unseen) - sqnr(model, plain.model, unseen)
     assert gain >= 10
-    assert remedied.corrections[0].text.startswith("recentred x by 5.0")
-    assert "x_centred" in remedied.quantized.scales
+    assert made.corrections[0].text.startswith("recentred x by 5.0")
+    assert "x_centred" in made.quantized.scales
     rtx = load("tensorrt_rtx")
     with BuildLog(tmp_path / "log") as log:
-        build_explicit(remedied.quantized.model, tensorrt=rtx, log=log, target="sm89")
+        build_explicit(made.quantized.model, tensorrt=rtx, log=log, target="sm89")
     nodes = {node.node: node.precision for node in PrecisionReport.from_log(tmp_path / "log").last.nodes}
     assert nodes["conv"] == "int8"
 
 
 def test_padding_with_the_offset_would_not_do(make_model, rng):
-    """Why the map is there: −μ as padding is exact in float, and ruins INT8."""
+    """The map is needed: −μ as padding is exact in float, and ruins INT8."""
     model = padded(make_model, rng)
     x = rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)
     changed = recentre(model, {"x": 5.0})
@@ -234,12 +234,12 @@ def test_it_is_left_alone_where_nothing_is_gained(make_model, rng):
     x = rng.normal(size=(1, 3, 16, 16)).astype(np.float32)
     data = [{"x": x}, {"x": -x}]
     result = calibrate(model, data, algorithm="mse")
-    remedied = corrected_by(model, result.ranges, result.histograms, data, held_out=data, recentred=["*"])
-    assert len(remedied.corrections) == 1
-    assert "so it was not kept" in remedied.corrections[0].text
-    assert "x" in remedied.quantized.scales
-    assert remedied.before == remedied.after
-    assert remedied.passed_over == ("y: it is an output of the model",)
+    made = corrected_by(model, result.ranges, result.histograms, data, held_out=data, recentred=["*"])
+    assert len(made.corrections) == 1
+    assert "so it was not kept" in made.corrections[0].text
+    assert "x" in made.quantized.scales
+    assert made.before == made.after
+    assert made.passed_over == ("y: it is an output of the model",)
 
 
 def test_a_wild_value_in_the_fit_does_not_move_the_middle(make_model, rng):
@@ -251,26 +251,22 @@ def test_a_wild_value_in_the_fit_does_not_move_the_middle(make_model, rng):
     for algorithm in ("percentile", "mse"):
         result = calibrate(model, fit, algorithm=algorithm)
         plain = quantize(model, result.ranges, placement="tensorrt")
-        remedied = corrected_by(
-            model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"]
-        )
-        claimed = remedied.after.evaluated["y"] - remedied.before.evaluated["y"]
-        gained = sqnr(model, remedied.quantized.model, unseen) - sqnr(model, plain.model, unseen)
+        made = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
+        claimed = made.after.evaluated["y"] - made.before.evaluated["y"]
+        gained = sqnr(model, made.quantized.model, unseen) - sqnr(model, plain.model, unseen)
         assert gained > 10, algorithm
         assert claimed == pytest.approx(gained, abs=1), algorithm
 
 
 def test_a_gain_that_other_data_does_not_bear_out_is_no_gain(make_model, rng):
-    """What the offset was fitted to is in [4, 6]; what comes then is around zero."""
+    """The offset is fitted to values in [4, 6]; the held-out ones are around zero."""
     model = padded(make_model, rng)
     fit = [{"x": rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
     held_out = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
     result = calibrate(model, fit)
-    for judging, kept in ((fit, True), (held_out, False)):
-        remedied = corrected_by(
-            model, result.ranges, result.histograms, fit, held_out=judging, recentred=["x"]
-        )
-        assert ("x_centred" in remedied.quantized.scales) == kept
+    for other, kept in ((fit, True), (held_out, False)):
+        made = corrected_by(model, result.ranges, result.histograms, fit, held_out=other, recentred=["x"])
+        assert ("x_centred" in made.quantized.scales) == kept
 
 
 def test_each_output_counts(make_model, rng):
@@ -298,12 +294,12 @@ def test_each_output_counts(make_model, rng):
     ]
     fit, held_out = data[:30], data[30:]
     result = calibrate(model, fit)
-    remedied = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
-    assert remedied.before.evaluated["q"] < remedied.before.evaluated["y"]
-    assert remedied.after.evaluated["y"] > remedied.before.evaluated["y"] + 10
-    assert remedied.after.evaluated["q"] == remedied.before.evaluated["q"]
-    gain = remedied.after.evaluated["y"] - remedied.before.evaluated["y"]
-    assert remedied.corrections[0].text.endswith(f": y +{gain:.2f} dB, q +0.00 dB")
+    made = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
+    assert made.before.evaluated["q"] < made.before.evaluated["y"]
+    assert made.after.evaluated["y"] > made.before.evaluated["y"] + 10
+    assert made.after.evaluated["q"] == made.before.evaluated["q"]
+    gain = made.after.evaluated["y"] - made.before.evaluated["y"]
+    assert made.corrections[0].text.endswith(f": y +{gain:.2f} dB, q +0.00 dB")
 
 
 def test_zeros_beside_an_offset_are_values_too(rng):
@@ -321,22 +317,22 @@ def test_zeros_beside_an_offset_are_values_too(rng):
 
 
 def test_lenet(lenet_path, digits):
-    """What is claimed on held-out digits holds on others; at the logits, since Softmax hides most of it."""
+    """The gain on held-out digits holds on others; at the logits, since Softmax hides most of it."""
     model = onnx.load(lenet_path)
     images = [{"data": image[None]} for image in digits["calibration"][:100]]
     fit, held_out = images[:75], images[75:]
     unseen = [{"data": image[None]} for image in digits["evaluation"][:200]]
     result = calibrate(model, fit, algorithm="mse")
-    remedied = corrected_by(
+    made = corrected_by(
         model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["*"], bias_correction=True
     )
-    claimed = remedied.after.evaluated["ip2"] - remedied.before.evaluated["ip2"]
+    claimed = made.after.evaluated["ip2"] - made.before.evaluated["ip2"]
     check = AccuracyCheck(model, unseen)
     plain = quantize(model, result.ranges, placement="tensorrt").model
-    gained = check(remedied.quantized.model).evaluated["ip2"] - check(plain).evaluated["ip2"]
+    gained = check(made.quantized.model).evaluated["ip2"] - check(plain).evaluated["ip2"]
     assert claimed > 1.5
     assert gained == pytest.approx(claimed, abs=1)
-    assert "conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in remedied.passed_over
+    assert "conv1: pool1: MaxPool reads it, and only Conv, Gemm and MatMul may" in made.passed_over
 
 
 def test_globs(make_model, rng):

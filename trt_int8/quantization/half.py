@@ -150,9 +150,8 @@ def _restore(model: onnx.ModelProto, exact: dict[str, np.ndarray]) -> None:
             tensor.CopyFrom(numpy_helper.from_array(exact[tensor.name], tensor.name))
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
-            kept = [entry for entry in node.attribute if entry.name != "output_dtype"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
+            for entry in [entry for entry in node.attribute if entry.name == "output_dtype"]:
+                node.attribute.remove(entry)
             node.attribute.append(helper.make_attribute("output_dtype", TensorProto.FLOAT16))
 
 

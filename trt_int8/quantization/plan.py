@@ -128,11 +128,10 @@ def _nodes(document: Any, place: str) -> dict[str, str]:
 def _search(document: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return target, placement, budget and figures of a plan that was searched for."""
     found: dict[str, Any] = {}
-    for key in ("target", "placement"):
-        if key in document:
-            if not isinstance(document[key], str):
-                raise QuantizationError(f"{place}: {key} is {document[key]!r}; write a name")
-            found[key] = document[key]
+    for key in [key for key in ("target", "placement") if key in document]:
+        if not isinstance(document[key], str):
+            raise QuantizationError(f"{place}: {key} is {document[key]!r}; write a name")
+        found[key] = document[key]
     for key in ("budget", "reached"):
         figures = document.get(key, {})
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,7 +33,9 @@ class QdqWriter:
         self._opset = opset_version(model)
         self._names = Names(index)
         self._initializers: list[onnx.TensorProto] = []
-        self._before: dict[str, list[onnx.NodeProto]] = {}  # first output of a node → new nodes before it
+        self._before = defaultdict[str, list[onnx.NodeProto]](
+            list
+        )  # first output of a node → new nodes before it
         self._activations: dict[str, str] = {}
         self._weights: dict[tuple[str, int | None], str] = {}
 
@@ -44,7 +47,8 @@ class QdqWriter:
             parameters = self._parameters(tensor, np.asarray(scale, np.float32), element)
             quantized = self._names.fresh(f"{tensor}_quantized")
             name = self._names.fresh(f"{tensor}_Q")
-            self._insert(node, helper.make_node("QuantizeLinear", [tensor, *parameters], [quantized], name))
+            new = helper.make_node("QuantizeLinear", [tensor, *parameters], [quantized], name)
+            self._before[node.output[0]].append(new)
             self._activations[tensor] = self._dequantize(node, tensor, quantized, parameters, element, None)
         node.input[slot] = self._activations[tensor]
 
@@ -97,11 +101,8 @@ class QdqWriter:
             new.attribute.append(helper.make_attribute("axis", axis))
         if scale_type(element, self._opset) != element:
             new.attribute.append(helper.make_attribute("output_dtype", element))
-        self._insert(node, new)
+        self._before[node.output[0]].append(new)
         return dequantized
-
-    def _insert(self, before: onnx.NodeProto, node: onnx.NodeProto) -> None:
-        self._before.setdefault(before.output[0], []).append(node)
 
     def _remove_unused(self, candidates: set[str]) -> None:
         """Remove the constants among ``candidates`` that have no consumer left, and their own inputs."""

@@ -65,7 +65,7 @@ ORT = {
 
 @pytest.mark.filterwarnings("ignore")
 class TestOnnxruntime:
-    """What ``onnxruntime.quantization.quantize_static`` writes, as it comes."""
+    """Return the model that ``onnxruntime.quantization.quantize_static`` writes."""
 
     @pytest.fixture
     def static(self, tmp_path, rng):
@@ -98,7 +98,7 @@ class TestOnnxruntime:
         return model, run, batches
 
     @pytest.mark.parametrize("case", ORT)
-    def test_mended_it_builds_and_computes_the_same(self, static, case, tensorrt):
+    def test_repaired_it_builds_and_computes_the_same(self, static, case, tensorrt):
         model, run, batches = static
         found = run(**ORT[case])
         rules = {finding.rule for finding in check_qdq(found)}
@@ -110,7 +110,7 @@ class TestOnnxruntime:
         assert len(int8_nodes(checked.model, tensorrt)) == 4
         assert evaluate(model, checked.model, batches).outputs["y"].sqnr_db > 36
 
-    def test_the_operator_format_cannot_be_mended(self, static):
+    def test_the_operator_format_cannot_be_repaired(self, static):
         _, run, _ = static
         checked = fix_qdq(run("QOperator"))
         assert {"QLinearConv", "QLinearAdd"} <= {

@@ -1,4 +1,4 @@
-"""What the tests of the placement rules share; test_rules.py runs each with its rule and without."""
+"""Shared parts of the tests of placement rules; test_placement.py runs each with its rule and without."""
 
 from collections.abc import Callable
 

@@ -28,9 +28,8 @@ class Finding:
     """One fault of a model.
 
     Attributes:
-        rule: the name of the check.
-        severity: ``refused`` (no engine), ``float`` (builds, but not in INT8) or ``slow``.
-        node: where.
+        rule, severity: of the check, see `trt_int8.quantization.check.register.Check`.
+        node: the name of the node.
         message: what is wrong.
         repair: how to repair it.
         fixable: whether `fix_qdq` repairs it.

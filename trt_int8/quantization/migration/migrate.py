@@ -21,7 +21,6 @@ from trt_int8.quantization.migration.parity import NOT_NAMED, ParityRow, parity,
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
-from trt_int8.quantization.scales import SMALLEST_FLOAT16
 from trt_int8.quantization.selection import OP_TYPES, Selection
 from trt_int8.ranges.cache import CalibrationCache, scale_to_hex
 from trt_int8.ranges.ranges import Ranges
@@ -152,7 +151,10 @@ def migrate(
     wanted_nodes = _without_floats(selection or Selection(), index, implicit)
     quantized = quantize(given, fitting, placement=rules, selection=wanted_nodes)
     if half and scale_dtype == "fp16":
-        _refuse_lost_scales(quantized, fitting)
+        # As with `to_half`: float16 must hold all usable scales of the cache.
+        lost = [entry.tensor for entry in quantized.skipped if entry.tensor in fitting]
+        scales = {tensor: fitting[tensor].scale for tensor in lost}
+        refuse_underflow({name: np.asarray(scale) for name, scale in scales.items() if scale > 0})
     if high_precision == "fp16" and not half:
         quantized = replace(quantized, model=to_half(quantized.model, scale_dtype=scale_dtype))
     # The model keeps the cache, so that `cache_from_qdq` returns it byte for byte.
@@ -183,16 +185,6 @@ def migrate(
         tuple(_disagreements(index, quantized)),
         tuple(note for note in (*quantized.notes, rounding(quantized.model, quantized.scales)) if note),
     )
-
-
-def _refuse_lost_scales(quantized: Quantized, ranges: Ranges) -> None:
-    """Check, as `to_half` does, that float16 can hold all usable scales of the cache."""
-    small = {
-        entry.tensor: np.asarray(ranges[entry.tensor].scale)
-        for entry in quantized.skipped
-        if entry.tensor in ranges and 0 < ranges[entry.tensor].scale < SMALLEST_FLOAT16
-    }
-    refuse_underflow(small)
 
 
 def _implicit(log: PrecisionReport, index: GraphIndex) -> dict[str, str]:

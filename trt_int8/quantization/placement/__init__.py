@@ -1,4 +1,4 @@
-"""Where Q/DQ pairs go: named rules, one function each, and the two placements made of them."""
+"""Place Q/DQ pairs by named rules; a placement is a choice of rules."""
 
 from trt_int8.quantization.placement.placement import PLACEMENTS, RULES, Placement, resolve
 from trt_int8.quantization.placement.rule import Rule

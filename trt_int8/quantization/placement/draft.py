@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,12 +129,12 @@ class Draft:
             earlier = self.sites[node.output[0]]
             slots = tuple(dict.fromkeys((*earlier.activations, *activations)))
             site = Site(node, slots, (*earlier.weights, *weights))
-        obstacle = self._obstacle(site)
-        if obstacle is None:
-            self.sites[node.output[0]] = site
-            self.quantized.update(node.input[slot] for slot in site.activations)
-        else:
-            self.skipped.append(obstacle)
+        obstacle = next(self._obstacles(site), None)
+        if obstacle is not None:
+            self.skipped.append(Skipped(label(node), *obstacle))
+            return
+        self.sites[node.output[0]] = site
+        self.quantized.update(node.input[slot] for slot in site.activations)
 
     def join(self, first: str, second: str) -> None:
         """Give two tensors one scale, and all tensors that share a scale with either."""
@@ -178,42 +178,38 @@ class Draft:
         ranges = {name: self.range(name) for name in ordered}
         return {name: found.scale for name, found in ranges.items() if found is not None}
 
-    def _obstacle(self, site: Site) -> Skipped | None:
-        """Return the reason that ``site`` cannot be quantized, or None."""
-        name = label(site.node)
-        for slot in site.activations:
-            tensor = site.node.input[slot]
+    def _obstacles(self, site: Site) -> Iterator[tuple[str, str]]:
+        """Yield the tensors of ``site`` that cannot be quantized, with the reasons."""
+        for tensor in [site.node.input[slot] for slot in site.activations]:
             found = self.range(tensor)
             if found is None:
-                return Skipped(name, tensor, f"no range for tensor {tensor!r}")
-            if found.amax == 0:
-                return Skipped(name, tensor, f"tensor {tensor!r} was always zero in calibration")
-            if not found.usable:
-                reason = f"range {found.amax:g} of tensor {tensor!r} has no float32 scale"
-                return Skipped(name, tensor, reason)
-            element = self.types.get(tensor, TensorProto.FLOAT)
-            if reason := self._underflow(element, np.asarray(found.scale), f"tensor {tensor!r}"):
-                return Skipped(name, tensor, reason)
+                yield tensor, f"no range for tensor {tensor!r}"
+            elif found.amax == 0:
+                yield tensor, f"tensor {tensor!r} was always zero in calibration"
+            elif not found.usable:
+                yield tensor, f"range {found.amax:g} of tensor {tensor!r} has no float32 scale"
+            else:
+                element = self.types.get(tensor, TensorProto.FLOAT)
+                yield from self._underflow(element, np.asarray(found.scale), tensor, "tensor")
         for weight in site.weights:
             tensor = site.node.input[weight.slot]
             values = self.constant(tensor)
             if values is None or values.dtype.name not in _FLOATS:
                 dtype = None if values is None else values.dtype
-                reason = f"weight {tensor!r} is {dtype}, only {', '.join(_FLOATS)} are quantized"
-                return Skipped(name, tensor, reason)
-            if values.size == 0 or not np.isfinite(values.astype(np.float32)).all():
-                return Skipped(name, tensor, f"weight {tensor!r} is empty or holds NaN or Inf")
-            scales = weight_scales(values, weight.axis)
-            element = helper.np_dtype_to_tensor_dtype(values.dtype)
-            if reason := self._underflow(element, scales, f"weight {tensor!r}"):
-                return Skipped(name, tensor, reason)
-        return None
+                yield tensor, f"weight {tensor!r} is {dtype}, only {', '.join(_FLOATS)} are quantized"
+            elif values.size == 0 or not np.isfinite(values.astype(np.float32)).all():
+                yield tensor, f"weight {tensor!r} is empty or holds NaN or Inf"
+            else:
+                element = helper.np_dtype_to_tensor_dtype(values.dtype)
+                yield from self._underflow(element, weight_scales(values, weight.axis), tensor, "weight")
 
-    def _underflow(self, element: int, scales: npt.NDArray[np.float32], of: str) -> str:
-        """Return the complaint about scales that must be float16 and are too small for it, or ""."""
-        if scale_type(element, self.opset) != TensorProto.FLOAT16 or scales.min() >= SMALLEST_FLOAT16:
-            return ""
-        return (
-            f"scale {scales.min():g} of {of} underflows float16 (below {SMALLEST_FLOAT16:.3g}); "
-            f"at opset {OUTPUT_DTYPE} scales are float32: convert the model first"
-        )
+    def _underflow(
+        self, element: int, scales: npt.NDArray[np.float32], tensor: str, kind: str
+    ) -> Iterator[tuple[str, str]]:
+        """Yield ``tensor`` if its scales must be float16 and are too small for it."""
+        if scale_type(element, self.opset) == TensorProto.FLOAT16 and scales.min() < SMALLEST_FLOAT16:
+            yield (
+                tensor,
+                f"scale {scales.min():g} of {kind} {tensor!r} underflows float16 (below "
+                f"{SMALLEST_FLOAT16:.3g}); at opset {OUTPUT_DTYPE} scales are float32: convert it first",
+            )

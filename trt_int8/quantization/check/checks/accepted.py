@@ -125,7 +125,10 @@ def _make_symmetric(graph: QdqGraph) -> None:
     clipping = [node for node, _ in nodes if _implies_relu(graph, node)]
     scales = {node.output[0]: _covering_scale(graph, node, values) for node, values in nodes}
     for node in clipping:
-        _insert_relu(graph, node)
+        output = graph.fresh(f"{node.input[0]}_relu")
+        name = graph.fresh(f"{node.input[0]}_Relu")
+        graph.insert_before(node, onnx.helper.make_node("Relu", [node.input[0]], [output], name))
+        node.input[0] = output
     for node, values in nodes:
         weight = graph.weight(node)
         if weight is not None:
@@ -163,13 +166,6 @@ def _is_nonnegative(graph: QdqGraph, tensor: str) -> bool:
         deciding = node.input[:1] if node.op_type in KEEPING_SIGN else node.input
         return all(_is_nonnegative(graph, name) for name in deciding if name)
     return False
-
-
-def _insert_relu(graph: QdqGraph, node: onnx.NodeProto) -> None:
-    output = graph.fresh(f"{node.input[0]}_relu")
-    relu = onnx.helper.make_node("Relu", [node.input[0]], [output], graph.fresh(f"{node.input[0]}_Relu"))
-    graph.insert_before(node, relu)
-    node.input[0] = output
 
 
 def _covering_scale(graph: QdqGraph, node: onnx.NodeProto, values: np.ndarray) -> np.ndarray:

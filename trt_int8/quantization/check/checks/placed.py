@@ -20,7 +20,7 @@ def unused_pair(graph: QdqGraph) -> Iterator[Fault]:
     read = {*graph.index.consumers, *graph.index.outputs, *graph.index.used_in_bodies}
     for node in graph.linear:
         if not read & set(node.output):
-            yield Fault(node, "nothing reads its output", fix=QdqGraph.prune)
+            yield Fault(node, "its output has no consumer", fix=QdqGraph.prune)
 
 
 @check("broken-fusion", 310, "slow", "let the builder fuse: remove the pair")
