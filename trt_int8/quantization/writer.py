@@ -33,9 +33,8 @@ class QdqWriter:
         self._opset = opset_version(model)
         self._names = Names(index)
         self._initializers: list[onnx.TensorProto] = []
-        self._before = defaultdict[str, list[onnx.NodeProto]](
-            list
-        )  # first output of a node → new nodes before it
+        # first output of a node → new nodes before it
+        self._before = defaultdict[str, list[onnx.NodeProto]](list)
         self._activations: dict[str, str] = {}
         self._weights: dict[tuple[str, int | None], str] = {}
 
