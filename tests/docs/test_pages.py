@@ -64,7 +64,7 @@ def test_the_site_builds_without_warnings(tmp_path):
     for command in main.commands:
         assert f"trt-int8 {command}" in reference
     api = (tmp_path / "reference" / "api.html").read_text(encoding="utf-8")
-    assert "the largest batch, where only the first axis is dynamic" in api
+    assert "the max batch, if only the first axis is dynamic" in api
 
 
 def test_every_page_is_in_the_navigation():
