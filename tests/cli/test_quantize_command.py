@@ -68,3 +68,14 @@ def test_quantize_options_reach_the_work(run, lenet_path, tmp_path):
         t for t in onnx.load(tmp_path / "q.onnx").graph.initializer if t.data_type == onnx.TensorProto.FLOAT16
     ]
     assert {"conv1_bias", "data_scale"} <= {t.name for t in halves}
+
+
+def test_external_weights_of_the_model_are_kept(run, data, lenet_path, tmp_path):
+    onnx.save(onnx.load(lenet_path), tmp_path / "m.onnx", save_as_external_data=True, location="q.onnx.data")
+    before = (tmp_path / "q.onnx.data").read_bytes()
+    out = run(
+        "quantize", tmp_path / "m.onnx", "--data", data / "calibration.npz", "-o", tmp_path / "q.onnx", code=1
+    )
+    assert "the Q/DQ model (its weights) would overwrite the weights of the model (file 1)" in out
+    assert (tmp_path / "q.onnx.data").read_bytes() == before
+    assert not (tmp_path / "q.onnx").exists()

@@ -7,7 +7,7 @@ from graphs import op, ranges, weight
 
 from trt_int8.errors import OutputError
 from trt_int8.graph import load_model
-from trt_int8.graph.save import has_external_data, save_like
+from trt_int8.graph.save import check_saving, has_external_data, save_like
 from trt_int8.quantization import quantize
 
 
@@ -53,3 +53,29 @@ def test_a_failed_write_leaves_nothing(external, tmp_path):
     with pytest.raises(OutputError, match="it is a folder"):
         save_like(load_model(external), tmp_path / "q.onnx", source=external)
     assert not (tmp_path / "q.onnx.data").exists()
+
+
+def test_the_weights_of_the_source_are_never_overwritten(external, tmp_path):
+    model, weights = load_model(external), external.with_name("w.bin")
+    before = weights.read_bytes()
+    (tmp_path / "in" / "q.onnx.data").symlink_to(weights)
+    for save in (
+        lambda: save_like(model, tmp_path / "in" / "q.onnx", source=external),
+        lambda: check_saving({"Q/DQ model": tmp_path / "in" / "q.onnx"}, source=external),
+        lambda: check_saving({"log": weights}, source=external),
+    ):
+        with pytest.raises(OutputError, match=r"would overwrite the weights of the model \(file 1\) .*/in/"):
+            save()
+    assert weights.read_bytes() == before
+    assert not (tmp_path / "in" / "q.onnx").exists()
+    check_saving({"Q/DQ model": tmp_path / "q.onnx"}, source=external)
+
+
+def test_weights_that_are_all_small_make_no_second_file(make_model, rng, tmp_path):
+    model = make_model(
+        [op("MatMul", "x w", "y")], inputs={"x": [2, 4]}, outputs=["y"], weights={"w": weight(rng, 4, 4)}
+    )
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    save_like(load_model(tmp_path / "m.onnx"), tmp_path / "q.onnx", source=tmp_path / "m.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "q.onnx", "w.bin"]
+    assert load_model(tmp_path / "q.onnx").graph.initializer[0].dims == [4, 4]

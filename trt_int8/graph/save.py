@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-from onnx.external_data_helper import uses_external_data
+from google.protobuf.message import DecodeError
 
 from trt_int8.files import atomic
+from trt_int8.files.outputs import FilePath, check_outputs
+from trt_int8.graph.identity import external_files
 from trt_int8.graph.load import PROTOBUF_LIMIT, save_model, serialized_size
 
 #: Smaller tensors stay in the .onnx file.
@@ -25,18 +28,52 @@ def save_like(
     first, each file in one step.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or would overwrite weights of ``source``.
     """
-    if (source is not None and has_external_data(source)) or serialized_size(model) > PROTOBUF_LIMIT:
+    external = source is not None and has_external_data(source)
+    if external:
+        check_saving({"saved model": path}, source=source)
+    if external or serialized_size(model) > PROTOBUF_LIMIT:
         _save_external(model, Path(path))
     else:
         save_model(model, path)
 
 
-def has_external_data(path: str | os.PathLike[str]) -> bool:
+def check_saving(
+    outputs: Mapping[str, FilePath],
+    *,
+    source: FilePath | None,
+    inputs: Mapping[str, FilePath] | None = None,
+) -> None:
+    """Check outputs by `check_outputs`, and with them the files of external weights.
+
+    They are those of ``source`` and, if it has some, ``<path>.data`` of each output that is called a model.
+
+    Raises:
+        OutputError: see `check_outputs`.
+    """
+    weights = [] if source is None else _weight_files(source)
+    if weights:
+        written = {f"{w} (its weights)": f"{os.fspath(p)}.data" for w, p in outputs.items() if "model" in w}
+        read = {f"weights of the model (file {n})": path for n, path in enumerate(weights, start=1)}
+        outputs, inputs = {**outputs, **written}, {**(inputs or {}), **read}
+    check_outputs(outputs, inputs=inputs)
+
+
+def has_external_data(path: FilePath) -> bool:
     """Return whether the model file has external weights."""
-    graph = onnx.load(path, format="protobuf", load_external_data=False).graph
-    return any(uses_external_data(tensor) for tensor in graph.initializer)
+    return bool(_weight_files(path))
+
+
+def _weight_files(path: FilePath) -> list[Path]:
+    """Return the files with external weights; none if the model cannot be read, which loading it reports."""
+    if not Path(path).is_file():
+        return []
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except (OSError, DecodeError, UnicodeDecodeError, ValueError):
+        return []
+    return [Path(path).parent / name for name in external_files(model)]
 
 
 def _save_external(model: onnx.ModelProto, path: Path) -> None:
@@ -52,6 +89,9 @@ def _save_external(model: onnx.ModelProto, path: Path) -> None:
         data.extend(raw)
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
+    if not data:
+        save_model(model, path)
+        return
     beside = path.with_name(f"{path.name}.data")
     existed = beside.exists()
     atomic.write_bytes(beside, data)

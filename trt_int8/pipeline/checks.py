@@ -12,9 +12,10 @@ from trt_int8.engine.implicit.store import CacheStore
 from trt_int8.engine.log import require_regular
 from trt_int8.engine.route import ChosenRoute
 from trt_int8.errors import BuildError
-from trt_int8.files.outputs import FilePath, check_outputs
+from trt_int8.files.outputs import FilePath
 from trt_int8.graph.load import require_model
 from trt_int8.graph.model import Model
+from trt_int8.graph.save import check_saving
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
 
 
@@ -64,7 +65,8 @@ def check_files(
         files = {"calibration cache": store.path, "fingerprint of the cache": store.sidecar}
         # An existing cache is only read.
         (inputs if store.exists() else outputs).update(files)
-    check_outputs(outputs, inputs=inputs)
+    source = model.path if isinstance(model, Model) else inputs.get("model")
+    check_saving(outputs, source=source, inputs=inputs)
     require_regular(log)
 
 
