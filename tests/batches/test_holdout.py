@@ -131,6 +131,24 @@ def test_batches_in_gpu_memory_are_not_held_back():
     assert len(list(data)) == 8
 
 
+@pytest.mark.parametrize(("on_host", "held"), [(0, []), (2, []), (6, [1, 5])])
+def test_a_buffer_in_gpu_memory_is_passed_on_before_it_is_filled_again(on_host, held):
+    class Buffer(OnTheGpu):
+        content = 0
+
+    buffer = Buffer()
+
+    def source():
+        yield from batches(on_host)
+        for buffer.content in range(on_host, 10):
+            yield {"x": buffer}
+
+    data = HoldOut(source(), SPECS, for_calibrator=True)
+    assert numbers(data.held) == held
+    seen = [x.content if (x := batch["x"]) is buffer else int(x[0, 0]) for batch in data]
+    assert seen == [number for number in range(10) if number not in held]
+
+
 def test_what_a_device_converts_is_judged_as_the_model_takes_it():
     """Bytes in another layout, which cannot be held against the model as they are."""
     pixels = [np.full((2, 4), number, np.uint8) for number in range(8)]

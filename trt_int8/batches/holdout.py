@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
-
-import numpy as np
 
 from trt_int8.batches.check import checked, count_samples, require_within
 from trt_int8.batches.items import Batches, DataDigest, as_batch, on_device, to_numpy
@@ -37,7 +35,7 @@ class HoldOut:
         shapes: the optimization profile that the batches must fit; None for a model of fixed shapes.
         samples: how many samples to hold back, and how many of the others to keep for corrections.
         for_calibrator: TensorRT's calibrator reads the other batches and checks them itself. Only whole
-            batches are held back, and none in GPU memory.
+            batches are held back, and none from the first batch in GPU memory on.
         convert: turns a batch into the model's input, if a device does so on the way to the calibrator.
 
     Attributes:
@@ -172,18 +170,22 @@ class HoldOut:
         if self._opened:
             return
         source = self._read()
-        head = [_copy(batch) for batch in islice(source, EVERY)]
+        head: list[Batch] = []
+        while len(head) < EVERY and _read_ahead(source, head):
+            pass
         self._opened, self._started = True, (head, source)
-        if any(on_device(value) for batch in head for value in batch.values()):
+        if head and _in_gpu_memory(head[-1]):
             return
         if len(head) < EVERY:
             self._divide_few(head)
             return
         position = 0
         for number, batch in enumerate(head):  # grows while it is read
+            if _in_gpu_memory(batch):
+                return
             position = self._divide(number, batch, position)
             if number == len(head) - 1 and not self._enough:
-                head.extend(_copy(batch) for batch in islice(source, 1))
+                _read_ahead(source, head)
 
     @property
     def _enough(self) -> bool:
@@ -219,9 +221,22 @@ class HoldOut:
         return not self._for_calibrator and dynamic and len({array.shape[0] for array in batch.values()}) == 1
 
 
-def _copy(batch: Batch) -> Batch:
-    """Copy a batch: a source may reuse one array for all batches."""
-    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in batch.items()}
+def _read_ahead(source: Iterator[Batch], head: list[Batch]) -> bool:
+    """Append a copy of the next batch, as a source may reuse its arrays; return whether to read on.
+
+    What is in GPU memory cannot be copied here, so nothing is read after it before its turn.
+    """
+    for batch in source:
+        if _in_gpu_memory(batch):
+            head.append(batch)
+            return False
+        head.append({name: value.copy() for name, value in batch.items()})
+        return True
+    return False
+
+
+def _in_gpu_memory(batch: Batch) -> bool:
+    return any(on_device(value) for value in batch.values())
 
 
 def _rows_of(batch: Batch, rows: slice) -> Batch:
