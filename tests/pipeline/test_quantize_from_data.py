@@ -13,6 +13,7 @@ from trt_int8.calibration import calibrate
 from trt_int8.errors import DataError, QuantizationError
 from trt_int8.evaluation import evaluate
 from trt_int8.pipeline import CalibrationOptions, QuantizationOptions, quantize_from_data
+from trt_int8.pipeline.prepare import prepare
 from trt_int8.quantization import PrecisionPlan, quantize
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.record import RECORD_KEY, QuantizationRecord, read_record
@@ -257,3 +258,26 @@ def test_wrong_data_names_the_batch(one_sided, rng):
         quantize_from_data(model, batches)
     with pytest.raises(DataError, match="the data is the path 'samples.npz'; read it first"):
         trt_int8.quantize_from_data(model, "samples.npz")
+
+
+class WithoutLength:
+    """An iterable whose length is not known, like torch's DataLoader of an IterableDataset."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        raise TypeError("no len()")
+
+
+@pytest.mark.parametrize("source", [WithoutLength, np.stack])
+def test_sources_without_a_truth_value_are_read(lenet_path, source):
+    made = prepare(
+        lenet_path,
+        batches=source([np.full((1, 1, 28, 28), n, np.float32) for n in range(8)]),
+        for_engine=True,
+    )
+    assert [batch["data"][0, 0, 0, 0] for batch in made.data.held] == [1, 5]

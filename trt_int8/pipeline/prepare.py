@@ -89,7 +89,7 @@ def prepare(
     if batches is not None:
         require_batches(batches, specs)
     if for_engine:
-        first = partial(first_shapes, batches or (), specs)
+        first = partial(first_shapes, () if batches is None else batches, specs)
         shapes = resolve_shapes(specs, profile.shapes, batch_size=profile.batch_size, seen=first)
     else:
         shapes = as_shapes(profile.shapes)
