@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from trt_int8.batches import checked
+from trt_int8.batches.check import count_samples
 from trt_int8.errors import DataError
 from trt_int8.graph import InputSpec
 
@@ -71,3 +72,15 @@ def test_the_batch_is_counted():
     good = {"image": IMAGE, "mask": MASK}
     with pytest.raises(DataError, match=r"photos\.npz, batch 2, input 'image'"):
         list(checked([good, good, {"image": with_value(np.nan), "mask": MASK}], SPECS, place="photos.npz"))
+
+
+def test_samples_are_counted_along_the_batch_axis():
+    def count(**shapes):
+        specs = {name: InputSpec(name, np.dtype(np.float32), shape) for name, shape in shapes.items()}
+        sizes = {name: [4 if size == "n" else size for size in shape] for name, shape in shapes.items()}
+        return count_samples([{name: np.zeros(size) for name, size in sizes.items()}] * 3, specs)
+
+    assert count(k=(1,), x=("n", 2)) == 12
+    assert count(table=(100, 2), k=(), x=("n", 2)) == 12
+    assert count(k=(1,), x=(4, 2)) == 12  # the batch size of the model is fixed
+    assert count(k=()) == 3

@@ -80,10 +80,16 @@ class CheckedBatches:
         return iter(self.batches)
 
 
-def count_samples(batches: Iterable[Mapping[str, npt.NDArray[np.generic]]]) -> int:
-    """Return the number of samples: the length of the first array of each batch; 1 for a scalar."""
-    arrays = [next(iter(batch.values())) for batch in batches]
-    return sum(len(array) if array.ndim else 1 for array in arrays)
+def count_samples(
+    batches: Iterable[Mapping[str, npt.NDArray[np.generic]]], specs: Mapping[str, InputSpec]
+) -> int:
+    """Return the number of samples: of each batch, the longest first axis; 1 if it has only scalars.
+
+    Only inputs whose first axis is dynamic count, if there are any: the others may be constants.
+    """
+    dynamic = {name for name, spec in specs.items() if spec.shape and spec.batch is None}
+    counted = [[a for name, a in batch.items() if name in dynamic] or batch.values() for batch in batches]
+    return sum(max(len(array) if array.ndim else 1 for array in arrays) for arrays in counted)
 
 
 def _checked_array(value: Any, spec: InputSpec, where: str) -> npt.NDArray[np.generic]:

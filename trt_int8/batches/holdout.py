@@ -187,25 +187,28 @@ class HoldOut:
             if number == len(head) - 1 and not self._enough:
                 _read_ahead(source, head)
 
+    def _count(self, batches: list[Batch]) -> int:
+        return count_samples(batches, self.specs)
+
     @property
     def _enough(self) -> bool:
-        return min(count_samples(self._held), count_samples(self._first)) >= self._samples
+        return min(self._count(self._held), self._count(self._first)) >= self._samples
 
     def _divide(self, number: int, batch: Batch, position: int) -> int:
         """Put ``batch`` into `held`, `first` or neither; return the number of the first sample after it."""
-        stop = position + count_samples([batch])
-        hold = number % EVERY == 1 and count_samples(self._held) < self._samples
+        stop = position + self._count([batch])
+        hold = number % EVERY == 1 and self._count(self._held) < self._samples
         if hold:
             self._kept[number] = 0
-        if hold or count_samples(self._first) < self._samples:
+        if hold or self._count(self._first) < self._samples:
             (self._held if hold else self._first).append(batch)
             self._rows[hold].append((position, stop))
         return stop
 
     def _divide_few(self, head: list[Batch]) -> None:
-        position, total = 0, count_samples(head)
+        position, total = 0, self._count(head)
         for number, batch in enumerate(head):
-            size = count_samples([batch])
+            size = self._count([batch])
             hold = size // EVERY if total >= FEWEST and self._can_be_cut(batch) else 0
             middle = position + size - hold
             self._first.append(_rows_of(batch, slice(size - hold)) if hold else batch)

@@ -216,7 +216,7 @@ def count_batches(
                 found.add(activations.values(batch, place=where), place=where)
             except BaseException as error:
                 queue.stop(number, error)
-            samples += count_samples([batch])
+            samples += count_samples([batch], activations.specs)
             del item, batch  # before the next one is there
         return found.histograms(), samples
 

@@ -121,7 +121,7 @@ def correct_bias(
     index = known.index
     addends = Addends(corrected)
     outputs = [n for n in _multiplied(given) if n in index.producers and addends.has_room(n)]
-    if not outputs or count_samples(batches) < 2:
+    if not outputs or count_samples(batches, known.inputs) < 2:
         return corrected
     wanted = _means(known, outputs, batches)
     segments = run_in_segments(given, outputs, batches)

@@ -127,12 +127,12 @@ class _Trial:
 def _correct_biases(
     trial: _Trial, model: Model, fit: Sequence[Batch], held_out: Sequence[Batch], *, required: bool
 ) -> None:
-    name, count = "bias correction", count_samples(fit)
+    name, count = "bias correction", count_samples(fit, model.inputs)
     if count < FEWEST:
         text = f"biases stay as they are: {count} samples are too few to correct them"
         trial.made.append(Correction(name, False, text))
         return
-    others = "the same ones" if held_out[0] is fit[0] else f"{count_samples(held_out)} others"
+    others = "the same ones" if held_out[0] is fit[0] else f"{count_samples(held_out, model.inputs)} others"
     try:
         corrected = correct_bias(model, trial.quantized.model, fit)
         text = f"biases corrected with {count} samples, evaluated on {others}"

@@ -77,7 +77,8 @@ class Comparer:
     def __init__(
         self, model: onnx.ModelProto, batches: Batches, *, tensors: Sequence[str] | None = None
     ) -> None:
-        self.batches = tuple(checked(batches, input_specs(model)))
+        self.specs = input_specs(model)
+        self.batches = tuple(checked(batches, self.specs))
         self.names = tuple(float_outputs(model) if tensors is None else tensors)
         self.reference = self.run(model)
 

@@ -145,7 +145,7 @@ def evaluate(
         DataError: a batch does not fit, or labels are not one class index per sample.
     """
     sessions, specs, record = _open(reference, quantized)
-    gathered = _Rows(() if record is None else record.held_back)
+    gathered = _Rows(() if record is None else record.held_back, specs)
     require_batches(batches, specs)
     names = [name for name in sessions[0].outputs if name in sessions[1].outputs]
     if not names:
@@ -171,7 +171,7 @@ def evaluate(
                     raise ModelError(f"batch {number}: output {name!r} of the {which} model has NaN")
             differences[name].add(x, y)
         gathered.add(batch, samples)
-        samples += count_samples([batch])
+        samples += count_samples([batch], specs)
         if labels is not None:
             scores = [result[names.index(scored)] for result in results]
             if scores[0].ndim < 2:
@@ -197,12 +197,13 @@ def evaluate(
 class _Rows:
     """Collects the samples of some [start, stop) ranges from a stream of batches."""
 
-    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, ranges: Sequence[tuple[int, int]], specs: Mapping[str, InputSpec]) -> None:
+        self.specs = specs
         self._parts: dict[tuple[int, int], list[Batch]] = {each: [] for each in ranges}
 
     def add(self, batch: Batch, position: int) -> None:
         """Copy the wanted samples of ``batch``, whose first sample has the number ``position``."""
-        size = count_samples([batch])
+        size = count_samples([batch], self.specs)
         for (start, stop), parts in self._parts.items():
             rows = slice(max(start - position, 0), stop - position)
             if rows.start >= size or rows.stop <= 0:
@@ -214,7 +215,8 @@ class _Rows:
 
     def batches(self) -> list[Batch]:
         """Return one batch per range; an empty list if a sample is missing."""
-        if any(count_samples(parts) != stop - start for (start, stop), parts in self._parts.items()):
+        counts = {each: count_samples(parts, self.specs) for each, parts in self._parts.items()}
+        if any(count != stop - start for (start, stop), count in counts.items()):
             return []
         return [
             {
@@ -236,7 +238,7 @@ def _held_back(
     if not batches or not record.unseen or digest.hexdigest() != record.data:
         return None
     pairs = [(values[0], values[1]) for _, _, values in run_side_by_side(sessions, batches, names)]
-    return HeldBack(count_samples(batches), compared(pairs, names).sqnr_db(names))
+    return HeldBack(count_samples(batches, gathered.specs), compared(pairs, names).sqnr_db(names))
 
 
 def _open(

@@ -93,7 +93,7 @@ class Evaluator:
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return count_samples(self._comparer.batches)
+        return count_samples(self._comparer.batches, self._comparer.specs)
 
     def __call__(self, quantized: onnx.ModelProto) -> Score:
         """Run ``quantized`` on the data; ModelError if onnxruntime cannot run it."""
