@@ -199,5 +199,5 @@ def test_while_building(folder, lenet_path):
     assert "TensorRT's log so far is in b.log.failed. No result was written" in done.stderr
     assert (folder / "old").read_bytes() == b"precious"
     first, second = (folder / "b.log.failed").read_text().splitlines()[:2]
-    assert first.startswith('[I] trt_int8: record {"format": 1, "target": "rtx:sm89"')
-    assert second.startswith("[I] trt_int8: building")
+    assert first.startswith("[I] trt_int8: building")
+    assert second.startswith('[I] trt_int8: record {"format": 1, "target": "rtx:sm89"')

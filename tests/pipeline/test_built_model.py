@@ -85,6 +85,18 @@ def test_the_log_carries_the_record_to_the_report(built):
     assert (document["target"], document["algorithm"], document["samples"]) == ("rtx:sm86", "mse", 24)
 
 
+def test_each_build_of_one_log_has_its_own_record(built, lenet_path, batches, tmp_path):
+    other = build_engine(lenet_path, tmp_path / "e", batches=batches[:8], target="rtx:sm89")
+    plain = built.log.read_text()
+    begin = plain.index("\n", plain.index("trt_int8: record"))
+    calibrated = replace(built.record, route="implicit", samples=7)
+    implicit = f"{plain[begin + 1 :]}[I] trt_int8: record {calibrated.to_json()}\n"
+    (tmp_path / "all.log").write_text(implicit + plain + other.log.read_text())
+    found = [build.record for build in PrecisionReport.from_log(tmp_path / "all.log").builds]
+    assert found == [calibrated, built.record, other.record]
+    assert [record.samples for record in found] == [7, 24, 6]
+
+
 def test_a_model_for_another_target_is_built_with_a_warning(lenet_path, batches, tmp_path):
     made = quantize_from_data(lenet_path, batches, target="tensorrt")
     told = []

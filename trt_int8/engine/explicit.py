@@ -31,6 +31,7 @@ def build_explicit(
     target: str | Target | None = None,
     batch_size: int | None = None,
     shapes: GivenShapes | None = None,
+    record: str | None = None,
 ) -> SerializedEngine:
     """Build ``model`` with the data types of its tensors.
 
@@ -43,6 +44,7 @@ def build_explicit(
         target: see `TensorRT.target`.
         batch_size: the opt and max batch, for a model whose first axis is dynamic (min is 1).
         shapes: min, opt and max shape of each dynamic input.
+        record: JSON of the model's record, for the log.
 
     Raises:
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
@@ -54,6 +56,8 @@ def build_explicit(
     shapes = resolve_shapes(input_specs(model), shapes, batch_size=batch_size)
     require_equal_dims(model, shapes)
     log.add("I", f"trt_int8: building with {tensorrt.name} for {target.gpu}")
+    if record is not None:  # after the line with which a build begins: a log can hold several builds
+        log.add("I", f"trt_int8: record {record}")
     if _failed_before:
         log.add(
             "W",

@@ -200,10 +200,13 @@ def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildR
         made = quantize_prepared(prepared, calibration=calibration, tell=job.tell)
         model, record = made.model, made.record
     with BuildLog(job.log) as lines:
-        if record is not None:
-            lines.add("I", f"trt_int8: record {record.to_json()}")
         built = build_explicit(
-            model, tensorrt=job.route.tensorrt, log=lines, target=prepared.target, shapes=prepared.shapes
+            model,
+            tensorrt=job.route.tensorrt,
+            log=lines,
+            target=prepared.target,
+            shapes=prepared.shapes,
+            record=None if record is None else record.to_json(),
         )
         atomic.write_bytes(job.engine, built.data)
     calibrated, quantized = (None, None) if made is None else (made.calibration, made.quantized)
