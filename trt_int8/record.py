@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from types import UnionType
 from typing import Any
 
 import onnx
@@ -13,6 +14,15 @@ import onnx
 #: The key of the record in the metadata of a Q/DQ model.
 RECORD_KEY = "trt_int8.record"
 _FORMAT = 1
+#: The types of the plain fields.
+_TYPES: Mapping[str, type | UnionType] = {
+    **dict.fromkeys(("target", "route", "placement", "ranges", "high_precision", "note"), str),
+    **dict.fromkeys(("algorithm", "data"), str | None),
+    "samples": int,
+    "unseen": bool,
+    **dict.fromkeys(("sqnr_db", "before_db", "profile", "versions"), dict),
+    **dict.fromkeys(("corrections", "held_back"), list),
+}
 #: The number of outputs in the line of text.
 _LISTED = 4
 
@@ -134,18 +144,24 @@ class QuantizationRecord:
             document = json.loads(text)
             if document["format"] != _FORMAT:
                 raise ValueError(f"format {document['format']!r}")
-            known = {entry.name: document[entry.name] for entry in fields(cls) if entry.name in document}
+            known = {name: document[name] for name in _TYPES if name in document}
+            for name, value in known.items():
+                _require(value, _TYPES[name], name)
             for name in ("sqnr_db", "before_db"):
                 known[name] = {str(k): float(v) for k, v in known.get(name, {}).items()}
-            known["corrections"] = tuple(Correction(**c) for c in known.get("corrections", ()))
-            known["held_back"] = tuple((int(a), int(b)) for a, b in known.get("held_back", ()))
+            known["corrections"] = tuple(map(_correction, known.get("corrections", ())))
+            pairs = map(_integers, known.get("held_back", ()))
+            known["held_back"] = tuple((start, stop) for start, stop in pairs)
             known["profile"] = {
-                str(name): tuple(tuple(map(int, shape)) for shape in shapes)
-                for name, shapes in known.get("profile", {}).items()
+                name: tuple(map(_integers, shapes)) for name, shapes in known.get("profile", {}).items()
             }
+            for version in known.get("versions", {}).values():
+                _require(version, str, "versions")
             return cls(**known)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise ValueError(f"not a quantization record: {type(error).__name__}: {error}") from error
+        except KeyError as error:
+            raise ValueError(f"not a quantization record: {error} is missing") from error
+        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"not a quantization record: {error}") from error
 
 
 def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
@@ -165,13 +181,16 @@ def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
 
 def read_record(model: onnx.ModelProto) -> QuantizationRecord | None:
     """Return the record of ``model``; None if there is none, or it cannot be read."""
-    for entry in model.metadata_props:
-        if entry.key == RECORD_KEY:
-            try:
-                return QuantizationRecord.from_json(entry.value)
-            except ValueError:
-                return None
-    return None
+    try:
+        return require_readable(model)
+    except ValueError:
+        return None
+
+
+def require_readable(model: onnx.ModelProto) -> QuantizationRecord | None:
+    """Return the record of ``model``, None if there is none; ValueError if it cannot be read."""
+    stored = [entry.value for entry in model.metadata_props if entry.key == RECORD_KEY]
+    return QuantizationRecord.from_json(stored[0]) if stored else None
 
 
 def decibels(value: float) -> str:
@@ -181,6 +200,25 @@ def decibels(value: float) -> str:
 
 def _number(value: float) -> str:
     return "exact" if value == math.inf else f"{value:.2f}"
+
+
+def _require(value: object, kind: type | UnionType, name: str) -> None:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name} is of the wrong type ({type(value).__name__})")
+
+
+def _integers(values: list[int]) -> tuple[int, ...]:
+    _require(values, list, "a pair or a shape")
+    for value in values:
+        _require(value, int, "a number of a pair or a shape")
+    return tuple(values)
+
+
+def _correction(values: Mapping[str, Any]) -> Correction:
+    correction = Correction(values["name"], values["kept"], values["text"])
+    for name, kind in (("name", str), ("kept", bool), ("text", str)):
+        _require(values[name], kind, f"{name} of a correction")
+    return correction
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
