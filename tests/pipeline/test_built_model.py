@@ -10,7 +10,7 @@ from trt_int8.errors import BuildError, OutputError
 from trt_int8.pipeline import QuantizationOptions, quantize_from_data
 from trt_int8.quantization import Selection, quantize
 from trt_int8.ranges import Ranges, TensorRange
-from trt_int8.record import read_record
+from trt_int8.record import RECORD_KEY, read_record
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +102,47 @@ def test_a_model_for_another_target_is_built_with_a_warning(lenet_path, batches,
     told = []
     result = build_engine(made.model, tmp_path / "e", target="rtx:sm86", tell=told.append)
     (warning,) = [line for line in told if line.startswith("WARNING")]
-    assert "placed for target tensorrt (placement tensorrt)" in warning
-    assert "this build is for rtx:sm86, which needs placement rtx" in warning
-    assert "quantize the float model again for target rtx:sm86" in warning
+    assert "the Q/DQ pairs have placement tensorrt (quantized for target tensorrt)" in warning
+    assert "this build is for target rtx:sm86, which needs placement rtx" in warning
+    assert "quantize the float model again for target rtx:sm86 with placement rtx" in warning
     assert result.record == read_record(made.model)
     told.clear()
     build_engine(made.model, tmp_path / "e", target="rtx:sm89", tell=told.append)
     assert sum("rtx:sm89" in line for line in told if line.startswith("WARNING")) == 1
+
+
+def test_another_placement_for_the_same_target_is_named(lenet_path, batches, tmp_path):
+    options = QuantizationOptions(placement="tensorrt")
+    made = quantize_from_data(lenet_path, batches, target="rtx:sm86", options=options)
+    told = []
+    build_engine(made.model, tmp_path / "e", target="rtx:sm86", tell=told.append)
+    (warning,) = [line for line in told if line.startswith("WARNING")]
+    assert "have placement tensorrt (quantized for target rtx:sm86), but" in warning
+    assert warning.endswith(
+        "needs placement rtx; quantize the float model again for target rtx:sm86 with placement rtx"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"format": 2, "target": "tensorrt", "placement": "tensorrt"}', "format 2"),
+        (
+            '{"format": 1, "target": "tensorrt", "placement": null}',
+            "placement is of the wrong type (NoneType)",
+        ),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_told(lenet_path, batches, tmp_path, text, reason):
+    model = quantize_from_data(lenet_path, batches, target="rtx:sm86").model
+    (entry,) = [entry for entry in model.metadata_props if entry.key == RECORD_KEY]
+    entry.value = text
+    told = []
+    result = build_engine(model, tmp_path / "e", target="rtx:sm86", tell=told.append)
+    assert result.record is None
+    (warning,) = [line for line in told if line.startswith("WARNING")]
+    assert f"trt_int8.record of the model cannot be read (not a quantization record: {reason})" in warning
+    assert "it is not known whether its Q/DQ pairs were placed for target rtx:sm86" in warning
 
 
 def test_another_gpu_of_the_same_placement_is_no_other_target(lenet_path, batches, tmp_path):

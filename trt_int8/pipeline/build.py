@@ -34,7 +34,7 @@ from trt_int8.pipeline.quantize import Tell, log_info, quantize_prepared
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges
-from trt_int8.record import QuantizationRecord, read_record
+from trt_int8.record import RECORD_KEY, QuantizationRecord, require_readable
 from trt_int8.report import PrecisionReport
 from trt_int8.target import Target
 
@@ -193,9 +193,8 @@ class _Job:
 def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildResult:
     prepared, made = job.prepared, None
     if prepared.model.has_qdq:
-        model, record = prepared.model.proto, read_record(prepared.model.proto)
-        if record is not None:
-            _tell_record(record, prepared.target, job.tell)
+        model = prepared.model.proto
+        record = _told_record(model, prepared.target, job.tell)
     else:
         made = quantize_prepared(prepared, calibration=calibration, tell=job.tell)
         model, record = made.model, made.record
@@ -213,15 +212,28 @@ def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildR
     return job.result(built, record=record, qdq=model, calibration=calibrated, quantized=quantized)
 
 
-def _tell_record(record: QuantizationRecord, target: Target, tell: Tell) -> None:
-    """Tell the record of a Q/DQ model, and warn if its pairs were placed for another target."""
+def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> QuantizationRecord | None:
+    """Tell and return the record of a Q/DQ model, and warn if its pairs were placed for another target."""
+    try:
+        record = require_readable(model)
+    except ValueError as error:
+        tell(
+            f"WARNING: the metadata {RECORD_KEY} of the model cannot be read ({error}), so it is not known "
+            f"whether its Q/DQ pairs were placed for target {target.name}; a later version of trt_int8 may "
+            "have written it: use that one, or quantize the float model again"
+        )
+        return None
+    if record is None:
+        return None
     tell(f"recorded when the model was quantized: {record.text}")
     if record.placement.split(" ")[0] != target.placement:
         tell(
-            f"WARNING: the Q/DQ pairs were placed for target {record.target} (placement {record.placement}), "
-            f"but this build is for {target.name}, which needs placement {target.placement}; quantize the "
-            f"float model again for target {target.name}"
+            f"WARNING: the Q/DQ pairs have placement {record.placement} (quantized for target "
+            f"{record.target}), but this build is for target {target.name}, which needs placement "
+            f"{target.placement}; quantize the float model again for target {target.name} with placement "
+            f"{target.placement}"
         )
+    return record
 
 
 def _build_implicit(job: _Job, implicit: ImplicitOptions) -> BuildResult:
