@@ -10,6 +10,7 @@ import pytest
 
 import trt_int8
 from trt_int8.cli import main
+from trt_int8.cli.options import tell
 from trt_int8.cli.wording import in_options
 from trt_int8.errors import BuildError
 
@@ -126,3 +127,11 @@ def test_what_stays_float_is_said_in_options(run, monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "note: --scale-dtype fp32 keeps them exact\nnot quantized: conv1: excluded by --exclude conv1\n"
     )
+
+
+def test_a_warning_goes_to_stderr(capsys):
+    tell("route: explicit")
+    tell("WARNING: give batches=")
+    shown = capsys.readouterr()
+    assert shown.out == "route: explicit\n"
+    assert shown.err.startswith("WARNING: give --data")

@@ -17,9 +17,12 @@ from trt_int8.errors import BuildError
 from trt_int8.evaluation import evaluate
 from trt_int8.graph.inputs import input_specs
 from trt_int8.pipeline.implicit_accuracy import simulate
+from trt_int8.pipeline.options import QuantizationOptions
 from trt_int8.pipeline.prepare import prepare
+from trt_int8.pipeline.quantize import log_info
 from trt_int8.quantization.check.qdq import QdqGraph
 from trt_int8.quantization.migration.from_qdq import pair_scales
+from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.ranges import CalibrationCache, Ranges, TensorRange
 from trt_int8.record import read_record
 from trt_int8.report import PrecisionReport
@@ -63,7 +66,7 @@ def batches(digits):
 
 @pytest.fixture
 def build(builder, lenet_path, tmp_path):
-    def run(batches=None, *, ranges=None, by_hand=(), qdq=None, tell=lambda line: None, **more):
+    def run(batches=None, *, ranges=None, by_hand=(), qdq=None, options=None, tell=lambda line: None, **more):
         return build_engine(
             lenet_path,
             tmp_path / "lenet.engine",
@@ -72,6 +75,7 @@ def build(builder, lenet_path, tmp_path):
             mode="implicit",
             implicit=ImplicitOptions(device=HostDevice(), ranges=by_hand, **more),
             qdq=qdq,
+            options=options,
             tell=tell,
         )
 
@@ -100,7 +104,7 @@ def test_a_calibrated_engine_is_measured_as_evaluate_measures_its_model(build, b
     record = result.record
     assert (record.route, record.target, record.placement) == ("implicit", "tensorrt", "tensorrt")
     assert (record.ranges, record.algorithm) == ("TensorRT's calibrator", "EntropyCalibration2")
-    assert (record.evaluated, record.unseen, record.note) == (16, True, "")
+    assert (record.evaluated, record.unseen, record.note, record.samples) == (16, True, "", 64)
     assert record.held_back == tuple((i, i + 1) for i in range(1, 64, 4))
     assert scales_of(qdq) == SCALES  # what ran in INT8, with TensorRT's scales
     found = evaluate(lenet_path, qdq, held_back(batches)).sqnr_db
@@ -111,6 +115,16 @@ def test_a_calibrated_engine_is_measured_as_evaluate_measures_its_model(build, b
     assert read_record(onnx.load(qdq)) == stored(record)
     assert told[-1] == record.text
     assert record.text == f"SQNR on 16 held-back samples: prob {record.worst_db:.2f} dB"
+
+
+def test_a_budget_that_is_missed_is_told(build, batches, caplog):
+    plan = PrecisionPlan({"ip2": "float"}, "plan.yaml", budget={"min_sqnr": 300.0})
+    result = build(batches, options=QuantizationOptions(plan=plan), tell=log_info)
+    (warning,) = [entry for entry in caplog.records if entry.levelname == "WARNING"]
+    assert warning.getMessage() == (
+        "plan.yaml was searched for at least 300 dB, but the worst output has "
+        f"{result.record.worst_db:.2f} dB on these samples; search again with more samples"
+    )
 
 
 def test_the_log_carries_the_record(build, batches):
@@ -206,7 +220,9 @@ def test_ctrl_c_while_it_is_measured_leaves_the_engine_with_its_log(build, batch
 
     (tmp_path / "lenet.log").write_text("of the engine before")
     monkeypatch.setattr("trt_int8.pipeline.build.simulate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"^The engine .*lenet.engine and its log .*lenet.log were writ"
+    ):
         build(batches)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lenet.engine", "lenet.log"]
     assert "Engine Layer Information" in (tmp_path / "lenet.log").read_text()
@@ -232,7 +248,7 @@ def test_samples_in_gpu_memory_are_not_measured_on(lenet_path):
     samples = [{"data": OnTheGpu()}] * 8
     prepared = prepare(lenet_path, batches=samples, target="tensorrt", for_engine=True, for_calibrator=True)
     cache = CalibrationCache.parse(CACHE.decode())
-    found = simulate(prepared, log=LOG, scales=cache, hand_set={}, from_cache=False)
+    found = simulate(prepared, log=LOG, scales=cache, hand_set={}, summary=None)
     assert scales_of(found.model) == SCALES
     assert found.record.sqnr_db == {}
     assert found.record.text == (

@@ -154,8 +154,8 @@ def read_ranges(cache: str | None) -> Ranges | None:
 
 
 def tell(line: str) -> None:
-    """Print a line of the library, with options in place of argument names."""
-    click.echo(in_options(line))
+    """Print a line of the library, with options in place of argument names; a warning goes to stderr."""
+    click.echo(in_options(line), err=line.startswith("WARNING: "))
 
 
 def report_skipped(quantized: Quantized) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from trt_int8.pipeline.checks import check_files, check_records, check_route, ch
 from trt_int8.pipeline.implicit_accuracy import simulate
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
 from trt_int8.pipeline.prepare import Prepared, prepare
-from trt_int8.pipeline.quantize import Tell, log_info, quantize_prepared
+from trt_int8.pipeline.quantize import WARNING, Tell, log_info, quantize_prepared, warn_of_budget
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized
 from trt_int8.ranges.ranges import Ranges
@@ -163,7 +165,8 @@ def build_engine(
                 f"the engine {engine} is built, but no Q/DQ model simulates it, so {qdq} is not "
                 f"written: {'' if result.record is None else result.record.note}"
             )
-        save_like(result.qdq, qdq, source=known.path)
+        with _saying_what_is_written(job):
+            save_like(result.qdq, qdq, source=known.path)
     return result
 
 
@@ -209,7 +212,8 @@ def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildR
         )
         atomic.write_bytes(job.engine, built.data)
     calibrated, quantized = (None, None) if made is None else (made.calibration, made.quantized)
-    return job.result(built, record=record, qdq=model, calibration=calibrated, quantized=quantized)
+    with _saying_what_is_written(job):
+        return job.result(built, record=record, qdq=model, calibration=calibrated, quantized=quantized)
 
 
 def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> QuantizationRecord | None:
@@ -218,7 +222,7 @@ def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> Quantiza
         record = require_readable(model)
     except ValueError as error:
         tell(
-            f"WARNING: the metadata {RECORD_KEY} of the model cannot be read ({error}), so it is not known "
+            f"{WARNING}the metadata {RECORD_KEY} of the model cannot be read ({error}), so it is not known "
             f"whether its Q/DQ pairs were placed for target {target.name}; a later version of trt_int8 may "
             "have written it: use that one, or quantize the float model again"
         )
@@ -228,7 +232,7 @@ def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> Quantiza
     tell(f"recorded when the model was quantized: {record.text}")
     if record.placement.split(" ")[0] != target.placement:
         tell(
-            f"WARNING: the Q/DQ pairs have placement {record.placement} (quantized for target "
+            f"{WARNING}the Q/DQ pairs have placement {record.placement} (quantized for target "
             f"{record.target}), but this build is for target {target.name}, which needs placement "
             f"{target.placement}; quantize the float model again for target {target.name} with placement "
             f"{target.placement}"
@@ -254,20 +258,33 @@ def _build_implicit(job: _Job, implicit: ImplicitOptions) -> BuildResult:
         atomic.write_bytes(job.engine, built.data)
     summary = None if calibrator is None else calibrator.summary()
     # The engine and its log are in place: an interrupt from here on loses neither.
-    simulated = simulate(
-        prepared,
-        log=job.log,
-        scales=None if calibrator is None else calibrator.scales(),
-        hand_set=built.hand_set,
-        from_cache=summary is not None and summary.source == "cache",
-        fp16=allowed.fp16,
-    )
-    append_line(job.log, "I", f"trt_int8: record {simulated.record.to_json()}")
+    with _saying_what_is_written(job):
+        simulated = simulate(
+            prepared,
+            log=job.log,
+            scales=None if calibrator is None else calibrator.scales(),
+            hand_set=built.hand_set,
+            summary=summary,
+            fp16=allowed.fp16,
+        )
+        append_line(job.log, "I", f"trt_int8: record {simulated.record.to_json()}")
     job.tell(simulated.record.text)
+    warn_of_budget(prepared, simulated.record, job.tell)
     fingerprint = None if calibrator is None else calibrator.fingerprint
     return job.result(
         built, record=simulated.record, qdq=simulated.model, summary=summary, fingerprint=fingerprint
     )
+
+
+@contextmanager
+def _saying_what_is_written(job: _Job) -> Iterator[None]:
+    """Say in a KeyboardInterrupt that the engine and its log are written."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            f"The engine {job.engine} and its log {job.log} were written; the work after them is lost."
+        ) from interrupt
 
 
 def _calibrator(prepared: Prepared, implicit: ImplicitOptions) -> CalibratorCallbacks | None:

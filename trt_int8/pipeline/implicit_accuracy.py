@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from trt_int8.engine.implicit.callbacks import CalibrationSummary
 from trt_int8.errors import TrtInt8Error
 from trt_int8.evaluation.accuracy import AccuracyCheck
 from trt_int8.pipeline.prepare import Prepared
@@ -33,7 +34,7 @@ def simulate(
     log: Path,
     scales: CalibrationCache | None,
     hand_set: Mapping[str, tuple[float, float]],
-    from_cache: bool,
+    summary: CalibrationSummary | None,
     fp16: bool = False,
 ) -> Simulated:
     """Make the Q/DQ model that simulates the engine, and measure its SQNR on the held-out samples.
@@ -46,7 +47,7 @@ def simulate(
         log: the log of the build.
         scales: scales from the calibrator or its cache; None without calibrator.
         hand_set: dynamic ranges set by hand, which override calibration.
-        from_cache: the scales come from an earlier calibration, which may have used any of the samples.
+        summary: of the calibration; scales of a cache may come from any of the samples. None without one.
         fp16: whether FP16 was allowed in addition to INT8.
     """
     model, notes = None, list[str]()
@@ -70,13 +71,15 @@ def simulate(
     except TrtInt8Error as error:
         notes.append(f"the engine cannot be simulated: {' '.join(str(error).split())}")
     samples = evaluated_samples(prepared) if sqnr else {}
+    from_cache = summary is not None and summary.source == "cache"
     record = make_record(
         prepared,
         route="implicit",
-        placement="tensorrt",
+        placement=prepared.placement.text,
         ranges="TensorRT's calibrator" if scales is not None else "given",
         algorithm=None if scales is None else scales.algorithm,
         high_precision="fp16" if fp16 else "fp32",
+        samples=0 if summary is None else summary.batches * (summary.batch_size or 0),
         sqnr_db=sqnr,
         before_db=sqnr,
         note="; ".join(notes),

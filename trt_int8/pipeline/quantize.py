@@ -30,7 +30,14 @@ from trt_int8.target import Target
 
 #: A function that gets lines for people.
 Tell = Callable[[str], None]
-log_info: Tell = logging.getLogger("trt_int8").info
+#: Begins a line that must not be missed.
+WARNING = "WARNING: "
+
+
+def log_info(line: str) -> None:
+    """Log ``line``, at the level of warnings if it is one."""
+    level = logging.WARNING if line.startswith(WARNING) else logging.INFO
+    logging.getLogger("trt_int8").log(level, "%s", line.removeprefix(WARNING))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +139,7 @@ def quantize_prepared(
     )
     store_record(model, record)
     tell(record.text)
-    _warn_of_budget(prepared, record, tell)
+    warn_of_budget(prepared, record, tell)
     quantized = replace(corrected.quantized, model=model)
     return QuantizedModel(model, quantized, record, calibrated, corrected.passed_over)
 
@@ -210,12 +217,12 @@ def make_record(prepared: Prepared, **fields: Any) -> QuantizationRecord:
     return QuantizationRecord(target=prepared.target.name, profile=profile, versions=versions, **fields)
 
 
-def _warn_of_budget(prepared: Prepared, record: QuantizationRecord, tell: Tell) -> None:
+def warn_of_budget(prepared: Prepared, record: QuantizationRecord, tell: Tell) -> None:
     """Warn if SQNR is below what the precision plan was searched for."""
     plan = prepared.selection.plan
     wanted = None if plan is None else plan.budget.get("min_sqnr")
     if plan is not None and wanted is not None and record.sqnr_db and record.worst_db < wanted:
         tell(
-            f"WARNING: {plan.source} was searched for at least {wanted:g} dB, but the worst output has "
+            f"{WARNING}{plan.source} was searched for at least {wanted:g} dB, but the worst output has "
             f"{record.worst_db:.2f} dB on these samples; search again with more samples"
         )
