@@ -178,6 +178,23 @@ def test_dask_workers_leave_ctrl_c_to_the_one_who_started_them(folder, lenet_pat
     assert [line for line in lines if line.strip()][-1].startswith("Stopped while calibrating on 2 workers: ")
 
 
+def test_after_building_it_says_what_is_written(invoke, folder, lenet_path, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trt_int8.pipeline.build.PrecisionReport.from_log", interrupted)
+    engine = folder / "new.engine"
+    text = invoke(
+        "build", lenet_path, "--data", folder / "samples.npz", "--target", "sm89", "-o", engine, code=130
+    ).stderr
+    assert text.endswith(
+        f" The engine {engine} and its log {folder / 'new.log'} were written; the work after them is lost.\n"
+    )
+    assert "Stopped after building: " in text
+    assert ".failed" not in text
+    assert engine.stat().st_size > 1000
+
+
 def test_while_building(folder, lenet_path):
     done = run(
         sys.executable,

@@ -12,8 +12,9 @@ from trt_int8.cli.help import HelpMixin, Panel
 from trt_int8.cli.parameters import Option
 from trt_int8.cli.wording import PARAMETERS, in_options
 
-#: Keys of ``Context.meta``: the phase that Ctrl-C interrupted, and the last one that was finished.
-_WHERE, _AFTER = "trt_int8.where", "trt_int8.after"
+#: Keys of ``Context.meta``: the phase that Ctrl-C interrupted, the last one that was finished, and what the
+#: interrupt says was written.
+_WHERE, _AFTER, _WRITTEN = "trt_int8.where", "trt_int8.after", "trt_int8.written"
 
 
 class Command(HelpMixin, click.Command):
@@ -37,8 +38,9 @@ class Command(HelpMixin, click.Command):
         with progress.show(choose(sys.stderr, quiet=ctx.params.pop("quiet"))) as display:
             try:
                 return super().invoke(ctx)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 ctx.meta[_WHERE], ctx.meta[_AFTER] = display.interrupted, display.finished
+                ctx.meta[_WRITTEN] = str(interrupt)
                 raise
 
 
@@ -55,8 +57,11 @@ def stopped(context: click.Context) -> str:
     kept = "No result was written; existing files were not changed."
     if phase is None:
         return f"Stopped before the work began. {kept}"
+    when = f"Stopped {'after' if interrupted is None else 'while'} {phase}."
+    if context.meta.get(_WRITTEN):
+        return f"{when} {context.meta[_WRITTEN]}"
     lost = "That work is lost." if phase.lost is None else in_options(phase.lost())
-    return f"Stopped {'after' if interrupted is None else 'while'} {phase}. {lost} {kept}"
+    return f"{when} {lost} {kept}"
 
 
 def _common_options() -> list[Option]:
