@@ -14,7 +14,7 @@ from trt_int8.errors import DataError, QuantizationError
 from trt_int8.evaluation import evaluate
 from trt_int8.pipeline import CalibrationOptions, QuantizationOptions, quantize_from_data
 from trt_int8.pipeline.prepare import prepare
-from trt_int8.quantization import PrecisionPlan, quantize
+from trt_int8.quantization import PLACEMENTS, PrecisionPlan, Selection, quantize
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.record import RECORD_KEY, Correction, QuantizationRecord, read_record
 
@@ -200,9 +200,15 @@ def test_a_plan_for_other_pairs_is_refused(one_sided, rng):
     with pytest.raises(
         QuantizationError,
         match=r"plan.yaml: was searched for placement 'tensorrt' \(target tensorrt\), but this is placement "
-        r"'rtx' \(target rtx:sm89\).* --target rtx:sm89 --min-sqnr 22 -o PLAN",
+        r"'rtx', .*; search the plan again for placement 'rtx', or use placement 'tensorrt'$",
     ):
         quantize_from_data(model, data(rng, 16), target="rtx", options=options)
+    for more in ({"placement": PLACEMENTS["tensorrt"].without("residual-add")}, {"placement": "rtx"}):
+        options = QuantizationOptions(selection=Selection(plan=plan), **more)
+        with pytest.raises(
+            QuantizationError, match="but this is placement '(rtx|tensorrt without residual-add)'"
+        ):
+            quantize_from_data(model, data(rng, 16), target="tensorrt", options=options)
 
 
 def test_a_budget_that_is_missed_is_told(one_sided, rng):

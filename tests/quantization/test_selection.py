@@ -144,3 +144,11 @@ def test_rules_can_be_switched_off(lenet_path):
     placement = PLACEMENTS["tensorrt"].without("gemm", "convolution")
     with pytest.raises(QuantizationError, match="no node can be quantized: "):
         quantize(lenet_path, ranges(**AMAX), placement=placement)
+
+
+def test_a_plan_for_other_pairs_is_refused(lenet_path):
+    plan = PrecisionPlan({"ip1": "float"}, "p.yaml", placement="rtx")
+    with pytest.raises(QuantizationError, match=r"^p.yaml: was searched for placement 'rtx', but this is"):
+        nodes(lenet_path, plan=plan)
+    fitting = PrecisionPlan({"ip1": "float"}, placement="tensorrt")
+    assert nodes(lenet_path, plan=fitting)[0] == ("conv1", "conv2", "ip2")

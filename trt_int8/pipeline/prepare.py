@@ -9,13 +9,11 @@ from functools import partial
 from trt_int8.batches.check import Batch, first_shapes
 from trt_int8.batches.holdout import SAMPLES, HoldOut
 from trt_int8.batches.items import Batches, require_batches
-from trt_int8.errors import QuantizationError
 from trt_int8.graph.dims import rename_unequal_dims, require_equal_dims
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.shapes import Shapes, as_shapes, require_shapes_fit, resolve_shapes
 from trt_int8.pipeline.options import Profile, QuantizationOptions
 from trt_int8.quantization.placement import Placement, resolve
-from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, require_ranges
 from trt_int8.target import Target, resolve_target
@@ -82,8 +80,9 @@ def prepare(
         require_ranges(ranges)
     chosen = resolve_target(target)
     placement = resolve(chosen.placement if options.placement is None else options.placement)
-    if options.plan is not None:
-        require_plan_fits(options.plan, placement, chosen)
+    plan = options.plan or options.selection.plan
+    if plan is not None:
+        plan.require_placement(placement.text)
     known = Model.of(model)
     specs = known.inputs
     if batches is not None:
@@ -109,27 +108,9 @@ def prepare(
         model=known,
         target=chosen,
         placement=placement,
-        selection=replace(options.selection, plan=options.plan or options.selection.plan),
+        selection=replace(options.selection, plan=plan),
         options=options,
         shapes=shapes,
         data=data,
         ranges=ranges,
-    )
-
-
-def require_plan_fits(plan: PrecisionPlan, placement: Placement, target: Target) -> None:
-    """Check that ``plan`` was searched for this placement; for another one its SQNR does not hold.
-
-    Raises:
-        QuantizationError: names both placements, and the command that searches again.
-    """
-    if plan.placement is None or plan.placement == placement.name:
-        return
-    budget = "".join(
-        f" --{name.replace('_', '-')} {value:g}" for name, value in plan.budget.items() if value is not None
-    )
-    raise QuantizationError(
-        f"{plan.source}: was searched for placement {plan.placement!r} (target {plan.target}), but this is "
-        f"placement {placement.name!r} (target {target.name}), for which its accuracy does not hold. Search "
-        f"again: trt-int8 sensitivity MODEL --data DATA --target {target.name}{budget} -o PLAN"
     )

@@ -50,7 +50,7 @@ def check_plan(
     plan = replace(
         measurements.plan(found.floats, source=source),
         target=prepared.target.name,
-        placement=prepared.placement.name,
+        placement=prepared.placement.text,
         budget={name: value for name, value in budgeted.items() if value is not None},
         reached={name: round(value, 6) for name, value in reached.items() if math.isfinite(value)},
     )

@@ -43,7 +43,7 @@ class PrecisionPlan:
     Attributes:
         nodes: the names, as `trt_int8.graph.index.label` gives them.
         source: the name of the plan in messages.
-        target, placement: the plan was searched for these; None: it fits any.
+        target, placement: the plan was searched for these (`Placement.text`); None: it fits any.
         budget: ``min_sqnr`` (dB), ``max_drop``: the limits of the search.
         reached: ``sqnr_db``, ``drop``: the figures with this plan.
     """
@@ -91,6 +91,21 @@ class PrecisionPlan:
         known = {key: value for key, value in (search | figures).items() if value}
         document = {"schema": SCHEMA, **known, "nodes": dict(self.nodes)}
         atomic.write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+    def require_placement(self, placement: str) -> None:
+        """Check that the plan was searched for ``placement`` (`Placement.text`), or for none.
+
+        Raises:
+            QuantizationError: it was searched for another one, for which its accuracy does not hold.
+        """
+        if self.placement in (None, placement):
+            return
+        target = "" if self.target is None else f" (target {self.target})"
+        raise QuantizationError(
+            f"{self.source}: was searched for placement {self.placement!r}{target}, but this is placement "
+            f"{placement!r}, for which its accuracy does not hold; search the plan again for placement "
+            f"{placement!r}, or use placement {self.placement!r}"
+        )
 
     def check(self, names: Sequence[str]) -> None:
         """Check that a model with the nodes ``names`` has all nodes of the plan.

@@ -108,6 +108,8 @@ def drafted(
         ModelError: an input is not a tensor of numbers.
         QuantizationError: no node can be quantized, or the selection does not match the model.
     """
+    if selection.plan is not None:
+        selection.plan.require_placement(placement.text)
     list(model.inputs)  # raises for inputs that TensorRT cannot take
     minimum = HALF if model.holds_half else MINIMUM
     target = model

@@ -13,7 +13,7 @@ from places import corpus_files, requires_corpus
 
 from trt_int8.errors import CacheError, ModelError, QuantizationError, ReportError
 from trt_int8.graph.index import GraphIndex
-from trt_int8.quantization import Selection, quantize
+from trt_int8.quantization import PrecisionPlan, Selection, quantize
 from trt_int8.quantization.migration import cache_from_qdq, migrate
 from trt_int8.quantization.migration.names import resolve_unnamed
 from trt_int8.ranges import CalibrationCache, Ranges
@@ -354,3 +354,14 @@ def test_the_path_of_a_cache_is_no_cache(lenet_path):
         TypeError, match=r"cache is 'model.cache' \(str\); give CalibrationCache.read\(path\)"
     ):
         migrate(lenet_path, "model.cache", placement="tensorrt")
+
+
+def test_a_plan_for_other_pairs_is_refused(lenet_path, real):
+    plan = PrecisionPlan({"conv1": "float"}, "p.yaml", target="tensorrt", placement="tensorrt")
+    message = (
+        r"p.yaml: was searched for placement 'tensorrt' \(target tensorrt\), but this is placement 'rtx',"
+    )
+    with pytest.raises(QuantizationError, match=message):
+        migrate(lenet_path, real, selection=Selection(plan=plan), target="rtx")
+    done = migrate(lenet_path, real, selection=Selection(plan=plan), target="tensorrt").quantized.nodes
+    assert done == ("conv2", "ip1", "ip2")

@@ -147,8 +147,13 @@ def migrate(
     fitting = Ranges({tensor: ranges[entry] for tensor, entry in entries.items()})
     implicit = None if log is None else _implicit(log, index)
     wanted = resolve_target(target)
-    rules = resolve(wanted.placement if placement is None else placement).without(*_CHANGING)
-    wanted_nodes = _without_floats(selection or Selection(), index, implicit)
+    asked = resolve(wanted.placement if placement is None else placement)
+    rules = asked.without(*_CHANGING)
+    chosen = selection or Selection()
+    if chosen.plan is not None:
+        chosen.plan.require_placement(asked.text)
+        chosen = replace(chosen, plan=replace(chosen.plan, placement=rules.text))
+    wanted_nodes = _without_floats(chosen, index, implicit)
     quantized = quantize(given, fitting, placement=rules, selection=wanted_nodes)
     if half and scale_dtype == "fp16":
         # As with `to_half`: float16 must hold all usable scales of the cache.
