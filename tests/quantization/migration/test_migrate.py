@@ -365,3 +365,14 @@ def test_a_plan_for_other_pairs_is_refused(lenet_path, real):
         migrate(lenet_path, real, selection=Selection(plan=plan), target="rtx")
     done = migrate(lenet_path, real, selection=Selection(plan=plan), target="tensorrt").quantized.nodes
     assert done == ("conv2", "ip1", "ip2")
+
+
+def test_a_plan_does_not_quantize_what_the_log_has_in_float(lenet_path, real):
+    """ip2 ran in FP16."""
+    plan = PrecisionPlan({"conv1": "float", "conv2": "int8", "ip1": "int8", "ip2": "int8"})
+    log = PrecisionReport.from_log(LOG)
+    result = migrate(lenet_path, real, log=log, selection=Selection(plan=plan), placement="tensorrt")
+    assert result.quantized.nodes == ("conv2", "ip1")
+    unknown = Selection(plan=PrecisionPlan({"conv9": "int8"}, "p.yaml"))
+    with pytest.raises(QuantizationError, match="p.yaml: the model has no node 'conv9'"):
+        migrate(lenet_path, real, log=log, selection=unknown, placement="tensorrt")

@@ -210,8 +210,8 @@ def _without_floats(selection: Selection, index: GraphIndex, implicit: Mapping[s
         return selection
     names = [label(node) for node in index.graph.node]
     floats = {name: "float" for name in names if not ran_int8(implicit.get(name, NOT_NAMED))}
-    given = {} if selection.plan is None else selection.plan.nodes
-    return replace(selection, plan=PrecisionPlan({**floats, **given}, "the implicit build"))
+    given = selection.plan or PrecisionPlan({}, "the implicit build")
+    return replace(selection, plan=replace(given, nodes={**given.nodes, **floats}))
 
 
 def _disagreements(index: GraphIndex, quantized: Quantized) -> list[str]:
