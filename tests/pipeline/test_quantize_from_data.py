@@ -144,6 +144,11 @@ def test_few_samples(one_sided, rng):
     assert made.record.corrections[0].text == "biases stay as they are: 3 samples are too few to correct them"
     assert not made.record.unseen
     assert made.record.text.startswith("SQNR on 3 samples: y ")
+    options = QuantizationOptions(bias_correction=True)
+    with pytest.raises(
+        QuantizationError, match="bias_correction: 3 samples are too few to correct biases; give 4"
+    ):
+        quantize_from_data(model, data(rng, 3), ranges=ranges, options=options)
 
 
 def test_a_single_batch_is_cut_where_the_model_lets_it(one_sided, rng):

@@ -13,7 +13,7 @@ from trt_int8.batches.holdout import FEWEST
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.correction.bias import correct_bias
 from trt_int8.correction.recentre import candidates, centred_name, recentre
-from trt_int8.errors import ModelError
+from trt_int8.errors import ModelError, QuantizationError
 from trt_int8.evaluation.accuracy import Accuracy, AccuracyCheck, Decision
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.quantization.quantized import Quantized
@@ -73,7 +73,8 @@ def correct(
             None: leave them as they are then.
 
     Raises:
-        QuantizationError: a tensor named in full cannot be recentred, or a pattern matches none.
+        QuantizationError: a tensor named in full cannot be recentred, or a pattern matches none; or there are
+            too few samples for biases that must be corrected.
         ModelError: onnxruntime cannot run the model, and corrections were asked for.
     """
     known = Model.unchecked(model)
@@ -129,6 +130,11 @@ def _correct_biases(
 ) -> None:
     name, count = "bias correction", count_samples(fit, model.inputs)
     if count < FEWEST:
+        if required:
+            raise QuantizationError(
+                f"bias_correction: {count} samples are too few to correct biases; give {FEWEST} or more, or "
+                "leave bias_correction=True out"
+            )
         text = f"biases stay as they are: {count} samples are too few to correct them"
         trial.made.append(Correction(name, False, text))
         return
