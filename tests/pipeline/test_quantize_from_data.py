@@ -329,3 +329,24 @@ def test_sources_without_a_truth_value_are_read(lenet_path, source):
         for_engine=True,
     )
     assert [batch["data"][0, 0, 0, 0] for batch in made.data.held] == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"high_precision": "fp61"}, "high_precision is 'fp61'; choose 'fp32' or 'fp16'"),
+        ({"scale_dtype": "fp16"}, "scale_dtype='fp16' needs an FP16 or BF16 model"),
+        ({"algorithm": "mes"}, "algorithm is 'mes'; it must be one of entropy, minmax, percentile, mse"),
+        ({"recentred": ["nope"]}, "recentred='nope' matches no tensor; the first of 4 names: "),
+        ({"recentred": "nope"}, r"recentred is 'nope' \(str\); give a list: \['nope'\]"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_sample_is_read(one_sided, wrong, message):
+    model, _ = one_sided
+
+    def unread():
+        raise AssertionError("a sample was read")
+        yield
+
+    with pytest.raises((ValueError, TypeError, QuantizationError), match=message):
+        quantize_from_data(model, unread(), options=QuantizationOptions(**wrong))

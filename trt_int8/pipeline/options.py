@@ -46,6 +46,9 @@ class QuantizationOptions:
                 f"trt_int8.quantization.PrecisionPlan{example}"
             )
 
+        if isinstance(self.recentred, str):
+            raise TypeError(f"recentred is {self.recentred!r} (str); give a list: [{self.recentred!r}]")
+
     def asked_for(self) -> list[str]:
         """Return the names of the options that differ from the default; ``False`` and empty ones do not."""
         default = QuantizationOptions()

@@ -9,10 +9,14 @@ from functools import partial
 from trt_int8.batches.check import Batch, first_shapes
 from trt_int8.batches.holdout import SAMPLES, HoldOut
 from trt_int8.batches.items import Batches, require_batches
+from trt_int8.calibration.thresholds import method
+from trt_int8.errors import QuantizationError
 from trt_int8.graph.dims import rename_unequal_dims, require_equal_dims
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.shapes import Shapes, as_shapes, require_shapes_fit, resolve_shapes
+from trt_int8.patterns import matching, nearest
 from trt_int8.pipeline.options import Profile, QuantizationOptions
+from trt_int8.quantization.half import check_half_options
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, require_ranges
@@ -72,7 +76,9 @@ def prepare(
         DataError: ``batches`` is not an iterable of batches.
         TypeError: ``ranges`` is not `Ranges`.
         ShapeError: shapes are missing for a dynamic model, or do not fit it.
-        QuantizationError: the precision plan was searched for another placement.
+        ValueError: there is no such algorithm or float type.
+        QuantizationError: the precision plan was searched for another placement, the float types do not fit
+            together, or a pattern of ``recentred`` matches no tensor.
         BuildError: there is no such target.
     """
     options, profile = options or QuantizationOptions(), profile or Profile()
@@ -84,6 +90,7 @@ def prepare(
     if plan is not None:
         plan.require_placement(placement.text)
     known = Model.of(model)
+    _check_options(options, known)
     specs = known.inputs
     if batches is not None:
         require_batches(batches, specs)
@@ -114,3 +121,14 @@ def prepare(
         data=data,
         ranges=ranges,
     )
+
+
+def _check_options(options: QuantizationOptions, model: Model) -> None:
+    """Check the words and names that later steps take."""
+    if options.algorithm is not None:
+        method(options.algorithm)
+    check_half_options(options.high_precision, options.scale_dtype, half=model.holds_half)
+    for glob in options.recentred:
+        if not matching(glob, model.index.order):
+            near = nearest(glob, model.index.order)
+            raise QuantizationError(f"recentred={glob!r} matches no tensor; {near}")
