@@ -150,18 +150,15 @@ class QuantizationRecord:
             for name in ("sqnr_db", "before_db"):
                 known[name] = {str(k): float(v) for k, v in known.get(name, {}).items()}
             known["corrections"] = tuple(map(_correction, known.get("corrections", ())))
-            pairs = map(_integers, known.get("held_back", ()))
-            known["held_back"] = tuple((start, stop) for start, stop in pairs)
-            known["profile"] = {
-                name: tuple(map(_integers, shapes)) for name, shapes in known.get("profile", {}).items()
-            }
+            known["held_back"] = tuple((a, b) for a, b in map(_integers, known.get("held_back", ())))
+            profile = known.get("profile", {})
+            known["profile"] = {name: tuple(map(_integers, shapes)) for name, shapes in profile.items()}
             for version in known.get("versions", {}).values():
                 _require(version, str, "versions")
             return cls(**known)
-        except KeyError as error:
-            raise ValueError(f"not a quantization record: {error} is missing") from error
-        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise ValueError(f"not a quantization record: {error}") from error
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            missing = " is missing" if isinstance(error, KeyError) else ""
+            raise ValueError(f"not a quantization record: {error}{missing}") from error
 
 
 def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
@@ -215,10 +212,9 @@ def _integers(values: list[int]) -> tuple[int, ...]:
 
 
 def _correction(values: Mapping[str, Any]) -> Correction:
-    correction = Correction(values["name"], values["kept"], values["text"])
     for name, kind in (("name", str), ("kept", bool), ("text", str)):
         _require(values[name], kind, f"{name} of a correction")
-    return correction
+    return Correction(values["name"], values["kept"], values["text"])
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:

@@ -203,13 +203,9 @@ def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildR
         model, record = made.model, made.record
     with BuildLog(job.log) as lines:
         built = build_explicit(
-            model,
-            tensorrt=job.route.tensorrt,
-            log=lines,
-            target=prepared.target,
-            shapes=prepared.shapes,
+            model, tensorrt=job.route.tensorrt, log=lines, target=prepared.target, shapes=prepared.shapes,
             record=None if record is None else record.to_json(),
-        )
+        )  # fmt: skip
         atomic.write_bytes(job.engine, built.data)
     calibrated, quantized = (None, None) if made is None else (made.calibration, made.quantized)
     with _saying_what_is_written(job):
@@ -223,8 +219,8 @@ def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> Quantiza
     except ValueError as error:
         tell(
             f"{WARNING}the metadata {RECORD_KEY} of the model cannot be read ({error}), so it is not known "
-            f"whether its Q/DQ pairs were placed for target {target.name}; a later version of trt_int8 may "
-            "have written it: use that one, or quantize the float model again"
+            f"whether its Q/DQ pairs were placed for target {target.name}; use the version of trt_int8 that "
+            "wrote it, or quantize the float model again"
         )
         return None
     if record is None:
@@ -234,8 +230,7 @@ def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> Quantiza
         tell(
             f"{WARNING}the Q/DQ pairs have placement {record.placement} (quantized for target "
             f"{record.target}), but this build is for target {target.name}, which needs placement "
-            f"{target.placement}; quantize the float model again for target {target.name} with placement "
-            f"{target.placement}"
+            f"{target.placement}; quantize the float model again with this target and placement"
         )
     return record
 
