@@ -21,7 +21,7 @@ Each message has the value, the place (file:line, tensor, batch) and the fix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -55,6 +55,19 @@ class RangeError(TrtInt8Error):
 
 class QuantizationError(TrtInt8Error):
     """No Q/DQ model can be made from this model and these ranges."""
+
+
+class PlanMismatchError(QuantizationError):
+    """A precision plan was searched for another placement.
+
+    Attributes:
+        placement: the placement that is wanted, as `Placement.text`.
+        budget: the limits that the plan was searched for.
+    """
+
+    def __init__(self, message: str, *, placement: str, budget: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.placement, self.budget = placement, budget
 
 
 class ReportError(TrtInt8Error):

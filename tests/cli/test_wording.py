@@ -18,7 +18,7 @@ PACKAGE = Path(trt_int8.__file__).parent
 #: Whose options a message may name.
 PROGRAMS = re.compile(r"trt-int8|trtexec|onnxsim|docker|container|--gpu-architecture")
 #: Modules that compose a command line of trt-int8 from parts.
-LATER = {"analysis/flags.py", "pipeline/prepare.py"}
+LATER = {"analysis/flags.py"}
 
 
 def messages(path):
@@ -127,6 +127,21 @@ def test_what_stays_float_is_said_in_options(run, monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "note: --scale-dtype fp32 keeps them exact\nnot quantized: conv1: excluded by --exclude conv1\n"
     )
+
+
+def test_a_refused_plan_comes_with_the_command_that_searches_again(run, lenet_path, tmp_path):
+    plan, cache = tmp_path / "plan.yaml", tmp_path / "my.cache"
+    nodes = "schema: 1\ntarget: tensorrt\nplacement: tensorrt\nnodes: {conv1: float}\n"
+    plan.write_text(nodes + "budget: {max_drop: 0.01}\n")
+    cache.write_text("TRT-8601-EntropyCalibration2\ndata: 3c010a14\n")
+    command = ["quantize", lenet_path, "--cache", cache, "--plan", plan, "-o", tmp_path / "q.onnx"]
+    said = run(*command, "--target", "rtx:sm89", code=1)
+    assert said.splitlines()[-1] == (
+        "Search again: trt-int8 sensitivity MODEL --data DATA --placement rtx --labels LABELS --max-drop 0.01 -o PLAN"
+    )
+    said = run(*command, "--placement", "tensorrt", "--without", "weightless", code=1)
+    assert "placement 'tensorrt without weightless'" in said
+    assert "Search again:" not in said  # sensitivity searches with all rules
 
 
 def test_a_warning_goes_to_stderr(capsys):

@@ -14,8 +14,8 @@ from typing import Any, cast
 import click
 
 from trt_int8.cli.command import Group, stopped
-from trt_int8.cli.wording import in_options
-from trt_int8.errors import TrtInt8Error
+from trt_int8.cli.wording import in_options, search_command
+from trt_int8.errors import PlanMismatchError, TrtInt8Error
 
 #: Commands; each stands in the module of its name, with an underscore for a dash.
 _COMMANDS = (
@@ -64,7 +64,10 @@ class _Main(Group):
         except TrtInt8Error as error:
             # Lines of TensorRT in a BuildError are not translated.
             own = str(error.args[0]) if error.args else ""
-            raise click.ClickException(str(error).replace(own, in_options(own))) from error
+            text = str(error).replace(own, in_options(own))
+            if isinstance(error, PlanMismatchError):
+                text += search_command(error.placement, error.budget)
+            raise click.ClickException(text) from error
         except KeyboardInterrupt:
             click.echo(f"\n{stopped(ctx)}", err=True)
             ctx.exit(_INTERRUPTED)

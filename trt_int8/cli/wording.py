@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -46,3 +46,22 @@ def in_options(text: str, parameters: Iterable[click.Parameter] | None = None) -
 
     value = r"(?P<value>'(?P<word>[\w.-]+)'|[^\s,;:.)][^\s,;:)]*)?"
     return re.sub(rf"(?<![\w.\[])(?P<name>{names})={value}", option, text)
+
+
+def search_command(placement: str, budget: Mapping[str, float]) -> str:
+    """Return a line with the command that searches a plan for ``placement``, a `Placement.text`.
+
+    It is empty for a placement without some of its rules, as ``sensitivity`` searches with all of them.
+
+    Examples:
+        >>> search_command("rtx", {"min_sqnr": 30})
+        '\\nSearch again: trt-int8 sensitivity MODEL --data DATA --placement rtx --min-sqnr 30 -o PLAN'
+    """
+    if " " in placement:
+        return ""
+    labels = " --labels LABELS" if budget.get("max_drop") is not None else ""
+    limits = [f" --{name.replace('_', '-')} {limit:g}" for name, limit in budget.items() if limit is not None]
+    command = (
+        f"trt-int8 sensitivity MODEL --data DATA --placement {placement}{labels}{''.join(limits)} -o PLAN"
+    )
+    return f"\nSearch again: {command}"

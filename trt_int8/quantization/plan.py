@@ -28,7 +28,7 @@ from typing import Any
 
 from trt_int8.arguments import require_path
 from trt_int8.dependencies import require
-from trt_int8.errors import QuantizationError
+from trt_int8.errors import PlanMismatchError, QuantizationError
 from trt_int8.files import atomic
 
 SCHEMA = 1
@@ -96,15 +96,17 @@ class PrecisionPlan:
         """Check that the plan was searched for ``placement`` (`Placement.text`), or for none.
 
         Raises:
-            QuantizationError: it was searched for another one, for which its accuracy does not hold.
+            PlanMismatchError: it was searched for another one, for which its accuracy does not hold.
         """
         if self.placement in (None, placement):
             return
         target = "" if self.target is None else f" (target {self.target})"
-        raise QuantizationError(
+        raise PlanMismatchError(
             f"{self.source}: was searched for placement {self.placement!r}{target}, but this is placement "
             f"{placement!r}, for which its accuracy does not hold; search the plan again for placement "
-            f"{placement!r}, or use placement {self.placement!r}"
+            f"{placement!r}, or use placement {self.placement!r}",
+            placement=placement,
+            budget=self.budget,
         )
 
     def check(self, names: Sequence[str]) -> None:
