@@ -12,6 +12,7 @@ import trt_int8
 from trt_int8.calibration import calibrate
 from trt_int8.errors import DataError, QuantizationError
 from trt_int8.evaluation import evaluate
+from trt_int8.graph.model import Model
 from trt_int8.pipeline import CalibrationOptions, QuantizationOptions, quantize_from_data
 from trt_int8.pipeline.prepare import prepare
 from trt_int8.quantization import PLACEMENTS, PrecisionPlan, Selection, quantize
@@ -350,3 +351,18 @@ def test_wrong_options_are_refused_before_any_sample_is_read(one_sided, wrong, m
 
     with pytest.raises((ValueError, TypeError, QuantizationError), match=message):
         quantize_from_data(model, unread(), options=QuantizationOptions(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "held"), [("n", "n", [8]), ("seq", 1, []), ("seq", "n", []), ("?", "?", [8])]
+)
+def test_only_a_batch_axis_is_cut(x, y, held):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    given, made = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None if size == "?" else size, 16])
+        for name, size in (("x", x), ("y", y))
+    )
+    model = helper.make_model(helper.make_graph([node], "g", [given], [made]))
+    data = prepare(Model(model), batches=[np.ones((32, 16), np.float32)]).data
+    assert [len(batch["x"]) for batch in data.held] == held
+    assert [len(batch["x"]) for batch in data] == [32 - sum(held)]

@@ -34,6 +34,7 @@ class HoldOut:
         specs: the model's inputs.
         shapes: the optimization profile that the batches must fit; None for a model of fixed shapes.
         samples: how many samples to hold back, and how many of the others to keep for corrections.
+        divisible: the first axis of the inputs is a batch axis, so a batch can be cut.
         for_calibrator: TensorRT's calibrator reads the other batches and checks them itself. Only whole
             batches are held back, and none from the first batch in GPU memory on.
         convert: turns a batch into the model's input, if a device does so on the way to the calibrator.
@@ -49,6 +50,7 @@ class HoldOut:
         *,
         shapes: Shapes | None = None,
         samples: int = SAMPLES,
+        divisible: bool = True,
         for_calibrator: bool = False,
         convert: Callable[[Batch], Batch] | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class HoldOut:
         self._batches = batches
         self._shapes = shapes
         self._samples = samples
+        self._divisible = divisible
         self._for_calibrator = for_calibrator
         self._convert = convert
         self.is_checked = not for_calibrator
@@ -221,7 +224,8 @@ class HoldOut:
 
     def _can_be_cut(self, batch: Batch) -> bool:
         dynamic = all(spec.shape and spec.batch is None for spec in self.specs.values())
-        return not self._for_calibrator and dynamic and len({array.shape[0] for array in batch.values()}) == 1
+        may = self._divisible and dynamic and not self._for_calibrator
+        return may and len({array.shape[0] for array in batch.values()}) == 1
 
 
 def _read_ahead(source: Iterator[Batch], head: list[Batch]) -> bool:

@@ -67,6 +67,14 @@ def fixed_batch(specs: Mapping[str, InputSpec]) -> int | None:
     return next(iter(sizes), None)
 
 
+def has_batch_axis(model: onnx.ModelProto) -> bool:
+    """Return whether the first axes of all inputs and outputs are dynamic and have one name, where known."""
+    shapes = [spec.shape for spec in input_specs(model).values()]
+    shapes += [_shape(value) for value in model.graph.output if value.type.tensor_type.shape.dim]
+    first = {shape[0] if shape else 1 for shape in shapes} - {"?"}
+    return len(first) <= 1 and not any(isinstance(size, int) for size in first)
+
+
 def _spec(value: onnx.ValueInfoProto) -> InputSpec:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.elem_type:
@@ -76,8 +84,11 @@ def _spec(value: onnx.ValueInfoProto) -> InputSpec:
             f"input {value.name!r} has type string, which TensorRT does not support; remove this part of the "
             "model"
         )
-    shape = tuple(
+    return InputSpec(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), _shape(value))
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
+    return tuple(
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param or "?"
-        for dim in tensor.shape.dim
+        for dim in value.type.tensor_type.shape.dim
     )
-    return InputSpec(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)

@@ -12,6 +12,7 @@ from trt_int8.batches.items import Batches, require_batches
 from trt_int8.calibration.thresholds import method
 from trt_int8.errors import QuantizationError
 from trt_int8.graph.dims import rename_unequal_dims, require_equal_dims
+from trt_int8.graph.inputs import has_batch_axis
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.shapes import Shapes, as_shapes, require_shapes_fit, resolve_shapes
 from trt_int8.patterns import matching, nearest
@@ -91,7 +92,7 @@ def prepare(
         plan.require_placement(placement.text)
     known = Model.of(model)
     _check_options(options, known)
-    specs = known.inputs
+    specs, divisible = known.inputs, has_batch_axis(known.proto)
     if batches is not None:
         require_batches(batches, specs)
     if for_engine:
@@ -109,7 +110,13 @@ def prepare(
     if batches is not None:
         samples = RECENTRING_SAMPLES if options.recentred else SAMPLES
         data = HoldOut(
-            batches, specs, shapes=shapes, samples=samples, for_calibrator=for_calibrator, convert=convert
+            batches,
+            specs,
+            shapes=shapes,
+            samples=samples,
+            divisible=divisible,
+            for_calibrator=for_calibrator,
+            convert=convert,
         )
     return Prepared(
         model=known,
