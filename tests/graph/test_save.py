@@ -61,14 +61,14 @@ def test_the_weights_of_the_source_are_never_overwritten(external, tmp_path):
     (tmp_path / "in" / "q.onnx.data").symlink_to(weights)
     for save in (
         lambda: save_like(model, tmp_path / "in" / "q.onnx", source=external),
-        lambda: check_saving({"Q/DQ model": tmp_path / "in" / "q.onnx"}, source=external),
-        lambda: check_saving({"log": weights}, source=external),
+        lambda: check_saving({"Q/DQ model": tmp_path / "in" / "q.onnx"}, inputs={"model": external}),
+        lambda: check_saving({"log": weights}, inputs={"model": external}),
     ):
         with pytest.raises(OutputError, match=r"would overwrite the weights of the model \(file 1\) .*/in/"):
             save()
     assert weights.read_bytes() == before
     assert not (tmp_path / "in" / "q.onnx").exists()
-    check_saving({"Q/DQ model": tmp_path / "q.onnx"}, source=external)
+    check_saving({"Q/DQ model": tmp_path / "q.onnx"}, inputs={"model": external})
 
 
 def test_weights_that_are_all_small_make_no_second_file(make_model, rng, tmp_path):

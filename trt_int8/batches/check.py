@@ -80,9 +80,7 @@ class CheckedBatches:
         return iter(self.batches)
 
 
-def count_samples(
-    batches: Iterable[Mapping[str, npt.NDArray[np.generic]]], specs: Mapping[str, InputSpec]
-) -> int:
+def count_samples(batches: Iterable[Batch], specs: Mapping[str, InputSpec]) -> int:
     """Return the number of samples: of each batch, the longest first axis; 1 if it has only scalars.
 
     Only inputs whose first axis is dynamic count, if there are any: the others may be constants.

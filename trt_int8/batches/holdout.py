@@ -58,7 +58,7 @@ class HoldOut:
         self._batches = batches
         self._shapes = shapes
         self._samples = samples
-        self._divisible = divisible
+        self._divisible = divisible and not for_calibrator
         self._for_calibrator = for_calibrator
         self._convert = convert
         self.is_checked = not for_calibrator
@@ -174,21 +174,18 @@ class HoldOut:
             return
         source = self._read()
         head: list[Batch] = []
-        while len(head) < EVERY and _read_ahead(source, head):
-            pass
+        enough = all(_read_ahead(source, head) for _ in range(EVERY))
         self._opened, self._started = True, (head, source)
         if head and _in_gpu_memory(head[-1]):
             return
-        if len(head) < EVERY:
+        if not enough:
             self._divide_few(head)
             return
         position = 0
         for number, batch in enumerate(head):  # grows while it is read
-            if _in_gpu_memory(batch):
-                return
             position = self._divide(number, batch, position)
-            if number == len(head) - 1 and not self._enough:
-                _read_ahead(source, head)
+            if number == len(head) - 1 and not self._enough and not _read_ahead(source, head):
+                break
 
     def _count(self, batches: list[Batch]) -> int:
         return count_samples(batches, self.specs)
@@ -224,8 +221,7 @@ class HoldOut:
 
     def _can_be_cut(self, batch: Batch) -> bool:
         dynamic = all(spec.shape and spec.batch is None for spec in self.specs.values())
-        may = self._divisible and dynamic and not self._for_calibrator
-        return may and len({array.shape[0] for array in batch.values()}) == 1
+        return self._divisible and dynamic and len({array.shape[0] for array in batch.values()}) == 1
 
 
 def _read_ahead(source: Iterator[Batch], head: list[Batch]) -> bool:
@@ -233,13 +229,11 @@ def _read_ahead(source: Iterator[Batch], head: list[Batch]) -> bool:
 
     What is in GPU memory cannot be copied here, so nothing is read after it before its turn.
     """
-    for batch in source:
-        if _in_gpu_memory(batch):
-            head.append(batch)
-            return False
-        head.append({name: value.copy() for name, value in batch.items()})
-        return True
-    return False
+    if (batch := next(source, None)) is None:
+        return False
+    there = _in_gpu_memory(batch)
+    head.append(batch if there else {name: value.copy() for name, value in batch.items()})
+    return not there
 
 
 def _in_gpu_memory(batch: Batch) -> bool:

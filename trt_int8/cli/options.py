@@ -134,16 +134,13 @@ def require_source(data: DataOptions, cache: str | None, **to_calibrate: object)
 
 def check_outputs(outputs: Mapping[str, str | Path | None], **inputs: str | Path | None) -> None:
     """Check before the work that results can be written and overwrite no input. None: not given."""
-    from trt_int8.files.outputs import check_outputs as check
-
     written = {what: path for what, path in outputs.items() if path is not None}
     read = {what.replace("_", " "): path for what, path in inputs.items() if path is not None}
     if "model" in read:  # it may have external weights
-        from trt_int8.graph.save import check_saving
-
-        check_saving(written, source=read["model"], inputs=read)
+        from trt_int8.graph.save import check_saving as check
     else:
-        check(written, inputs=read)
+        from trt_int8.files.outputs import check_outputs as check
+    check(written, inputs=read)
 
 
 def read_ranges(cache: str | None) -> Ranges | None:

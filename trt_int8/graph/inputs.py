@@ -72,7 +72,7 @@ def has_batch_axis(model: onnx.ModelProto) -> bool:
     shapes = [spec.shape for spec in input_specs(model).values()]
     shapes += [_shape(value) for value in model.graph.output if value.type.tensor_type.shape.dim]
     first = {shape[0] if shape else 1 for shape in shapes} - {"?"}
-    return len(first) <= 1 and not any(isinstance(size, int) for size in first)
+    return len(first) <= 1 and all(isinstance(size, str) for size in first)
 
 
 def _spec(value: onnx.ValueInfoProto) -> InputSpec:

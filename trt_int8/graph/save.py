@@ -19,9 +19,7 @@ from trt_int8.graph.load import PROTOBUF_LIMIT, save_model, serialized_size
 _SMALLEST = 1024
 
 
-def save_like(
-    model: onnx.ModelProto, path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None
-) -> None:
+def save_like(model: onnx.ModelProto, path: FilePath, *, source: FilePath | None) -> None:
     """Write ``model`` to ``path``, and its weights to ``<path>.data`` if those of ``source`` are external.
 
     Weights are also external if the model is larger than one protobuf message. The data file is written
@@ -30,34 +28,20 @@ def save_like(
     Raises:
         OutputError: a file cannot be written, or would overwrite weights of ``source``.
     """
-    external = source is not None and has_external_data(source)
-    if external:
-        check_saving({"saved model": path}, source=source)
+    if external := source is not None and has_external_data(source):
+        check_saving({"saved model": path}, inputs={"model": source})
     if external or serialized_size(model) > PROTOBUF_LIMIT:
         _save_external(model, Path(path))
     else:
         save_model(model, path)
 
 
-def check_saving(
-    outputs: Mapping[str, FilePath],
-    *,
-    source: FilePath | None,
-    inputs: Mapping[str, FilePath] | None = None,
-) -> None:
-    """Check outputs by `check_outputs`, and with them the files of external weights.
-
-    They are those of ``source`` and, if it has some, ``<path>.data`` of each output that is called a model.
-
-    Raises:
-        OutputError: see `check_outputs`.
-    """
-    weights = [] if source is None else _weight_files(source)
-    if weights:
-        written = {f"{w} (its weights)": f"{os.fspath(p)}.data" for w, p in outputs.items() if "model" in w}
-        read = {f"weights of the model (file {n})": path for n, path in enumerate(weights, start=1)}
-        outputs, inputs = {**outputs, **written}, {**(inputs or {}), **read}
-    check_outputs(outputs, inputs=inputs)
+def check_saving(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath]) -> None:
+    """`check_outputs`, also of the external weights of the input ``"model"`` and of output models."""
+    weights = _weight_files(inputs["model"]) if "model" in inputs else []
+    read = {f"weights of the model (file {n})": path for n, path in enumerate(weights, start=1)}
+    written = {f"{w} (its weights)": f"{os.fspath(p)}.data" for w, p in outputs.items() if "model" in w}
+    check_outputs({**outputs, **written} if weights else outputs, inputs={**inputs, **read})
 
 
 def has_external_data(path: FilePath) -> bool:
@@ -67,9 +51,9 @@ def has_external_data(path: FilePath) -> bool:
 
 def _weight_files(path: FilePath) -> list[Path]:
     """Return the files with external weights; none if the model cannot be read, which loading it reports."""
-    if not Path(path).is_file():
-        return []
     try:
+        if not Path(path).is_file():  # reading a pipe would empty it
+            return []
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (OSError, DecodeError, UnicodeDecodeError, ValueError):
         return []

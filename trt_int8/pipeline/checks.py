@@ -51,7 +51,8 @@ def check_files(
     """
     if not isinstance(model, Model):
         require_model(model)
-    inputs: dict[str, FilePath] = {"model": model} if isinstance(model, str | os.PathLike) else {}
+    source = model.path if isinstance(model, Model) else model
+    inputs: dict[str, FilePath] = {"model": source} if isinstance(source, str | os.PathLike) else {}
     ranges = [source for source in implicit.ranges if isinstance(source, str | os.PathLike)]
     inputs |= {f"dynamic ranges {number}": path for number, path in enumerate(ranges, start=1)}
     outputs: dict[str, FilePath] = {"engine": engine, "log": log}
@@ -65,8 +66,7 @@ def check_files(
         files = {"calibration cache": store.path, "fingerprint of the cache": store.sidecar}
         # An existing cache is only read.
         (inputs if store.exists() else outputs).update(files)
-    source = model.path if isinstance(model, Model) else inputs.get("model")
-    check_saving(outputs, source=source, inputs=inputs)
+    check_saving(outputs, inputs=inputs)
     require_regular(log)
 
 
