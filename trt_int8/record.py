@@ -92,8 +92,8 @@ class QuantizationRecord:
 
     @property
     def worst_db(self) -> float:
-        """SQNR of the worst output; NaN if it was not measured."""
-        return min(self.sqnr_db.values(), default=math.nan)
+        """SQNR of the worst output; NaN if it was not measured, or if an output has none."""
+        return min(self.sqnr_db.values(), key=nan_as_worst, default=math.nan)
 
     @property
     def text(self) -> str:
@@ -102,7 +102,7 @@ class QuantizationRecord:
             return f"accuracy is not known: {self.note}" if self.note else "accuracy is not known"
         kind = f"{self.evaluated} held-back samples" if self.unseen else f"{self.evaluated} samples"
         kept = [correction.name for correction in self.corrections if correction.kept]
-        worst_first = sorted(self.sqnr_db, key=lambda name: self.sqnr_db[name])
+        worst_first = sorted(self.sqnr_db, key=lambda name: nan_as_worst(self.sqnr_db[name]))
         parts = []
         for name in worst_first[:_LISTED]:
             part = f"{name} {decibels(self.sqnr_db[name])}"
@@ -215,6 +215,11 @@ def _correction(values: Mapping[str, Any]) -> Correction:
     for name, kind in (("name", str), ("kept", bool), ("text", str)):
         _require(values[name], kind, f"{name} of a correction")
     return Correction(values["name"], values["kept"], values["text"])
+
+
+def nan_as_worst(value: float) -> float:
+    """Return an SQNR in dB, -inf for NaN: the model has NaN in this output."""
+    return -math.inf if math.isnan(value) else value
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:

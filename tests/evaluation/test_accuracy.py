@@ -102,3 +102,11 @@ def test_small_losses_do_not_add_up():
     second = first.decide(with_sqnr(a=32.0, b=9.88))
     assert (first.kept, second.kept) == (True, False)
     assert first.decide(with_sqnr(a=32.0, b=9.94)).kept
+
+
+def test_nan_decides_nothing_and_counts_as_a_loss():
+    assert start(a=np.nan, b=30.0).decide(with_sqnr(a=np.nan, b=31.0)).text == "b +1.00 dB"
+    lost = start(a=20.0, b=30.0).decide(with_sqnr(a=np.nan, b=31.0))
+    assert (lost.kept, lost.text) == (False, "b +1.00 dB, a -inf dB, so it was not kept")
+    alone = start(a=np.nan).decide(with_sqnr(a=np.nan))
+    assert (alone.kept, alone.text) == (False, "SQNR is not defined, so it was not kept")

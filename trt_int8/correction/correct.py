@@ -32,8 +32,9 @@ class Corrected:
         quantized: the Q/DQ model, with the corrections that were kept.
         corrections: what was tried, in order.
         passed_over: tensors that match a pattern but cannot be recentred, with the reason, for people.
+        plain: the Q/DQ model without corrections, where the caller sets it.
         before, after: accuracy without and with the corrections; None where it cannot be measured.
-        note: the reason that it cannot.
+        note: the reason that it cannot, or outputs without SQNR.
     """
 
     quantized: Quantized
@@ -42,6 +43,7 @@ class Corrected:
     before: Accuracy | None = None
     after: Accuracy | None = None
     note: str = ""
+    plain: Quantized | None = None
 
 
 def correct(
@@ -104,7 +106,7 @@ def correct(
                 base, ranges = tried, extended
     if bias_correction is not False:
         _correct_biases(trial, known, fit, held_out, required=bias_correction is True)
-    return Corrected(trial.quantized, tuple(trial.made), passed_over, before, trial.best.accuracy)
+    return Corrected(trial.quantized, tuple(trial.made), passed_over, before, trial.best.accuracy, check.note)
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
 from trt_int8.batches.check import Batch, CheckedBatches
@@ -12,6 +14,7 @@ from trt_int8.evaluation.comparer import Comparer, float_outputs
 from trt_int8.graph.index import GraphIndex
 from trt_int8.graph.model import Model
 from trt_int8.graph.operators import SATURATING, VIEWS
+from trt_int8.record import nan_as_worst
 
 #: Smallest change of SQNR that counts, in dB; a smaller one is noise of the measurement.
 NOISE_DB = 0.1
@@ -40,6 +43,13 @@ class AccuracyCheck:
         self._evaluated = evaluated_tensors(known, self._outputs)
         tensors = tuple(dict.fromkeys([*self._outputs, *self._evaluated]))
         self._comparer = Comparer(known.proto, CheckedBatches(batches), tensors=tensors)
+
+    @property
+    def note(self) -> str:
+        """Names the outputs whose values in the float model have NaN, so that SQNR is not defined."""
+        columns = zip(self._comparer.names, zip(*self._comparer.reference, strict=True), strict=True)
+        found = [n for n, values in columns if n in self._outputs and any(np.isnan(v).any() for v in values)]
+        return f"the float model has NaN in output {', '.join(map(repr, found))}" if found else ""
 
     def __call__(self, quantized: onnx.ModelProto) -> Accuracy:
         """Return the accuracy of ``quantized``; see `Comparer` for errors."""
@@ -73,6 +83,7 @@ class Decision:
         highest: for each evaluated tensor, its highest SQNR with any set of corrections that was kept. Losses
             are measured from there, so that small losses do not add up.
         kept: an evaluated tensor gained `NOISE_DB` or more, and none lost that much.
+            A tensor without SQNR (NaN) decides nothing; to become NaN is a loss.
         text: gain of each evaluated tensor, the largest first, for people.
     """
 
@@ -88,12 +99,14 @@ class Decision:
 
     def decide(self, accuracy: Accuracy) -> Decision:
         """Decide on one more correction, with which the accuracy is ``accuracy``."""
-        gains = {name: value - self.accuracy.evaluated[name] for name, value in accuracy.evaluated.items()}
-        losses = {name: self.highest[name] - value for name, value in accuracy.evaluated.items()}
-        kept = max(gains.values()) >= NOISE_DB and max(losses.values()) < NOISE_DB
+        before = {name: db for name, db in self.accuracy.evaluated.items() if not math.isnan(db)}
+        after = {name: nan_as_worst(accuracy.evaluated[name]) for name in before}
+        gains = {name: value - before[name] for name, value in after.items()}
+        losses = {name: self.highest[name] - value for name, value in after.items()}
+        kept = max(gains.values(), default=0) >= NOISE_DB and max(losses.values(), default=0) < NOISE_DB
         order = sorted(gains, key=lambda name: -gains[name])
-        text = ", ".join(f"{name} {gains[name]:+.2f} dB" for name in order)
+        text = ", ".join(f"{name} {gains[name]:+.2f} dB" for name in order) or "SQNR is not defined"
         if not kept:
             text += ", so it was not kept"
-        highest = {name: max(value, self.highest[name]) for name, value in accuracy.evaluated.items()}
+        highest = {name: max(value, self.highest[name]) for name, value in after.items()}
         return Decision(accuracy, highest, kept, text)

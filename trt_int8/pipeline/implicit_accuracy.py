@@ -65,7 +65,10 @@ def simulate(
         elif not prepared.data.evaluation:
             notes.append("SQNR was not measured, as that needs samples in host memory, not in GPU memory")
         else:
-            sqnr = dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs)
+            check = AccuracyCheck(prepared.model, prepared.data.evaluation)
+            sqnr = dict(check(model).outputs)
+            if check.note:
+                notes.append(check.note)
             if fp16:
                 notes.append("FP16 layers are simulated in FP32")
     except TrtInt8Error as error:

@@ -60,6 +60,6 @@ def check_plan(
     selection = replace(prepared.selection, plan=plan)
     planned = replace(prepared, ranges=measurements.ranges, selection=selection)
     record = quantize_prepared(planned, tell=lines.append).record
-    if record.sqnr_db:
+    if not math.isnan(record.worst_db):
         plan = replace(plan, reached={**plan.reached, "held_back_sqnr_db": round(record.worst_db, 2)})
     return plan, lines

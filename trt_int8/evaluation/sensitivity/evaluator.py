@@ -15,6 +15,7 @@ from trt_int8.batches.items import Batches
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation.comparer import Array, Comparer
 from trt_int8.evaluation.metrics import Metric, topk
+from trt_int8.record import nan_as_worst
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Score:
     """The accuracy of a quantized model.
 
     Attributes:
-        sqnr_db: of the worst output, over all the data.
+        sqnr_db: of the worst output, over all the data; -inf if an output has NaN.
         drop: drop of the metric (see `Evaluator`); NaN without one. The larger of the drops on the even and
             on the odd batches: a plan that meets a limit on both is more likely to meet it on other data.
     """
@@ -98,7 +99,7 @@ class Evaluator:
     def __call__(self, quantized: onnx.ModelProto) -> Score:
         """Run ``quantized`` on the data; ModelError if onnxruntime cannot run it."""
         found = self._comparer.run(quantized)
-        sqnr = min(self._comparer.compare(found).sqnr_db(self._comparer.names).values())
+        sqnr = min(map(nan_as_worst, self._comparer.compare(found).sqnr_db(self._comparer.names).values()))
         if not self.has_metric:
             return Score(sqnr)
         pairs = zip(self._halves, self._values, strict=True)
