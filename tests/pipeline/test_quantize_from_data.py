@@ -12,6 +12,7 @@ import trt_int8
 from trt_int8.calibration import calibrate
 from trt_int8.errors import DataError, QuantizationError
 from trt_int8.evaluation import evaluate
+from trt_int8.evaluation.sensitivity import Evaluator
 from trt_int8.graph.model import Model
 from trt_int8.pipeline import CalibrationOptions, QuantizationOptions, quantize_from_data
 from trt_int8.pipeline.prepare import prepare
@@ -366,3 +367,38 @@ def test_only_a_batch_axis_is_cut(x, y, held):
     data = prepare(Model(model), batches=[np.ones((32, 16), np.float32)]).data
     assert [len(batch["x"]) for batch in data.held] == held
     assert [len(batch["x"]) for batch in data] == [32 - sum(held)]
+
+
+def test_an_output_with_nan_misses_every_budget(one_sided, rng):
+    """The logarithm of a negative number."""
+    model, _ = one_sided
+    model.graph.node.append(helper.make_node("Log", ["y"], ["lg"]))
+    model.graph.output.append(helper.make_tensor_value_info("lg", TensorProto.FLOAT, ["n", 4]))
+    told = []
+    plan = PrecisionPlan({"first": "float"}, "plan.yaml", budget={"min_sqnr": 1.0})
+    made = quantize_from_data(model, data(rng, 64), options=QuantizationOptions(plan=plan), tell=told.append)
+    assert math.isnan(made.record.worst_db)
+    assert made.record.sqnr_db["y"] > 20
+    assert made.record.note == "the float model has NaN in output 'lg'"
+    assert made.record.text.startswith("SQNR on 16 held-back samples: lg nan dB")
+    assert told[-1].startswith(
+        "WARNING: plan.yaml was searched for at least 1 dB, but the worst output has nan"
+    )
+    scores = Evaluator(model, data(rng, 8))(made.model)
+    assert scores.sqnr_db == -math.inf
+
+
+def test_fp16_is_compared_with_fp16(one_sided, rng):
+    """Logits beside 1000 lose more by FP16 than by INT8."""
+    model, ranges = one_sided
+    model.graph.node[-1].output[0] = "logits"
+    model.graph.node.append(helper.make_node("Add", ["logits", "offset"], ["y"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([1000]), "offset"))
+    batches = data(rng, 64)
+    common = {"ranges": ranges, "target": "tensorrt"}
+    made = quantize_from_data(model, batches, options=QuantizationOptions(high_precision="fp16"), **common)
+    plain = QuantizationOptions(high_precision="fp16", bias_correction=False)
+    wanted = quantize_from_data(model, batches, options=plain, **common)
+    assert made.record.corrections[0].kept
+    assert made.record.before_db["y"] == pytest.approx(wanted.record.sqnr_db["y"], abs=1e-6)
+    assert made.record.before_db["y"] != made.record.sqnr_db["y"]

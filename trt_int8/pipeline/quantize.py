@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -119,11 +119,12 @@ def quantize_prepared(
     corrected = _place_and_correct(prepared, ranges, calibrated)
     for correction in corrected.corrections:
         tell(correction.text)
-    model, accuracy, note = corrected.quantized.model, figures(corrected.after), corrected.note
+    model, note = corrected.quantized.model, corrected.note
+    before, after = figures(corrected.before), figures(corrected.after)
     if prepared.options.high_precision == "fp16":
         model = to_half(model, scale_dtype=prepared.options.scale_dtype)
-        if accuracy:
-            accuracy, note = _fp16_accuracy(prepared, model)
+        if after:
+            before, after, note = _fp16_accuracy(prepared, corrected, model)
     record = make_record(
         prepared,
         placement=prepared.placement.text,
@@ -132,8 +133,8 @@ def quantize_prepared(
         high_precision=prepared.options.high_precision,
         samples=0 if calibrated is None else calibrated.samples,
         corrections=corrected.corrections,
-        sqnr_db=accuracy,
-        before_db=figures(corrected.before) if accuracy else {},
+        sqnr_db=after,
+        before_db=before,
         note=note,
         **evaluated_samples(prepared),
     )
@@ -166,7 +167,7 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
         return Corrected(
             plain, note="biases were not corrected and SQNR was not measured, as both need samples"
         )
-    return correct(
+    corrected = correct(
         prepared.model,
         plain,
         fit=prepared.data.first,
@@ -177,15 +178,27 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
         recentred=prepared.options.recentred,
         bias_correction=prepared.options.bias_correction,
     )
+    return replace(corrected, plain=plain)
 
 
-def _fp16_accuracy(prepared: Prepared, model: onnx.ModelProto) -> tuple[dict[str, float], str]:
-    """Return SQNR of each output of the FP16 form; empty, with the reason, if onnxruntime cannot run it."""
+def _fp16_accuracy(
+    prepared: Prepared, corrected: Corrected, model: onnx.ModelProto
+) -> tuple[Mapping[str, float], Mapping[str, float], str]:
+    """Return SQNR of each output of the FP16 form ``model`` without and with the corrections, and the note.
+
+    Both are empty, with the reason, if onnxruntime cannot run it.
+    """
     assert prepared.data is not None
+    assert corrected.plain is not None
     try:
-        return dict(AccuracyCheck(prepared.model, prepared.data.evaluation)(model).outputs), ""
+        check = AccuracyCheck(prepared.model, prepared.data.evaluation)
+        before = after = check(model).outputs
+        if corrected.plain is not corrected.quantized:
+            plain = to_half(corrected.plain.model, scale_dtype=prepared.options.scale_dtype)
+            before = check(plain).outputs
+        return before, after, check.note
     except ModelError as error:
-        return {}, f"onnxruntime cannot run the FP16 model on the CPU: {error}"
+        return {}, {}, f"onnxruntime cannot run the FP16 model on the CPU: {error}"
 
 
 def _require_data_for_corrections(prepared: Prepared) -> None:
@@ -221,7 +234,7 @@ def warn_of_budget(prepared: Prepared, record: QuantizationRecord, tell: Tell) -
     """Warn if SQNR is below what the precision plan was searched for."""
     plan = prepared.selection.plan
     wanted = None if plan is None else plan.budget.get("min_sqnr")
-    if plan is not None and wanted is not None and record.sqnr_db and record.worst_db < wanted:
+    if plan is not None and wanted is not None and record.sqnr_db and not record.worst_db >= wanted:
         tell(
             f"{WARNING}{plan.source} was searched for at least {wanted:g} dB, but the worst output has "
             f"{record.worst_db:.2f} dB on these samples; search again with more samples"
