@@ -137,3 +137,9 @@ def test_a_plan_is_refused_for_a_quantized_model(run, lenet_path, tmp_path):
     (tmp_path / "p.yaml").write_text("schema: 1\nnodes: {conv9: float}\n")
     out = run("build", lenet_path, "--data", "d.npz", "--plan", "p.yaml", "-o", "e.engine", code=1)
     assert "the model has no node 'conv9'; did you mean 'conv" in out
+
+
+def test_a_budget_that_no_plan_meets_fails(run, lenet_path):
+    out = run("sensitivity", lenet_path, "--data", "d.npz", "--min-sqnr", "200", "-o", "p.yaml", code=1)
+    assert "not met: no plan with a node in INT8 is within the limit, so p.yaml cannot be built\n" in out
+    assert set(PrecisionPlan.read("p.yaml").nodes.values()) == {"float"}

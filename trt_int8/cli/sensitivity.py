@@ -54,7 +54,8 @@ def sensitivity(
     Each node is measured twice: only this node is quantized, and all nodes except this one are. Dynamic
     ranges come from one calibration with --data, or from --cache. All samples stay in memory: use --limit.
     With --max-drop or --min-sqnr, the command searches for the largest set of INT8 nodes within that limit,
-    and -o writes it as a precision plan for quantize --plan and build --plan.
+    and -o writes it as a precision plan for quantize --plan and build --plan. It exits with code 1 if no node
+    can stay in INT8, or if the plan has a lower SQNR than --min-sqnr as it will be built.
 
     \b
     Examples:
@@ -71,6 +72,7 @@ def sensitivity(
     options.require_source(data, cache, algorithm=algorithm)
     accuracy.check(data)
     max_drop = accuracy.max_drop
+    failures = list[str]()
     searching = max_drop is not None or accuracy.min_sqnr is not None
     if searching != (output is not None):
         raise click.UsageError(
@@ -125,11 +127,17 @@ def sensitivity(
                 f"{decibels(found.score.sqnr_db)}{_drop(found.score.drop)}; "
                 f"float: {', '.join(found.floats) or 'none'}"
             )
+        reached = plan.reached.get("held_back_sqnr_db", found.score.sqnr_db)
+        if len(found.floats) == count:
+            failures.append(f"no plan with a node in INT8 is within the limit, so {output} cannot be built")
+        elif accuracy.min_sqnr is not None and not reached >= accuracy.min_sqnr:
+            failures.append(f"SQNR is {reached:.2f} dB as built, below --min-sqnr {accuracy.min_sqnr:g}")
         for line in lines:
             click.echo(f"as it will be built: {line}", err=form == "json")
     if form == "json":
         options.print_json(document)
     click.echo(f"{measurements.evaluations} models were evaluated", err=True)
+    options.exit_unless_met(failures)
 
 
 def _print(measurements: Measurements, ranking: tuple[NodeSensitivity, ...]) -> None:
