@@ -96,7 +96,7 @@ def test_an_opset_that_cannot_be_raised_is_an_error_with_a_way_out(make_model, r
 
     monkeypatch.setattr(opset_conversion.version_converter, "convert_version", failing)
     model = model_of(make_model, rng, np.float16, 19)
-    with pytest.raises(QuantizationError, match=r"needs 23 here.*No Adapter.*rounded.*scale_dtype='fp16'"):
+    with pytest.raises(QuantizationError, match=r"need opset 23.*No Adapter.*rounded.*scale_dtype='fp16'"):
         migrate(model, cache, placement="tensorrt")
     assert migrate(model, cache, scale_dtype="fp16", placement="tensorrt").quantized.nodes == (
         "conv1",
