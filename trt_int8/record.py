@@ -58,7 +58,7 @@ class QuantizationRecord:
         held_back: [start, stop) of the samples that SQNR was measured on, counted over all the data, one pair
             per batch.
         data: hash of these samples.
-        unseen: whether these samples were used neither for calibration nor for corrections.
+        unseen: whether these samples were not used for ranges or biases, nor perhaps to search for a plan.
         corrections: the corrections that were tried, in order.
         sqnr_db: output → SQNR of the quantized model in dB on these samples, simulated by onnxruntime; inf
             if it equals the float model. Empty if it could not be measured.

@@ -32,7 +32,7 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     assert (plan.target, plan.placement, plan.budget) == ("rtx:sm89", "rtx", {"min_sqnr": whole + 0.5})
     assert plan.reached["sqnr_db"] >= whole + 0.5
     promised = re.findall("^as it will be built: (.*)$", out, re.MULTILINE)
-    figure = f"SQNR on 4 held-back samples: prob {plan.reached['held_back_sqnr_db']:.2f} dB"
+    figure = f"SQNR on 4 samples: prob {plan.reached['held_back_sqnr_db']:.2f} dB"
     assert any(line.startswith(figure) for line in promised)
     out = run("quantize", lenet_path, "--data", "d.npz", "--plan", "plan.yaml", "-o", "q.onnx")
     assert f"\n{figure}" in out

@@ -72,8 +72,9 @@ def quantize_from_data(
 ) -> QuantizedModel:
     """Calibrate the tensors that are quantized, insert Q/DQ pairs, correct biases, and measure the accuracy.
 
-    A quarter of the samples, 16 at most, is held out: these samples are not used for ranges or corrections,
-    and the SQNR in the record is measured on them.
+    A quarter of the samples, 16 or a few more, is held out (256 for recentring). Ranges and biases are not
+    computed from these; they only decide which corrections are kept, and the offsets of recentring. The SQNR
+    in the record is measured on them.
 
     Examples:
         >>> import numpy as np
@@ -184,19 +185,13 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
 def _fp16_accuracy(
     prepared: Prepared, corrected: Corrected, model: onnx.ModelProto
 ) -> tuple[Mapping[str, float], Mapping[str, float], str]:
-    """Return SQNR of each output of the FP16 form ``model`` without and with the corrections, and the note.
-
-    Both are empty, with the reason, if onnxruntime cannot run it.
-    """
+    """Return SQNR of each output in FP16 without and with corrections, and a note; ``model`` has them."""
     assert prepared.data is not None
     assert corrected.plain is not None
     try:
         check = AccuracyCheck(prepared.model, prepared.data.evaluation)
-        before = after = check(model).outputs
-        if corrected.plain is not corrected.quantized:
-            plain = to_half(corrected.plain.model, scale_dtype=prepared.options.scale_dtype)
-            before = check(plain).outputs
-        return before, after, check.note
+        plain = to_half(corrected.plain.model, scale_dtype=prepared.options.scale_dtype)
+        return check(plain).outputs, check(model).outputs, check.note
     except ModelError as error:
         return {}, {}, f"onnxruntime cannot run the FP16 model on the CPU: {error}"
 
@@ -217,7 +212,9 @@ def evaluated_samples(prepared: Prepared) -> dict[str, Any]:
     data = prepared.data
     if data is None or not data.evaluation:
         return {}
-    return {"held_back": data.rows, "data": data.digest(), "unseen": bool(data.held)}
+    plan = prepared.selection.plan
+    searched = plan is not None and bool(plan.budget)  # perhaps on these samples
+    return {"held_back": data.rows, "data": data.digest(), "unseen": bool(data.held) and not searched}
 
 
 def make_record(prepared: Prepared, **fields: Any) -> QuantizationRecord:
