@@ -12,7 +12,7 @@ from trt_int8.calibration.density import density, noise, sqnr_db
 from trt_int8.calibration.thresholds import methods
 from trt_int8.graph.runtime import Session
 
-ALGORITHMS = tuple(methods(held_out=False))
+ALGORITHMS = tuple(methods(held_back=False))
 
 N = 40_000
 

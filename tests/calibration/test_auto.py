@@ -12,8 +12,8 @@ def histograms(ties=None, **values):
     return Histograms({n: Histogram.empty().add(v) for n, v in values.items()}, ties=ties or {}, samples=1)
 
 
-def auto_ranges(fit, held_out):
-    return fit.ranges(algorithm="auto", held_out=held_out)
+def auto_ranges(fit, held_back):
+    return fit.ranges(algorithm="auto", held_back=held_back)
 
 
 def test_each_tensor_gets_its_best_method_on_unseen_data(rng):
@@ -24,7 +24,7 @@ def test_each_tensor_gets_its_best_method_on_unseen_data(rng):
     for name in draws:
         scores = {
             m: sqnr_db(density(unseen.tensors[name]), float(fit.ranges(algorithm=m)[name].scale))
-            for m in methods(held_out=False)
+            for m in methods(held_back=False)
         }
         best = max(scores, key=scores.get)
         assert found[name].source == f"{best} (auto)"
@@ -32,7 +32,7 @@ def test_each_tensor_gets_its_best_method_on_unseen_data(rng):
     assert len({r.source for r in found.values()}) > 1
 
 
-def test_the_held_out_part_decides(rng):
+def test_the_held_back_part_decides(rng):
     """The fit holds one wild value that the rest of the data never shows again."""
     normal = rng.normal(size=(2, 20_000))
     wild = np.append(normal[0], 30.0)
@@ -65,22 +65,22 @@ def test_calibrate_holds_every_fourth_batch_out(model, rng):
     assert {n: (r.amax, r.source) for n, r in result.ranges.items()} == {
         n: (r.amax, r.source) for n, r in expected.items()
     }
-    assert (result.samples, result.held_out.samples) == (180, 40)
+    assert (result.samples, result.held_back.samples) == (180, 40)
     # shards merge into what one run over both would have judged by
     again = result.merge(calibrate(model, batches, algorithm="auto"))
-    assert (again.samples, again.held_out.samples, again.algorithm) == (360, 80, "auto")
+    assert (again.samples, again.held_back.samples, again.algorithm) == (360, 80, "auto")
     assert again.cache().header == "TRT-8601-EntropyCalibration2"
 
 
 def test_mistakes(model, rng):
     batch = {"x": rng.normal(size=(2, 50)).astype(np.float32)}
     with pytest.raises(
-        CalibrationError, match="needs at least two batches .one is held out.; make batches smaller"
+        CalibrationError, match="needs at least two batches .one is held back.; make batches smaller"
     ):
         calibrate(model, [batch], algorithm="auto")
     with pytest.raises(ValueError, match="'best'; it must be one of entropy, minmax, percentile, mse, auto"):
         calibrate(model, [batch], algorithm="best")
-    with pytest.raises(ValueError, match="'auto', which judges by batches that calibrate.. holds out"):
+    with pytest.raises(ValueError, match="'auto', which judges by batches that calibrate.. holds back"):
         histograms(x=np.ones(3)).ranges(algorithm="auto")
     with pytest.raises(CalibrationError, match="cannot be merged with one with 'mse'"):
         calibrate(model, [batch] * 2, algorithm="auto").merge(calibrate(model, [batch], algorithm="mse"))

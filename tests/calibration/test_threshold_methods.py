@@ -68,7 +68,7 @@ def test_one_file_is_a_method(model, folder, registry, monkeypatch):
     }
     assert result.cache().header == "TRT-8601-MinMaxCalibration"
     # It takes part where all methods are tried.
-    assert list(methods(held_out=False))[-1] == "half"
+    assert list(methods(held_back=False))[-1] == "half"
     with pytest.raises(
         ValueError, match="'third'; it must be one of entropy, minmax, percentile, mse, auto, half"
     ):
@@ -96,14 +96,14 @@ def test_one_file_is_a_choice_of_the_command_line(model, folder):
 
 
 def test_a_function_registered_elsewhere_is_a_method(registry):
-    @threshold_method("best", "the better of both", held_out=True)
-    def best(fitted, held_out):
-        return thresholds.Threshold(max(fitted.amax, held_out.amax), "maximum")
+    @threshold_method("best", "the better of both", held_back=True)
+    def best(fitted, held_back):
+        return thresholds.Threshold(max(fitted.amax, held_back.amax), "maximum")
 
     one, two = (Histograms({"x": Histogram.empty().add(np.array([v]))}) for v in (1.0, 3.0))
-    found = one.ranges(algorithm="best", held_out=two)["x"]
+    found = one.ranges(algorithm="best", held_back=two)["x"]
     assert (found.amax, found.source) == (3, "maximum (best)")
-    assert list(methods(held_out=True)) == ["auto", "best"]
+    assert list(methods(held_back=True)) == ["auto", "best"]
     assert best(Histogram.empty(), Histogram.empty()) == (0, "maximum")
 
 
@@ -113,7 +113,7 @@ def test_the_modules_register_what_they_are_called():
         assert found.name == name
         assert found.summary
         assert found.function.__module__ == f"trt_int8.calibration.thresholds.{name}"
-    assert {name: m.calibrator for name, m in methods(held_out=False).items()} == {
+    assert {name: m.calibrator for name, m in methods(held_back=False).items()} == {
         "entropy": "EntropyCalibration2",
         "minmax": "MinMaxCalibration",
         "percentile": "EntropyCalibration2",
@@ -148,5 +148,5 @@ def test_ranges_cannot_be_judged_by_what_a_file_does_not_hold(tmp_path):
     save_histograms(Histograms({"x": Histogram.empty().add(np.ones(3))}), tmp_path / "h.npz")
     result = CliRunner().invoke(main, ["ranges", "analyze", str(tmp_path / "h.npz"), "--algorithm", "auto"])
     assert result.exit_code == 2
-    assert "--algorithm auto needs held-out batches" in result.output
+    assert "--algorithm auto needs held-back batches" in result.output
     assert "give one of entropy, minmax, percentile, mse" in result.output

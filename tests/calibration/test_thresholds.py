@@ -14,7 +14,7 @@ from trt_int8.calibration.thresholds.minmax import minmax_amax
 from trt_int8.calibration.thresholds.mse import mse_amax
 from trt_int8.calibration.thresholds.percentile import percentile_amax
 
-ALGORITHMS = {name: method.function for name, method in methods(held_out=False).items()}
+ALGORITHMS = {name: method.function for name, method in methods(held_back=False).items()}
 
 
 def histogram_of(values) -> Histogram:

@@ -89,7 +89,7 @@ def test_batches_are_cut_for_a_few_samples(run, padded):
 
 
 def test_auto_cuts_batches_too(run, padded):
-    """6 samples would be one batch, and nothing to hold out."""
+    """6 samples would be one batch, and nothing to hold back."""
     out = run("calibrate", padded, "--data", "around5.npz", "--algorithm", "auto", "-o", "c", "--limit", 6)
     assert "2 tensors from 6 samples (auto)" in out
 

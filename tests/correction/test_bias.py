@@ -88,7 +88,7 @@ def test_sequences_do_not_pass_from_segment_to_segment(make_model):
         list(run_in_segments(model, ["a", "y"], [{"x": np.eye(3, dtype=np.float32)}]))
 
 
-def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias_correction=False):
+def corrected_by(model, ranges, histograms, fit, *, held_back, recentred=(), bias_correction=False):
     """All of `correct`, by the placement of TensorRT."""
 
     def place(changed, found):
@@ -98,7 +98,7 @@ def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias
         model,
         place(model, ranges),
         fit=fit,
-        held_out=held_out,
+        held_back=held_back,
         place=place,
         ranges=ranges,
         histograms=histograms,
@@ -251,18 +251,18 @@ def test_int8_gains_on_unseen_data(make_model, rng):
 def test_it_is_kept_only_where_it_helps(make_model, rng):
     model, batches, ranges = clipping(make_model, rng)
     histograms = calibrate(model, batches).histograms
-    fit, held_out = batches[:30], batches[30:]
-    result = corrected_by(model, ranges, histograms, fit, held_out=held_out, bias_correction=True)
+    fit, held_back = batches[:30], batches[30:]
+    result = corrected_by(model, ranges, histograms, fit, held_back=held_back, bias_correction=True)
     gain = result.after.evaluated["z"] - result.before.evaluated["z"]
     assert gain > 1
     assert [c.text for c in result.corrections] == [
         f"biases corrected with 120 samples, evaluated on 40 others: z +{gain:.2f} dB"
     ]
-    each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_out]
+    each = [evaluate(model, result.quantized.model, [batch]).sqnr_db for batch in held_back]
     assert result.after.evaluated["z"] == pytest.approx(np.mean(each))
-    # the data differs from the held-out data: no gain, so the model is not changed
+    # the data differs from the held-back data: no gain, so the model is not changed
     other = [{"x": -9 * batch["x"]} for batch in fit]
-    result = corrected_by(model, ranges, histograms, other, held_out=held_out, bias_correction=True)
+    result = corrected_by(model, ranges, histograms, other, held_back=held_back, bias_correction=True)
     assert result.corrections[0].text.endswith("so it was not kept")
     assert result.after == result.before
     assert result.quantized.model == quantize(model, ranges, placement="tensorrt").model

@@ -17,7 +17,7 @@ from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.report import PrecisionReport
 
 
-def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias_correction=False):
+def corrected_by(model, ranges, histograms, fit, *, held_back, recentred=(), bias_correction=False):
     """All of `correct`, by the placement of TensorRT."""
 
     def place(changed, found):
@@ -27,7 +27,7 @@ def corrected_by(model, ranges, histograms, fit, *, held_out, recentred=(), bias
         model,
         place(model, ranges),
         fit=fit,
-        held_out=held_out,
+        held_back=held_back,
         place=place,
         ranges=ranges,
         histograms=histograms,
@@ -166,7 +166,7 @@ def test_int8_gains_10_db_before_a_padded_convolution(make_model, rng, tmp_path)
     fit, unseen = data[:8], data[8:]
     result = calibrate(model, fit, algorithm="minmax")
     plain = quantize(model, result.ranges, placement="tensorrt")
-    made = corrected_by(model, result.ranges, result.histograms, fit, held_out=unseen, recentred=["x"])
+    made = corrected_by(model, result.ranges, result.histograms, fit, held_back=unseen, recentred=["x"])
     gain = sqnr(model, made.quantized.model, unseen) - sqnr(model, plain.model, unseen)
     assert gain >= 10
     assert made.corrections[0].text.startswith("recentred x by 5.0")
@@ -234,7 +234,7 @@ def test_it_is_left_alone_where_nothing_is_gained(make_model, rng):
     x = rng.normal(size=(1, 3, 16, 16)).astype(np.float32)
     data = [{"x": x}, {"x": -x}]
     result = calibrate(model, data, algorithm="mse")
-    made = corrected_by(model, result.ranges, result.histograms, data, held_out=data, recentred=["*"])
+    made = corrected_by(model, result.ranges, result.histograms, data, held_back=data, recentred=["*"])
     assert len(made.corrections) == 1
     assert "so it was not kept" in made.corrections[0].text
     assert "x" in made.quantized.scales
@@ -247,11 +247,13 @@ def test_a_wild_value_in_the_fit_does_not_move_the_middle(make_model, rng):
     model = padded(make_model, rng)
     data = [{"x": rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)} for _ in range(60)]
     data[3]["x"][0, 0, 0, 0] = 200
-    fit, held_out, unseen = data[:30], data[30:40], data[40:]
+    fit, held_back, unseen = data[:30], data[30:40], data[40:]
     for algorithm in ("percentile", "mse"):
         result = calibrate(model, fit, algorithm=algorithm)
         plain = quantize(model, result.ranges, placement="tensorrt")
-        made = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
+        made = corrected_by(
+            model, result.ranges, result.histograms, fit, held_back=held_back, recentred=["x"]
+        )
         claimed = made.after.evaluated["y"] - made.before.evaluated["y"]
         gained = sqnr(model, made.quantized.model, unseen) - sqnr(model, plain.model, unseen)
         assert gained > 10, algorithm
@@ -259,13 +261,13 @@ def test_a_wild_value_in_the_fit_does_not_move_the_middle(make_model, rng):
 
 
 def test_a_gain_that_other_data_does_not_bear_out_is_no_gain(make_model, rng):
-    """The offset is fitted to values in [4, 6]; the held-out ones are around zero."""
+    """The offset is fitted to values in [4, 6]; the held-back ones are around zero."""
     model = padded(make_model, rng)
     fit = [{"x": rng.uniform(4, 6, (1, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
-    held_out = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
+    held_back = [{"x": rng.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
     result = calibrate(model, fit)
-    for other, kept in ((fit, True), (held_out, False)):
-        made = corrected_by(model, result.ranges, result.histograms, fit, held_out=other, recentred=["x"])
+    for other, kept in ((fit, True), (held_back, False)):
+        made = corrected_by(model, result.ranges, result.histograms, fit, held_back=other, recentred=["x"])
         assert ("x_centred" in made.quantized.scales) == kept
 
 
@@ -292,9 +294,9 @@ def test_each_output_counts(make_model, rng):
         }
         for _ in range(40)
     ]
-    fit, held_out = data[:30], data[30:]
+    fit, held_back = data[:30], data[30:]
     result = calibrate(model, fit)
-    made = corrected_by(model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["x"])
+    made = corrected_by(model, result.ranges, result.histograms, fit, held_back=held_back, recentred=["x"])
     assert made.before.evaluated["q"] < made.before.evaluated["y"]
     assert made.after.evaluated["y"] > made.before.evaluated["y"] + 10
     assert made.after.evaluated["q"] == made.before.evaluated["q"]
@@ -317,14 +319,20 @@ def test_zeros_beside_an_offset_are_values_too(rng):
 
 
 def test_lenet(lenet_path, digits):
-    """The gain on held-out digits holds on others; at the logits, since Softmax hides most of it."""
+    """The gain on held-back digits holds on others; at the logits, since Softmax hides most of it."""
     model = onnx.load(lenet_path)
     images = [{"data": image[None]} for image in digits["calibration"][:100]]
-    fit, held_out = images[:75], images[75:]
+    fit, held_back = images[:75], images[75:]
     unseen = [{"data": image[None]} for image in digits["evaluation"][:200]]
     result = calibrate(model, fit, algorithm="mse")
     made = corrected_by(
-        model, result.ranges, result.histograms, fit, held_out=held_out, recentred=["*"], bias_correction=True
+        model,
+        result.ranges,
+        result.histograms,
+        fit,
+        held_back=held_back,
+        recentred=["*"],
+        bias_correction=True,
     )
     claimed = made.after.evaluated["ip2"] - made.before.evaluated["ip2"]
     check = AccuracyCheck(model, unseen)
@@ -341,6 +349,6 @@ def test_globs(make_model, rng):
     result = calibrate(model, data)
     arguments = (model, result.ranges, result.histograms, data)
     with pytest.raises(QuantizationError, match="recentred='xx' matches no tensor; nearest names: x"):
-        corrected_by(*arguments, held_out=data, recentred=["xx"])
+        corrected_by(*arguments, held_back=data, recentred=["xx"])
     with pytest.raises(QuantizationError, match="'y' cannot be recentred: it is an output"):
-        corrected_by(*arguments, held_out=data, recentred=["y"])
+        corrected_by(*arguments, held_back=data, recentred=["y"])

@@ -67,13 +67,13 @@ def analyze(
 
     Args:
         histograms: of a model.
-        algorithm: one of `trt_int8.calibration.thresholds.methods` that needs no held-out data.
+        algorithm: one of `trt_int8.calibration.thresholds.methods` that needs no held-back data.
         recentrable: from `trt_int8.correction.recentre.recentrable`, for the advice.
 
     Raises:
         ValueError: no such algorithm.
     """
-    known = methods(held_out=False)
+    known = methods(held_back=False)
     if algorithm not in known:
         raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join(known)}")
     ranges = {name: histograms.ranges(algorithm=name) for name in known}

@@ -13,7 +13,7 @@ from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.graph.shapes import Shapes
 
-#: The second of this many batches is held out, here and to compare the methods of `auto`.
+#: The second of this many batches is held back, here and to compare the methods of `auto`.
 EVERY = 4
 #: Default number of samples to hold back, and of samples to keep for corrections.
 SAMPLES = 16

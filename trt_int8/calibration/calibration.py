@@ -13,7 +13,7 @@ from trt_int8.arguments import require_count
 from trt_int8.batches.items import Batches, require_batches
 from trt_int8.calibration.checkpoint import Checkpoint
 from trt_int8.calibration.histograms import Histograms
-from trt_int8.calibration.run import collect, collect_held_out
+from trt_int8.calibration.run import collect, collect_held_back
 from trt_int8.calibration.thresholds import method
 from trt_int8.errors import CalibrationError
 from trt_int8.graph.identity import model_id
@@ -31,14 +31,14 @@ class Calibration:
         ranges: tensor → amax.
         histograms: the source of the ranges; can be merged with those of other shards.
         algorithm: how the ranges were chosen.
-        held_out: for ``auto``: the part of ``histograms`` on which the algorithms were evaluated.
+        held_back: for ``auto``: the part of ``histograms`` on which the algorithms were evaluated.
         fitted: for ``auto``: the rest.
     """
 
     ranges: Ranges
     histograms: Histograms
     algorithm: str
-    held_out: Histograms | None = None
+    held_back: Histograms | None = None
     fitted: Histograms | None = None
 
     @property
@@ -52,15 +52,15 @@ class Calibration:
     def merge(self, other: Calibration) -> Calibration:
         """Combine the calibrations of two parts of the data, with this one's algorithm."""
         histograms = self.histograms.merge(other.histograms)
-        if self.fitted is not None and self.held_out is not None:
-            if other.fitted is None or other.held_out is None:
+        if self.fitted is not None and self.held_back is not None:
+            if other.fitted is None or other.held_back is None:
                 raise CalibrationError(
                     f"a calibration with {self.algorithm!r} cannot be merged with one with "
-                    f"{other.algorithm!r}, which has no held-out batches; calibrate both with "
+                    f"{other.algorithm!r}, which has no held-back batches; calibrate both with "
                     f"{self.algorithm!r}"
                 )
-            fitted, held_out = self.fitted.merge(other.fitted), self.held_out.merge(other.held_out)
-            return _from_held_out(fitted, held_out, self.algorithm)
+            fitted, held_back = self.fitted.merge(other.fitted), self.held_back.merge(other.held_back)
+            return _from_held_back(fitted, held_back, self.algorithm)
         return Calibration(histograms.ranges(algorithm=self.algorithm), histograms, self.algorithm)
 
 
@@ -92,7 +92,7 @@ def calibrate(
         batches: any iterable of ``{input name: array}``, tuples or arrays (see
             `trt_int8.batches.items.as_batch`) with the dtypes and shapes the model takes.
         algorithm: ``entropy`` (as TensorRT published it), ``minmax``, ``percentile``, ``mse``, or
-            ``auto``: for each tensor the one with the best SQNR on every fourth batch, which is held out.
+            ``auto``: for each tensor the one with the best SQNR on every fourth batch, which is held back.
         tensors: the tensors to calibrate; None: all. `trt_int8.quantization.required_tensors` names those
             that `quantize` reads.
         threads: batches in flight, each on its own core; None: the number of cores.
@@ -113,7 +113,7 @@ def calibrate(
         TypeError: ``threads``, ``max_memory`` or ``workers`` is not a whole number.
         MissingDependencyError: onnxruntime (or distributed) is not installed.
     """
-    holds_out = method(algorithm).held_out
+    holds_out = method(algorithm).held_back
     for name, count in (("threads", threads), ("workers", workers)):
         require_count(count, name)
     require_count(max_memory, "max_memory", example="2 << 30, in bytes")
@@ -128,12 +128,12 @@ def calibrate(
             raise ValueError(
                 f"algorithm={algorithm!r} cannot be combined with checkpoint, max_memory or Dask workers"
             )
-        fitted, held_out = collect_held_out(given, batches, tensors=tensors, threads=threads)
-        if not held_out.samples:
+        fitted, held_back = collect_held_back(given, batches, tensors=tensors, threads=threads)
+        if not held_back.samples:
             raise CalibrationError(
-                f"algorithm={algorithm!r} needs at least two batches (one is held out); make batches smaller"
+                f"algorithm={algorithm!r} needs at least two batches (one is held back); make batches smaller"
             )
-        return _from_held_out(fitted, held_out, algorithm)
+        return _from_held_back(fitted, held_back, algorithm)
     if scheduler is not None or workers is not None:
         if checkpoint is not None or threads is not None:
             raise ValueError(
@@ -164,6 +164,6 @@ def _identity(model: onnx.ModelProto, algorithm: str, tensors: Collection[str] |
     }
 
 
-def _from_held_out(fitted: Histograms, held_out: Histograms, algorithm: str) -> Calibration:
-    ranges = fitted.ranges(algorithm=algorithm, held_out=held_out)
-    return Calibration(ranges, fitted.merge(held_out), algorithm, held_out, fitted)
+def _from_held_back(fitted: Histograms, held_back: Histograms, algorithm: str) -> Calibration:
+    ranges = fitted.ranges(algorithm=algorithm, held_back=held_back)
+    return Calibration(ranges, fitted.merge(held_back), algorithm, held_back, fitted)

@@ -63,21 +63,21 @@ class Histograms:
         merged = {name: histogram.merge(other.tensors[name]) for name, histogram in self.tensors.items()}
         return Histograms(merged, self.ties, self.samples + other.samples)
 
-    def ranges(self, *, algorithm: str = "entropy", held_out: Histograms | None = None) -> Ranges:
+    def ranges(self, *, algorithm: str = "entropy", held_back: Histograms | None = None) -> Ranges:
         """Return a range for every tensor.
 
         Args:
             algorithm: a name of `trt_int8.calibration.thresholds.names`.
-            held_out: histograms of the same tensors on other batches, for ``auto``, which evaluates on them.
+            held_back: histograms of the same tensors on other batches, for ``auto``, which evaluates on them.
 
         Raises:
-            ValueError: no such algorithm, or one that needs ``held_out``.
+            ValueError: no such algorithm, or one that needs ``held_back``.
         """
         rooted = [name for name in self.tensors if name not in self.ties]
         found = thresholds(
             [self.tensors[name] for name in rooted],
             algorithm=algorithm,
-            held_out=None if held_out is None else [held_out.tensors[name] for name in rooted],
+            held_back=None if held_back is None else [held_back.tensors[name] for name in rooted],
         )
         own = {
             name: TensorRange(amax, source=used if used == algorithm else f"{used} ({algorithm})")

@@ -25,7 +25,7 @@ from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph.model import Model
 
 Counted = dict[str, Histogram]
-#: Number of consecutive batches, and whether they are held out.
+#: Number of consecutive batches, and whether they are held back.
 _CYCLE = ((1, False), (1, True), (EVERY - 2, False))
 
 
@@ -163,7 +163,7 @@ class _Counting:
         )
 
 
-def collect_held_out(
+def collect_held_back(
     model: onnx.ModelProto | Model,
     batches: Batches,
     *,
@@ -176,19 +176,19 @@ def collect_held_out(
     See `trt_int8.calibration.collect` for the arguments and errors.
 
     Returns:
-        (fitted, held out); the second has no samples if there is only one batch.
+        (fitted, held back); the second has no samples if there is only one batch.
     """
     activations = Activations(model, tensors=tensors)
     queue = BatchQueue(checked(batches, activations.specs, place=place))
     counted: dict[bool, tuple[Counted, int]] = {}
     while not queue.ended:
-        for length, held_out in _CYCLE:
+        for length, held_back in _CYCLE:
             queue.allow(length)
             found, samples = count_batches(activations, queue, threads=threads or cores(), place=place)
-            if held_out in counted:
-                before, more = counted[held_out]
+            if held_back in counted:
+                before, more = counted[held_back]
                 found, samples = merged(before, found), samples + more
-            counted[held_out] = found, samples
+            counted[held_back] = found, samples
     fitted, held = (_histograms(activations, *counted[part]) for part in (False, True))
     return fitted, held
 

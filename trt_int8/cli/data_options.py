@@ -57,7 +57,7 @@ class Data:
         return replace(self, doing=doing)
 
     def divided_for(self, algorithm: str | None, *, recentred: bool = False) -> Data:
-        """Return the same samples in smaller batches, so that some batches can be held out for evaluation.
+        """Return the same samples in smaller batches, so that some batches can be held back for evaluation.
 
         ``auto`` evaluates each method on every fourth batch. With ``recentred`` each shift is evaluated. The
         batch size stays if model or source fix it, and is never below the min shape.

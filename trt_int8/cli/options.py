@@ -34,7 +34,7 @@ def _algorithm(default: str | None, shown: str) -> Callable[[Decorated], Decorat
         default=default,
         show_default=shown,
         help="Method that computes the dynamic range of a tensor from its histogram. auto: take for each "
-        "tensor the best method, measured on held-out batches.",
+        "tensor the best method, measured on held-back batches.",
     )
 
 
@@ -55,7 +55,7 @@ bias_correction = option(
     panel=Panel.QUANTIZATION,
     default=None,
     help="Correct biases for the mean error that quantization introduces. The correction is kept only if it "
-    "improves the model's outputs on held-out samples. [default: on with --data, if Q/DQ pairs are inserted]",
+    "improves the outputs on held-back samples. [default: on with --data, if Q/DQ pairs are inserted]",
 )
 
 

@@ -41,10 +41,10 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
     from trt_int8.calibration.histograms import load_histograms_and_extra
     from trt_int8.calibration.thresholds import methods
 
-    evaluable = methods(held_out=False)
+    evaluable = methods(held_back=False)
     if algorithm is not None and algorithm not in evaluable:
         raise click.UsageError(
-            f"--algorithm {algorithm} needs held-out batches, and histograms do not have them; give one of "
+            f"--algorithm {algorithm} needs held-back batches, and histograms do not have them; give one of "
             f"{', '.join(evaluable)}"
         )
     options.check_outputs({"analysis": output}, histograms=histograms)

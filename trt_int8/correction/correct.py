@@ -1,4 +1,4 @@
-"""Recentre tensors and correct biases; keep a correction only if held-out samples gain by it."""
+"""Recentre tensors and correct biases; keep a correction only if held-back samples gain by it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def correct(
     plain: Quantized,
     *,
     fit: Sequence[Batch],
-    held_out: Sequence[Batch],
+    held_back: Sequence[Batch],
     place: Place,
     ranges: Ranges,
     histograms: Histograms | None = None,
@@ -66,7 +66,7 @@ def correct(
         model: the float model.
         plain: the same with Q/DQ pairs, made by ``place`` from ``ranges``.
         fit: checked batches to correct biases with.
-        held_out: checked batches to evaluate corrections on; the same ones if no samples are held out.
+        held_back: checked batches to evaluate corrections on; the same ones if no samples are held back.
         place: inserts the pairs again after a change of the float model.
         ranges, histograms: of the tensors of ``model``; recentring needs the histograms.
         recentred: names or patterns of tensors to recentre. A tensor that cannot be recentred is passed over,
@@ -81,7 +81,7 @@ def correct(
     """
     known = Model.unchecked(model)
     try:
-        check = AccuracyCheck(known, held_out)
+        check = AccuracyCheck(known, held_back)
         before = check(plain.model)
     except ModelError as error:
         if recentred or bias_correction:
@@ -92,7 +92,7 @@ def correct(
     if recentred:
         assert histograms is not None
         offsets, passed_over = candidates(
-            known.proto, plain, recentred, ranges=ranges, histograms=histograms, held_out=held_out
+            known.proto, plain, recentred, ranges=ranges, histograms=histograms, held_back=held_back
         )
         base = known.proto
         for tensor, offset in progress.track(
@@ -105,7 +105,7 @@ def correct(
             if trial.keeps(place(tried, extended), f"recentring of {tensor}", text):
                 base, ranges = tried, extended
     if bias_correction is not False:
-        _correct_biases(trial, known, fit, held_out, required=bias_correction is True)
+        _correct_biases(trial, known, fit, held_back, required=bias_correction is True)
     return Corrected(trial.quantized, tuple(trial.made), passed_over, before, trial.best.accuracy, check.note)
 
 
@@ -128,7 +128,7 @@ class _Trial:
 
 
 def _correct_biases(
-    trial: _Trial, model: Model, fit: Sequence[Batch], held_out: Sequence[Batch], *, required: bool
+    trial: _Trial, model: Model, fit: Sequence[Batch], held_back: Sequence[Batch], *, required: bool
 ) -> None:
     name, count = "bias correction", count_samples(fit, model.inputs)
     if count < FEWEST:
@@ -140,7 +140,7 @@ def _correct_biases(
         text = f"biases stay as they are: {count} samples are too few to correct them"
         trial.made.append(Correction(name, False, text))
         return
-    others = "the same ones" if held_out[0] is fit[0] else f"{count_samples(held_out, model.inputs)} others"
+    others = "the same ones" if held_back[0] is fit[0] else f"{count_samples(held_back, model.inputs)} others"
     try:
         corrected = correct_bias(model, trial.quantized.model, fit)
         text = f"biases corrected with {count} samples, evaluated on {others}"

@@ -203,7 +203,7 @@ def candidates(
     *,
     ranges: Ranges,
     histograms: Histograms,
-    held_out: Sequence[Batch],
+    held_back: Sequence[Batch],
 ) -> tuple[dict[str, Offset], tuple[str, ...]]:
     """Return the tensors to try in graph order, with their offsets; and those passed over, with the reasons.
 
@@ -212,7 +212,7 @@ def candidates(
         plain: the same, quantized.
         globs: names and globs of tensors.
         ranges, histograms: of its tensors.
-        held_out: batches that offsets are chosen on (`best_offset`).
+        held_back: batches that offsets are chosen on (`best_offset`).
 
     Raises:
         QuantizationError: a tensor named in full cannot be recentred, or a glob matches none.
@@ -230,7 +230,7 @@ def candidates(
         if reasons[name] is None and name not in plain.scales:
             reasons[name] = "its consumers stay float"
     possible = [name for name in wanted if reasons[name] is None]
-    unseen = collect(model, held_out, tensors=possible).tensors if possible else {}
+    unseen = collect(model, held_back, tensors=possible).tensors if possible else {}
     offsets: dict[str, Offset] = {}
     for name in possible:
         offset = best_offset(histograms.tensors[name], unseen=unseen[name], amax=ranges[name].amax)

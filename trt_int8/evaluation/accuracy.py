@@ -1,4 +1,4 @@
-"""Evaluate a quantized model on held-out samples, and decide whether a correction is kept."""
+"""Evaluate a quantized model on held-back samples, and decide whether a correction is kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Accuracy:
 
 
 class AccuracyCheck:
-    """Runs the float model on held-out batches once, and compares quantized forms of it; see `Comparer`."""
+    """Runs the float model on held-back batches once, and compares quantized forms of it; see `Comparer`."""
 
     def __init__(self, model: onnx.ModelProto | Model, batches: Sequence[Batch]) -> None:
         known = Model.unchecked(model)

@@ -55,7 +55,7 @@ class MetricValues:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """SQNR of each output in dB on the held-out samples of the model's record."""
+    """SQNR of each output in dB on the held-back samples of the model's record."""
 
     samples: int
     sqnr_db: dict[str, float]
@@ -70,7 +70,7 @@ class Evaluation:
         outputs: in the model's order.
         top1, top5: if there are labels; top5 for more than five classes.
         metric: if one was given.
-        held_back: SQNR on the samples that were held out when the model was quantized; None if the record of
+        held_back: SQNR on the samples that were held back when the model was quantized; None if the record of
             the model does not name them, or not all of them are among the samples.
     """
 

@@ -37,7 +37,7 @@ def simulate(
     summary: CalibrationSummary | None,
     fp16: bool = False,
 ) -> Simulated:
-    """Make the Q/DQ model that simulates the engine, and measure its SQNR on the held-out samples.
+    """Make the Q/DQ model that simulates the engine, and measure its SQNR on the held-back samples.
 
     The nodes that run in INT8 according to the log get the scales that TensorRT used. An error here does not
     fail the build: the note of the record says why there is no SQNR.

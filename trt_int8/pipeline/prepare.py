@@ -23,7 +23,7 @@ from trt_int8.quantization.selection import Selection
 from trt_int8.ranges.ranges import Ranges, require_ranges
 from trt_int8.target import Target, resolve_target
 
-#: Samples held out if tensors are recentred: each candidate is evaluated on them.
+#: Samples held back if tensors are recentred: each candidate is evaluated on them.
 RECENTRING_SAMPLES = 256
 
 
@@ -38,7 +38,7 @@ class Prepared:
         selection: nodes that may be quantized, with the precision plan.
         options: the options, unchanged.
         shapes: the optimization profile; empty for a model of fixed shapes.
-        data: the samples, some of them held out; None without samples.
+        data: the samples, some of them held back; None without samples.
         ranges: dynamic ranges that were given; None to calibrate.
     """
 

@@ -72,7 +72,7 @@ def quantize_from_data(
 ) -> QuantizedModel:
     """Calibrate the tensors that are quantized, insert Q/DQ pairs, correct biases, and measure the accuracy.
 
-    A quarter of the samples, 16 or a few more, is held out (256 for recentring). Ranges and biases are not
+    A quarter of the samples, 16 or a few more, is held back (256 for recentring). Ranges and biases are not
     computed from these; they only decide which corrections are kept, and the offsets of recentring. The SQNR
     in the record is measured on them.
 
@@ -147,7 +147,7 @@ def quantize_prepared(
 
 
 def calibrate_prepared(prepared: Prepared, calibration: CalibrationOptions | None = None) -> Calibration:
-    """Calibrate the tensors that need a range, on the samples that are not held out."""
+    """Calibrate the tensors that need a range, on the samples that are not held back."""
     assert prepared.data is not None
     how = calibration or CalibrationOptions()
     tensors = None
@@ -172,7 +172,7 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
         prepared.model,
         plain,
         fit=prepared.data.first,
-        held_out=prepared.data.evaluation,
+        held_back=prepared.data.evaluation,
         place=place,
         ranges=ranges,
         histograms=None if calibrated is None else calibrated.histograms,

@@ -38,7 +38,7 @@ def measure_sensitivity(
 def check_plan(
     prepared: Prepared, measurements: Measurements, found: Found, budget: Budget, *, source: str
 ) -> tuple[PrecisionPlan, list[str]]:
-    """Make the plan, and confirm it as a build does: with corrected biases, on held-out samples.
+    """Make the plan, and confirm it as a build does: with corrected biases, on held-back samples.
 
     ``source`` is the name of the plan in messages.
 

@@ -41,32 +41,32 @@ class ThresholdMethod:
         summary: what it chooses, for people.
         source: where it is published.
         calibrator: TensorRT's name for the calibrator that reads caches of such ranges.
-        held_out: the method judges by batches that are held out.
-        function: histogram → amax; with ``held_out``: two histograms (what the range may be fitted to, what
-            was held out) → `Threshold`.
+        held_back: the method judges by batches that are held back.
+        function: histogram → amax; with ``held_back``: two histograms (what the range may be fitted to, what
+            was held back) → `Threshold`.
     """
 
     name: str
     summary: str
     source: str
     calibrator: str
-    held_out: bool
+    held_back: bool
     function: Callable[..., Any]
 
-    def threshold(self, histogram: Histogram, held_out: Histogram | None = None) -> Threshold:
+    def threshold(self, histogram: Histogram, held_back: Histogram | None = None) -> Threshold:
         """Return the threshold of one tensor.
 
         Raises:
-            ValueError: the method needs ``held_out``, and there is none.
+            ValueError: the method needs ``held_back``, and there is none.
         """
-        if not self.held_out:
+        if not self.held_back:
             return Threshold(self.function(histogram), self.name)
-        if held_out is None:
+        if held_back is None:
             raise ValueError(
-                f"algorithm is {self.name!r}, which judges by batches that calibrate() holds out; here it "
-                f"must be one of {', '.join(methods(held_out=False))}"
+                f"algorithm is {self.name!r}, which judges by batches that calibrate() holds back; here it "
+                f"must be one of {', '.join(methods(held_back=False))}"
             )
-        found: Threshold = self.function(histogram, held_out)
+        found: Threshold = self.function(histogram, held_back)
         return found
 
 
@@ -76,12 +76,12 @@ def threshold_method(
     *,
     source: str = "",
     calibrator: str = "EntropyCalibration2",
-    held_out: bool = False,
+    held_back: bool = False,
 ) -> Callable[[Function], Function]:
     """Register a function as a threshold method; see `ThresholdMethod` for the arguments."""
 
     def register(function: Function) -> Function:
-        _REGISTERED[name] = ThresholdMethod(name, summary, source, calibrator, held_out, function)
+        _REGISTERED[name] = ThresholdMethod(name, summary, source, calibrator, held_back, function)
         return function
 
     return register
@@ -106,17 +106,17 @@ def method(name: str) -> ThresholdMethod:
     return _REGISTERED[name]
 
 
-def methods(*, held_out: bool) -> dict[str, ThresholdMethod]:
-    """Return the methods that do, or do not, judge by batches that are held out."""
+def methods(*, held_back: bool) -> dict[str, ThresholdMethod]:
+    """Return the methods that do, or do not, judge by batches that are held back."""
     every = {name: method(name) for name in names()}
-    return {name: found for name, found in every.items() if found.held_out is held_out}
+    return {name: found for name, found in every.items() if found.held_back is held_back}
 
 
 def thresholds(
     histograms: Sequence[Histogram],
     *,
     algorithm: str,
-    held_out: Sequence[Histogram] | None = None,
+    held_back: Sequence[Histogram] | None = None,
     threads: int | None = None,
 ) -> list[Threshold]:
     """Return the threshold of each histogram, in order.
@@ -124,18 +124,18 @@ def thresholds(
     Args:
         histograms: of one tensor each.
         algorithm: a name in `names`.
-        held_out: of the same tensors on batches that were held out, for a method that judges by them.
+        held_back: of the same tensors on batches that were held back, for a method that judges by them.
         threads: tensors searched at a time; None: as many as there are cores.
 
     Raises:
-        ValueError: no such method, or one that needs ``held_out``.
+        ValueError: no such method, or one that needs ``held_back``.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     from trt_int8.calibration.kernels import cores
 
     found = method(algorithm)
-    others = [None] * len(histograms) if held_out is None else held_out
+    others = [None] * len(histograms) if held_back is None else held_back
     with ThreadPoolExecutor(threads or cores(), thread_name_prefix="threshold") as pool:
         return list(pool.map(found.threshold, histograms, others))
 

@@ -11,15 +11,15 @@ from trt_int8.ranges.ranges import TensorRange
 
 
 @threshold_method(
-    "auto", "for each tensor the method with the best SQNR on every fourth batch", held_out=True
+    "auto", "for each tensor the method with the best SQNR on every fourth batch", held_back=True
 )
-def auto_threshold(fitted: Histogram, held_out: Histogram) -> Threshold:
-    """Return the threshold with the best SQNR on ``held_out``, of those the others find on ``fitted``.
+def auto_threshold(fitted: Histogram, held_back: Histogram) -> Threshold:
+    """Return the threshold with the best SQNR on ``held_back``, of those the others find on ``fitted``.
 
     Among equals entropy wins, then the order of `trt_int8.calibration.thresholds.names`.
     """
-    unseen = density(held_out)
-    found = [other.threshold(fitted) for other in methods(held_out=False).values()]
+    unseen = density(held_back)
+    found = [other.threshold(fitted) for other in methods(held_back=False).values()]
     return max(found, key=lambda threshold: _score(threshold, unseen))
 
 

@@ -50,7 +50,7 @@ class Feed:
         loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         require_batches(batches, specs)
-        self._held = getattr(batches, "add_held_to", None)  # held-out samples are part of the data's hash
+        self._held = getattr(batches, "add_held_to", None)  # held-back samples are part of the data's hash
         self._source = _named(_watched(batches, loading), specs)
         self._specs = specs
         self._staged = staged or (lambda name, shape, dtype: (shape, dtype))
