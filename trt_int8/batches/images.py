@@ -187,7 +187,8 @@ def open_images(
         source: folder, pattern or file.
         name: the model's input.
         preprocessing: see `preprocessing_for`, which takes it from the model and a preset.
-        orientation, skip_bad: see `ImageSamples`.
+        orientation: see `ImageSamples`.
+        skip_bad: see `ImageSamples`.
 
     Raises:
         DataError: there is no image.
