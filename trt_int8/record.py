@@ -100,7 +100,7 @@ class QuantizationRecord:
         """The SQNR of each output, with that before corrections, as one line of text."""
         if not self.sqnr_db:
             return f"accuracy is not known: {self.note}" if self.note else "accuracy is not known"
-        kind = f"{self.evaluated} held-back samples" if self.unseen else f"{self.evaluated} samples"
+        kind = f"{self.evaluated} {'held-back ' * self.unseen}sample{'s' * (self.evaluated != 1)}"
         kept = [correction.name for correction in self.corrections if correction.kept]
         worst_first = sorted(self.sqnr_db, key=lambda name: nan_as_worst(self.sqnr_db[name]))
         parts = []

@@ -250,7 +250,7 @@ def test_records_survive_json():
     )
     assert QuantizationRecord.from_json(record.to_json()) == record
     assert json.loads(record.to_json())["sqnr_db"]["y"] == "inf"
-    assert record.text == "SQNR on 1 held-back samples: z 12.50 dB, y exact"
+    assert record.text == "SQNR on 1 held-back sample: z 12.50 dB, y exact"
     for text in ("", "[]", "{}", '{"format": 2}', '{"format": 1, "target": 3, "held_back": 5}'):
         with pytest.raises(ValueError, match="not a quantization record"):
             QuantizationRecord.from_json(text)
