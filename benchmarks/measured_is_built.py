@@ -38,7 +38,7 @@ START, END, WORDS = 101, 102, range(1996, 29612)
 
 #: A line about held-back samples (if a searched plan may have seen them, it does not call them so), and in it
 #: each output with its SQNR. What is in parentheses does not count.
-ABOUT_HELD_BACK = re.compile(r"held[- ]back|^SQNR on \d+ sample")
+ABOUT_HELD_BACK = re.compile(r"held[- ]back|^SQNR on \d+ sample|of the model's record")
 FIGURE = re.compile(r"(\S+?):? (?:SQNR )?(-?\d+(?:\.\d+)?|inf|∞) dB")
 #: One output in what ``evaluate`` prints about all samples.
 EVALUATED = re.compile(r"^(\S+): SQNR (-?\d+(?:\.\d+)?|inf|∞) dB", re.MULTILINE)

@@ -36,6 +36,9 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     assert any(line.startswith(figure) for line in promised)
     out = run("quantize", lenet_path, "--data", "d.npz", "--plan", "plan.yaml", "-o", "q.onnx")
     assert f"\n{figure}" in out
+    held_back = f"{plan.reached['held_back_sqnr_db']:.2f} dB"
+    found = run("evaluate", lenet_path, "q.onnx", "--data", "d.npz")
+    assert f"on the 4 samples of the model's record: prob {held_back}\n" in found
     refused = ("--plan", "plan.yaml", "--target", "tensorrt", "-o", "other.onnx")
     assert "was searched for placement 'rtx' (target rtx:sm89), but this is placement 'tensorrt'" in run(
         "quantize", lenet_path, "--data", "d.npz", *refused, code=1

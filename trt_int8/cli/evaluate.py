@@ -98,7 +98,8 @@ def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, ex
         )
     if result.held_back is not None:
         figures = ", ".join(f"{name} {decibels(db)}" for name, db in result.held_back.sqnr_db.items())
-        click.echo(f"on the {result.held_back.samples} samples held back from quantization: {figures}")
+        which = "held back from quantization" if result.held_back.unseen else "of the model's record"
+        click.echo(f"on the {result.held_back.samples} samples {which}: {figures}")
     for kind, top in (("top-1", result.top1), ("top-5", result.top5)):
         if top is not None:
             click.echo(

@@ -55,10 +55,11 @@ class MetricValues:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """SQNR of each output in dB on the held-back samples of the model's record."""
+    """SQNR of each output in dB on the samples of the model's record; see `QuantizationRecord.unseen`."""
 
     samples: int
     sqnr_db: dict[str, float]
+    unseen: bool
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Evaluation:
         outputs: in the model's order.
         top1, top5: if there are labels; top5 for more than five classes.
         metric: if one was given.
-        held_back: SQNR on the samples that were held back when the model was quantized; None if the record of
-            the model does not name them, or not all of them are among the samples.
+        held_back: SQNR on the samples that the record of the model was measured on; None if the record does
+            not name them, or not all of them are among the samples.
     """
 
     samples: int
@@ -235,10 +236,11 @@ def _held_back(
     digest = DataDigest()
     for batch in batches:
         digest.add(batch)
-    if not batches or not record.unseen or digest.hexdigest() != record.data:
+    if not batches or digest.hexdigest() != record.data:
         return None
     pairs = [(values[0], values[1]) for _, _, values in run_side_by_side(sessions, batches, names)]
-    return HeldBack(count_samples(batches, gathered.specs), compared(pairs, names).sqnr_db(names))
+    sqnr_db = compared(pairs, names).sqnr_db(names)
+    return HeldBack(count_samples(batches, gathered.specs), sqnr_db, record.unseen)
 
 
 def _open(
