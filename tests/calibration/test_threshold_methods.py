@@ -91,7 +91,7 @@ def test_one_file_is_a_choice_of_the_command_line(model, folder):
         "\n", ""
     ).replace(" ", "")
     analysis = run("ranges", "analyze", "h.npz", "--format", "json").stdout
-    assert '"method": "half"' in analysis
+    assert '"algorithm": "half"' in analysis
     assert '"half": ' in analysis
 
 

@@ -207,5 +207,5 @@ def test_tuples_and_arrays_where_the_model_names_the_inputs():
         assert feed.data_id() == expected
     (kept,) = Feed([(OnDevice((2, 3)),)], specs=specs)
     assert isinstance(kept["x"], OnDevice)
-    with pytest.raises(DataError, match="batch 1: is a NoneType; each batch must be a dict"):
+    with pytest.raises(DataError, match="batch 1 is a NoneType; each batch must be a dict"):
         list(Feed([x, None], specs=specs))
