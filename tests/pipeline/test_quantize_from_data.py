@@ -356,7 +356,15 @@ def test_wrong_options_are_refused_before_any_sample_is_read(one_sided, wrong, m
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "held"), [("n", "n", [8]), ("seq", 1, []), ("seq", "n", []), ("?", "?", [8])]
+    ("x", "y", "held"),
+    [
+        ("n", "n", [8]),
+        ("seq", 1, []),
+        ("seq", "n", []),
+        ("?", "?", [8]),
+        ("d.0", "d.3", [8]),
+        ("s0", "s3", []),
+    ],
 )
 def test_only_a_batch_axis_is_cut(x, y, held):
     node = helper.make_node("Relu", ["x"], ["y"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,11 +69,15 @@ def fixed_batch(specs: Mapping[str, InputSpec]) -> int | None:
 
 
 def has_batch_axis(model: onnx.ModelProto) -> bool:
-    """Return whether the first axes of all inputs and outputs are dynamic and have one name, where known."""
+    """Return whether the first axes of all inputs and outputs are dynamic and have one name, where known.
+
+    Some exporters number all axes (``p2o.DynamicDimension.0``, ``unk__12``): such numbers do not count.
+    """
     shapes = [spec.shape for spec in input_specs(model).values()]
     shapes += [_shape(value) for value in model.graph.output if value.type.tensor_type.shape.dim]
     first = {shape[0] if shape else 1 for shape in shapes} - {"?"}
-    return len(first) <= 1 and all(isinstance(size, str) for size in first)
+    names = {re.sub(r"(?<=[._])\d+$", "", size) for size in first if isinstance(size, str)}
+    return len(names) <= 1 and all(isinstance(size, str) for size in first)
 
 
 def _spec(value: onnx.ValueInfoProto) -> InputSpec:
