@@ -39,9 +39,13 @@ from quality.models import fetch_wheels  # noqa: E402 - behind the path
 from results import save  # noqa: E402 - behind the path
 
 #: Pattern of "check, subject, case" → why it may differ.
-ON_PURPOSE: dict[str, str] = {}
+ON_PURPOSE: dict[str, str] = {
+    "Q/DQ, *, quantize --data, *, auto": "fewer samples are cut into other batches, and auto evaluates every fourth",
+}
 #: Pattern of a path in a report's JSON → why it may differ.
-KNOWN_FIELDS: dict[str, str] = {}
+KNOWN_FIELDS: dict[str, str] = {
+    "*.text": "reasons and findings are worded anew; their codes are compared",
+}
 
 ALGORITHMS = ("entropy", "minmax", "percentile", "mse", "auto")
 #: Of those, what ranges of Q/DQ models are compared with.
