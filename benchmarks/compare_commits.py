@@ -40,7 +40,7 @@ from results import save  # noqa: E402 - behind the path
 
 #: Pattern of "check, subject, case" → why it may differ.
 ON_PURPOSE: dict[str, str] = {
-    "Q/DQ, *, quantize --data, *, auto": "fewer samples are cut into other batches, and auto evaluates every fourth",
+    "Q/DQ, *, quantize --data, *, auto": "fewer samples make other batches, and auto evaluates every fourth",
 }
 #: Pattern of a path in a report's JSON → why it may differ.
 KNOWN_FIELDS: dict[str, str] = {
