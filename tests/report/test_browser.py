@@ -123,7 +123,7 @@ def test_an_evil_name_is_text_and_its_layer_opens(browser):
     row.click()
     detail = browser.find_element(By.ID, "detail")
     assert detail.find_element(By.ID, "detail-name").text == EVIL
-    assert "slower: INT8 was timed: best 0.02 ms" in detail.text
+    assert "slower: best INT8 tactic: 0.02 ms" in detail.text
     assert "Candidates (2)" in detail.text
     assert "Fastest Tactic: 0x02 Time: 0.020" in detail.text
     assert browser.title.startswith("Precision report")
