@@ -1,6 +1,7 @@
 """``trt-int8 migrate``, ``cache from-qdq`` and ``check-qdq``: models and caches from elsewhere."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from trt_int8.record import read_record
 
 TEXT = (
     "TRT-6001-EntropyCalibration2\ndata: 3c008912\npool1: 3c88edfc\npool2: 3ddc858b\nip1: 3db6bd6e\nold: 0\n"
@@ -27,6 +30,22 @@ def test_there_and_back(run, lenet_path, cache, tmp_path):
     assert "in the cache and not in the model:\n  old" in out
     assert "5 tensors" in run("cache", "from-qdq", tmp_path / "q.onnx", "-o", tmp_path / "back")
     assert (tmp_path / "back").read_text() == TEXT
+
+
+def test_the_loss_is_measured_where_there_are_samples(run, lenet_path, cache, tmp_path, digits):
+    np.savez(tmp_path / "d.npz", data=digits["calibration"][:64])
+    base = ["migrate", lenet_path, cache, "--target", "tensorrt"]
+    out = run(*base, "-o", tmp_path / "q.onnx")
+    assert "accuracy is not known: SQNR was not measured, as that needs samples" in out
+    assert "--limit" in run(*base, "-o", tmp_path / "no.onnx", "--limit", "3", code=2)
+    out = run(*base, "-o", tmp_path / "r.onnx", "--data", tmp_path / "d.npz")
+    (figure,) = re.findall(r"^SQNR on 16 samples: prob (\d+\.\d\d dB)$", out, re.MULTILINE)
+    found = run("evaluate", lenet_path, tmp_path / "r.onnx", "--data", tmp_path / "d.npz")
+    assert f"on the 16 samples of the model's record: prob {figure}\n" in found
+    plain, measured = (onnx.load(tmp_path / name) for name in ("q.onnx", "r.onnx"))
+    record = read_record(measured)
+    assert (record.target, record.placement.split(" ")[0]) == ("tensorrt", "tensorrt")
+    assert plain.graph == measured.graph  # samples change nothing
 
 
 @pytest.mark.parametrize(

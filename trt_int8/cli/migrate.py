@@ -25,6 +25,8 @@ from trt_int8.cli.wording import in_options
 @placement.options
 @placement.high_precision
 @placement.scale_dtype
+@options.shapes
+@options.data(required=False)
 def migrate(
     model: str,
     cache: str,
@@ -34,35 +36,50 @@ def migrate(
     choice: placement.Choice,
     high_precision: str,
     scale_dtype: str,
+    shapes: options.ShapeOptions,
+    data: options.DataOptions,
 ) -> None:
     """Convert MODEL and its calibration CACHE to a Q/DQ model with exactly the scales of the cache.
+
+    With --data, the loss of INT8 is measured on the samples, as SQNR. They change nothing in the model.
 
     \b
     Examples:
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx
       trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --log implicit-build.log
-      trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --high-precision fp16
+      trt-int8 migrate model.onnx model.cache -o model.qdq.onnx --high-precision fp16 --data samples.npz
     """
     from trt_int8.graph.model import Model
     from trt_int8.graph.save import save_like
-    from trt_int8.quantization.migration import migrate as run
+    from trt_int8.pipeline import Profile, QuantizationOptions, migrate_prepared, prepare
     from trt_int8.ranges import CalibrationCache
     from trt_int8.report import PrecisionReport
     from trt_int8.target import resolve_target
 
-    options.check_outputs({"Q/DQ model": output}, model=model, cache=cache, log=log)
+    options.check_outputs({"Q/DQ model": output}, model=model, cache=cache, log=log, data=data.data)
+    loaded = Model.of(model)
     resolved = resolve_target(target)
+    profile = shapes.parse()
+    prepared = prepare(
+        loaded,
+        batches=data.open(loaded, profile) if data.given else None,
+        target=resolved,
+        options=QuantizationOptions(
+            placement=choice.rules(resolved),
+            selection=choice.selection(),
+            high_precision=high_precision,
+            scale_dtype=scale_dtype,
+        ),
+        profile=Profile(shapes=profile, rename_dims=shapes.rename_dims),
+    )
     click.echo(resolved.text)
-    result = run(
-        Model.of(model),
+    made = migrate_prepared(
+        prepared,
         CalibrationCache.read(cache),
         log=None if log is None else PrecisionReport.read(log),
-        target=resolved,
-        placement=choice.rules(resolved),
-        selection=choice.selection(),
-        high_precision=high_precision,
-        scale_dtype=scale_dtype,
+        tell=options.tell,
     )
+    result = made.migration
     save_like(result.model, output, source=model)
     for note in result.notes:
         click.echo(f"note: {in_options(note)}", err=True)

@@ -91,7 +91,6 @@ def quantize(
             algorithm=algorithm,
             placement=choice.rules(resolved),
             selection=choice.selection(),
-            plan=placement.read_plan(choice.plan),
             bias_correction=bias_correction,
             recentred=recentre,
             high_precision=high_precision,

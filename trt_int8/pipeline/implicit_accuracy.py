@@ -10,7 +10,7 @@ import onnx
 
 from trt_int8.engine.implicit.callbacks import CalibrationSummary
 from trt_int8.errors import TrtInt8Error
-from trt_int8.evaluation.accuracy import AccuracyCheck
+from trt_int8.pipeline.migrate import measured
 from trt_int8.pipeline.prepare import Prepared
 from trt_int8.pipeline.quantize import evaluated_samples, make_record
 from trt_int8.quantization.migration.migrate import migrate
@@ -50,8 +50,7 @@ def simulate(
         summary: of the calibration; scales of a cache may come from any of the samples. None without one.
         fp16: whether FP16 was allowed in addition to INT8.
     """
-    model, notes = None, list[str]()
-    sqnr: dict[str, float] = {}
+    model, sqnr, notes = None, dict[str, float](), list[str]()
     try:
         made = migrate(
             prepared.model,
@@ -60,17 +59,10 @@ def simulate(
             target=prepared.target,
         )
         model = made.model
-        if prepared.data is None:
-            notes.append("SQNR was not measured, as that needs samples")
-        elif not prepared.data.evaluation:
-            notes.append("SQNR was not measured, as that needs samples in host memory, not in GPU memory")
-        else:
-            check = AccuracyCheck(prepared.model, prepared.data.evaluation)
-            sqnr = dict(check(model).outputs)
-            if check.note:
-                notes.append(check.note)
-            if fp16:
-                notes.append("FP16 layers are simulated in FP32")
+        sqnr, note = measured(prepared, model)
+        notes += [note] if note else []
+        if sqnr and fp16:
+            notes.append("FP16 layers are simulated in FP32")
     except TrtInt8Error as error:
         notes.append(f"the engine cannot be simulated: {' '.join(str(error).split())}")
     samples = evaluated_samples(prepared) if sqnr else {}

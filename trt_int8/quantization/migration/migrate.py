@@ -24,7 +24,6 @@ from trt_int8.quantization.quantized import Quantized, quantize
 from trt_int8.quantization.selection import OP_TYPES, Selection
 from trt_int8.ranges.cache import CalibrationCache, scale_to_hex
 from trt_int8.ranges.ranges import Ranges
-from trt_int8.record import QuantizationRecord, store_record
 from trt_int8.report.report import PrecisionReport
 from trt_int8.target import Target, resolve_target
 
@@ -39,6 +38,7 @@ class Migration:
     Attributes:
         model: the Q/DQ model; it carries the cache as metadata for `cache_from_qdq`.
         quantized: nodes, scales, and what stayed float.
+        placement: the placement without the rules that would change a scale, as `Placement.text`.
         rows: the comparison with the implicit build, a row for each node.
         resolved: entry with a name that TensorRT generated → tensor.
         moved: tensor without an entry → the entry of the tensor whose values it holds.
@@ -50,6 +50,7 @@ class Migration:
 
     model: onnx.ModelProto
     quantized: Quantized
+    placement: str
     rows: tuple[ParityRow, ...]
     resolved: Mapping[str, str]
     moved: Mapping[str, str]
@@ -146,8 +147,7 @@ def migrate(
     ranges = cache.ranges()
     fitting = Ranges({tensor: ranges[entry] for tensor, entry in entries.items()})
     implicit = None if log is None else _implicit(log, index)
-    wanted = resolve_target(target)
-    asked = resolve(wanted.placement if placement is None else placement)
+    asked = resolve(resolve_target(target).placement if placement is None else placement)
     rules = asked.without(*_CHANGING)
     chosen = selection or Selection()
     if chosen.plan is not None:
@@ -166,22 +166,12 @@ def migrate(
     taken = json.dumps({tensor: e for tensor, e in entries.items() if tensor != e}, ensure_ascii=False)
     for key, value in ((CACHE_KEY, cache.text), (NAMES_KEY, taken)):
         quantized.model.metadata_props.add(key=key, value=value)
-    store_record(
-        quantized.model,
-        QuantizationRecord(
-            target=wanted.name,
-            placement=rules.text,
-            ranges="calibration cache",
-            algorithm=cache.algorithm,
-            high_precision="fp16" if half or high_precision == "fp16" else "fp32",
-            note="the scales are those of the cache; the accuracy was not measured",
-        ),
-    )
     missing = [entry.tensor for entry in quantized.skipped if entry.tensor and entry.tensor not in entries]
     used = {*entries.values()}
     return Migration(
         quantized.model,
         quantized,
+        rules.text,
         parity(index, quantized.nodes, quantized.scales, quantized.skipped, implicit, rules.name),
         resolved,
         {tensor: entry for tensor, entry in moved.items() if tensor in quantized.scales},
