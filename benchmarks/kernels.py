@@ -63,7 +63,7 @@ def make_ready(install, home):
 
 
 def cost_of_numba():
-    """What is measured → medians of `make_ready`, and how many processes."""
+    """Return the medians of `make_ready` by name of the measurement, and the number of processes."""
     package = Path(__file__).parents[1] / "trt_int8"
     with tempfile.TemporaryDirectory() as folder:
         install, home = Path(folder, "install"), Path(folder, "home")

@@ -20,7 +20,7 @@ BIASED = ("Conv", "ConvTranspose", "Gemm")
 
 @dataclass(frozen=True)
 class ModelDifference:
-    """How two Q/DQ models differ, metadata aside.
+    """Differences between two Q/DQ models, metadata aside.
 
     Attributes:
         biases: name of a tensor → largest absolute change of the bias that is added to it.

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from device_arrays import OnDevice
 
 from trt_int8.batches.check import checked
 from trt_int8.batches.holdout import HoldOut
@@ -27,7 +28,7 @@ def test_every_fourth_batch_is_held_back():
     assert data.rows == ((1, 2), (5, 6), (9, 10))
 
 
-def test_no_more_is_held_back_than_is_judged_by():
+def test_no_more_is_held_back_than_is_evaluated():
     data = HoldOut(batches(40, size=4), SPECS, samples=16)
     assert numbers(data) == [i for i in range(40) if i not in (1, 5, 9, 13)]
     assert numbers(data.held) == [1, 5, 9, 13]
@@ -118,25 +119,18 @@ def test_a_calibrator_gets_whole_batches_as_they_are():
     assert not data.is_checked
 
 
-class OnTheGpu:
-    """An array that numpy cannot read."""
-
-    shape = (4, 2)
-    __cuda_array_interface__ = {"shape": (4, 2), "typestr": "<f4", "data": (1, False), "version": 3}  # noqa: RUF012
-
-
 def test_batches_in_gpu_memory_are_not_held_back():
-    data = HoldOut([{"x": OnTheGpu()}] * 8, SPECS, for_calibrator=True)
+    data = HoldOut([{"x": OnDevice((4, 2))}] * 8, SPECS, for_calibrator=True)
     assert data.evaluation == ()
     assert len(list(data)) == 8
 
 
 @pytest.mark.parametrize(("on_host", "held"), [(0, []), (2, []), (6, [1, 5])])
 def test_a_buffer_in_gpu_memory_is_passed_on_before_it_is_filled_again(on_host, held):
-    class Buffer(OnTheGpu):
+    class Buffer(OnDevice):
         content = 0
 
-    buffer = Buffer()
+    buffer = Buffer((4, 2))
 
     def source():
         yield from batches(on_host)
@@ -149,7 +143,7 @@ def test_a_buffer_in_gpu_memory_is_passed_on_before_it_is_filled_again(on_host, 
     assert seen == [number for number in range(10) if number not in held]
 
 
-def test_what_a_device_converts_is_judged_as_the_model_takes_it():
+def test_what_a_device_converts_is_evaluated_as_the_model_takes_it():
     """Bytes in another layout, which cannot be held against the model as they are."""
     pixels = [np.full((2, 4), number, np.uint8) for number in range(8)]
 

@@ -66,7 +66,7 @@ def test_calibrate_holds_every_fourth_batch_out(model, rng):
         n: (r.amax, r.source) for n, r in expected.items()
     }
     assert (result.samples, result.held_back.samples) == (180, 40)
-    # shards merge into what one run over both would have judged by
+    # shards merge into what one run over both would have evaluated on
     again = result.merge(calibrate(model, batches, algorithm="auto"))
     assert (again.samples, again.held_back.samples, again.algorithm) == (360, 80, "auto")
     assert again.cache().header == "TRT-8601-EntropyCalibration2"

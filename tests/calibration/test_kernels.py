@@ -81,7 +81,7 @@ def test_ends_of_the_grid_and_negative_zero(function):
 
 
 def test_the_loop_is_plain_python_too(rng):
-    """What numba compiles is what is written."""
+    """The compiled loops compute what the Python code says."""
     flat = np.maximum(rng.normal(size=5000), -1).astype(np.float32)
     slots = new_slots()
     assert count(flat, np.float32(256), np.float32(8), slots, SCRATCH) == (flat.min(), flat.max())

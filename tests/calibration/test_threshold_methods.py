@@ -50,7 +50,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def registry(monkeypatch):
-    """What a test registers is forgotten."""
+    """Remove the methods that a test registers."""
     for name in names():
         method(name)
     monkeypatch.setattr(thresholds, "_REGISTERED", dict(thresholds._REGISTERED))
@@ -141,7 +141,7 @@ def test_the_documentation_lists_every_method():
         assert f"| `{name}` | {method(name).summary} | {method(name).source} |" in page.splitlines()
 
 
-def test_ranges_cannot_be_judged_by_what_a_file_does_not_hold(tmp_path):
+def test_ranges_cannot_be_evaluated_on_what_a_file_does_not_hold(tmp_path):
     from trt_int8.calibration.histograms import save_histograms
     from trt_int8.cli import main
 

@@ -82,7 +82,7 @@ def test_a_group_describes_its_commands_whole(run):
 
 
 def terminal(*words):
-    """What ``trt-int8 …`` prints on a terminal of 80 columns."""
+    """Return the output of ``trt-int8 …`` on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "trt_int8", *words],

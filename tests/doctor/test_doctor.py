@@ -102,7 +102,7 @@ def test_a_driver_that_shows_no_gpu_is_not_installed_again():
 
 
 def test_the_installed_extras_and_the_commands_agree():
-    """What doctor tells to install is what the package's extras ask for."""
+    """doctor advises to install the packages of the extras."""
     from trt_int8.doctor.diagnosis import INSTALL
 
     extras = {Requirement(each.partition(";")[0]) for each in metadata.requires("trt_int8")}

@@ -17,7 +17,7 @@ from trt_int8.ranges import CalibrationCache
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How often graphs are indexed and models checked: ``{"index": [protos' graphs], "check": n}``."""
+    """Count indexed graphs and checked models: ``{"index": [protos' graphs], "check": n}``."""
     calls = {"index": [], "check": 0}
     index, check = GraphIndex.__init__, onnx.checker.check_model
 

@@ -1,4 +1,4 @@
-"""What is said of operators holds for what ONNX's reference implementation computes."""
+"""The facts about operators hold in ONNX's reference implementation."""
 
 import subprocess
 import sys

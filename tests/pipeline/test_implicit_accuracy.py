@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from device_arrays import OnDevice
 
 from trt_int8 import build_engine
 from trt_int8.batches.check import checked
@@ -228,7 +229,7 @@ def test_ctrl_c_while_it_is_measured_leaves_the_engine_with_its_log(build, batch
     assert "Engine Layer Information" in (tmp_path / "lenet.log").read_text()
 
 
-def test_a_sample_that_cannot_be_judged_by_fails_no_build(build, batches):
+def test_a_sample_that_cannot_be_evaluated_fails_no_build(build, batches):
     batches[5]["data"] = np.full_like(batches[5]["data"], np.nan)
     result = build(batches)
     assert result.engine.read_bytes() == b"the engine"
@@ -237,15 +238,8 @@ def test_a_sample_that_cannot_be_judged_by_fails_no_build(build, batches):
     assert scales_of(result.qdq) == SCALES
 
 
-class OnTheGpu:
-    """An array that numpy cannot read."""
-
-    shape = (1, 1, 28, 28)
-    __cuda_array_interface__ = {"shape": shape, "typestr": "<f4", "data": (1, False), "version": 3}  # noqa: RUF012
-
-
 def test_samples_in_gpu_memory_are_not_measured_on(lenet_path):
-    samples = [{"data": OnTheGpu()}] * 8
+    samples = [{"data": OnDevice((1, 1, 28, 28))}] * 8
     prepared = prepare(lenet_path, batches=samples, target="tensorrt", for_engine=True, for_calibrator=True)
     cache = CalibrationCache.parse(CACHE.decode())
     found = simulate(prepared, log=LOG, scales=cache, hand_set={}, summary=None)

@@ -1,16 +1,10 @@
 import numpy as np
 import pytest
+from device_arrays import OnDevice
 
 from trt_int8.engine.implicit.feed import Feed
 from trt_int8.errors import CalibrationError, DataError
 from trt_int8.graph import InputSpec
-
-
-class OnDevice:
-    """An array in CUDA memory, as cupy and torch show it."""
-
-    def __init__(self, shape, typestr="<f4"):
-        self.__cuda_array_interface__ = {"shape": shape, "typestr": typestr, "data": (0, False), "version": 3}
 
 
 class OnDeviceDlpack:
