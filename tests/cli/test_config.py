@@ -6,24 +6,13 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from commands import LEAVES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trt_int8.cli import main
 from trt_int8.cli.config import default_map, key, read_settings, to_yaml
 from trt_int8.errors import ConfigError
-
-
-def leaves():
-    """Every command that takes options, by its words."""
-    for name, command in main.commands.items():
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", c) for inner, c in command.commands.items())
-        else:
-            yield name, command
-
-
-LEAVES = dict(leaves())
 
 
 def some_value(parameter: click.Parameter, random: int = 0) -> object:

@@ -8,23 +8,13 @@ import sys
 
 import click
 import pytest
+from commands import LEAVES
 
 from trt_int8.cli import main
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Option
 
 HEADING = re.compile(r"^(\w.*):$", re.MULTILINE)
-
-
-def leaves():
-    for name, command in main.commands.items():
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", c) for inner, c in command.commands.items())
-        else:
-            yield name, command
-
-
-LEAVES = dict(leaves())
 
 
 def visible(command):

@@ -3,12 +3,12 @@
 import numpy as np
 import onnx
 import pytest
+from corrected import corrected_by
 from onnx import TensorProto, helper
 
 from trt_int8.calibration import calibrate
 from trt_int8.correction.addends import Addends
 from trt_int8.correction.bias import correct_bias, run_in_segments, shrunk
-from trt_int8.correction.correct import correct
 from trt_int8.errors import ModelError
 from trt_int8.evaluation import evaluate
 from trt_int8.graph.runtime import Session
@@ -86,25 +86,6 @@ def test_sequences_do_not_pass_from_segment_to_segment(make_model):
     )
     with pytest.raises(ModelError, match="'s' is not a tensor"):
         list(run_in_segments(model, ["a", "y"], [{"x": np.eye(3, dtype=np.float32)}]))
-
-
-def corrected_by(model, ranges, histograms, fit, *, held_back, recentred=(), bias_correction=False):
-    """All of `correct`, by the placement of TensorRT."""
-
-    def place(changed, found):
-        return quantize(changed, found, placement="tensorrt")
-
-    return correct(
-        model,
-        place(model, ranges),
-        fit=fit,
-        held_back=held_back,
-        place=place,
-        ranges=ranges,
-        histograms=histograms,
-        recentred=recentred,
-        bias_correction=bias_correction,
-    )
 
 
 def run(model, batch, names=None):

@@ -1,10 +1,10 @@
 import numpy as np
 import onnx
 import pytest
+from corrected import corrected_by
 from onnx import helper
 
 from trt_int8.calibration import calibrate
-from trt_int8.correction.correct import correct
 from trt_int8.correction.offsets import best_offset
 from trt_int8.correction.recentre import recentrable, recentre, refusals
 from trt_int8.engine import BuildLog, build_explicit, load
@@ -15,25 +15,6 @@ from trt_int8.graph.runtime import Session
 from trt_int8.quantization import quantize
 from trt_int8.ranges import Ranges, TensorRange
 from trt_int8.report import PrecisionReport
-
-
-def corrected_by(model, ranges, histograms, fit, *, held_back, recentred=(), bias_correction=False):
-    """All of `correct`, by the placement of TensorRT."""
-
-    def place(changed, found):
-        return quantize(changed, found, placement="tensorrt")
-
-    return correct(
-        model,
-        place(model, ranges),
-        fit=fit,
-        held_back=held_back,
-        place=place,
-        ranges=ranges,
-        histograms=histograms,
-        recentred=recentred,
-        bias_correction=bias_correction,
-    )
 
 
 def outputs(model, batch):

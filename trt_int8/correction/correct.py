@@ -29,21 +29,21 @@ class Corrected:
     """The result of `correct`.
 
     Attributes:
-        quantized: the Q/DQ model, with the corrections that were kept.
+        plain: the Q/DQ model without corrections.
+        quantized: the same with the corrections that were kept.
         corrections: what was tried, in order.
         passed_over: tensors that match a pattern but cannot be recentred, with the reason, for people.
-        plain: the Q/DQ model without corrections, where the caller sets it.
         before, after: accuracy without and with the corrections; None where it cannot be measured.
         note: the reason that it cannot, or outputs without SQNR.
     """
 
+    plain: Quantized
     quantized: Quantized
     corrections: tuple[Correction, ...] = ()
     passed_over: tuple[str, ...] = ()
     before: Accuracy | None = None
     after: Accuracy | None = None
     note: str = ""
-    plain: Quantized | None = None
 
 
 def correct(
@@ -86,7 +86,7 @@ def correct(
     except ModelError as error:
         if recentred or bias_correction:
             raise
-        return Corrected(plain, note=str(error))
+        return Corrected(plain, plain, note=str(error))
     trial = _Trial(check, Decision.start(before), plain)
     passed_over: tuple[str, ...] = ()
     if recentred:
@@ -106,7 +106,8 @@ def correct(
                 base, ranges = tried, extended
     if bias_correction is not False:
         _correct_biases(trial, known, fit, held_back, required=bias_correction is True)
-    return Corrected(trial.quantized, tuple(trial.made), passed_over, before, trial.best.accuracy, check.note)
+    after, made = trial.best.accuracy, tuple(trial.made)
+    return Corrected(plain, trial.quantized, made, passed_over, before, after, check.note)
 
 
 @dataclass

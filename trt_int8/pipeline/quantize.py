@@ -165,10 +165,9 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
 
     plain = place(prepared.model, ranges)
     if prepared.data is None:
-        return Corrected(
-            plain, note="biases were not corrected and SQNR was not measured, as both need samples"
-        )
-    corrected = correct(
+        note = "biases were not corrected and SQNR was not measured, as both need samples"
+        return Corrected(plain, plain, note=note)
+    return correct(
         prepared.model,
         plain,
         fit=prepared.data.first,
@@ -179,7 +178,6 @@ def _place_and_correct(prepared: Prepared, ranges: Ranges, calibrated: Calibrati
         recentred=prepared.options.recentred,
         bias_correction=prepared.options.bias_correction,
     )
-    return replace(corrected, plain=plain)
 
 
 def _fp16_accuracy(
@@ -187,7 +185,6 @@ def _fp16_accuracy(
 ) -> tuple[Mapping[str, float], Mapping[str, float], str]:
     """Return SQNR of each output in FP16 without and with corrections, and a note; ``model`` has them."""
     assert prepared.data is not None
-    assert corrected.plain is not None
     try:
         check = AccuracyCheck(prepared.model, prepared.data.evaluation)
         plain = to_half(corrected.plain.model, scale_dtype=prepared.options.scale_dtype)
