@@ -1,4 +1,5 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -66,6 +67,156 @@ def test_what_is_no_file_is_written_to_not_replaced(tmp_path):
     assert os.read(reader, 100) == b"through the pipe"
     os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_read_only_file_is_refused_by_root_too(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    for write in (lambda: atomic.write_bytes(path, b"new"), lambda: atomic.require_writable(path)):
+        with pytest.raises(OutputError, match="f: it is read-only; make it writable, or choose another name"):
+            write()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_set_user_id_is_not_copied(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    path.chmod(0o6755)
+    atomic.write_bytes(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    code = "import os, sys; from trt_int8.files.atomic import Staged; Staged(sys.argv[1]); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "f"], check=False)
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".f.")
+    (tmp_path / ".f.somebody.tmp").write_text("another program's")
+    with atomic.Staged(tmp_path / "f") as other:
+        assert sorted(os.listdir(tmp_path)) == sorted([".f.somebody.tmp", other.path.name])
+        atomic.write_text(tmp_path / "f", "new")
+        assert other.path.exists()
+    assert sorted(os.listdir(tmp_path)) == [".f.somebody.tmp", "f"]
+
+
+def pair(folder, text, *, fail=lambda: None):
+    with atomic.Staged(folder / "m") as main, atomic.Staged(folder / "m.log") as log:
+        for staged in (main, log):
+            staged.write(text.encode())
+        fail()
+        atomic.commit(main, log)
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("step", range(1, 6))
+def test_results_that_belong_together_are_both_old_if_one_fails(tmp_path, monkeypatch, existed, step):
+    if existed:
+        pair(tmp_path, "old")
+    calls = []
+
+    def failing(do):
+        def call(*arguments):
+            calls.append(do)
+            if len(calls) == step:
+                raise OSError(28, "No space left on device")
+            return do(*arguments)
+
+        return call
+
+    for name in ("rename", "replace", "fsync"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    if step > (5 if existed else 4):
+        pair(tmp_path, "new")
+        return
+    with pytest.raises(OutputError, match="No space left on device; free some space"):
+        pair(tmp_path, "new")
+    monkeypatch.undo()
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == ({"m": "old", "m.log": "old"} if existed else {})
+
+
+def test_several_writers_never_mix_their_results(tmp_path):
+    """A reader may find no log, but never one of another writer."""
+    code = (
+        "import sys; from pathlib import Path; from trt_int8.files import atomic\n"
+        "folder, text = Path(sys.argv[1]), sys.argv[2].encode()\n"
+        "for _ in range(100):\n"
+        "    with atomic.Staged(folder / 'm') as main, atomic.Staged(folder / 'm.log') as log:\n"
+        "        main.write(text), log.write(text)\n"
+        "        atomic.commit(main, log)\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(n)]) for n in range(3)]
+    while any(writer.poll() is None for writer in writers):
+        pass
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert sorted(os.listdir(tmp_path)) == ["m", "m.log"]
+    assert (tmp_path / "m").read_text() == (tmp_path / "m.log").read_text()
+
+
+def test_ctrl_c_waits_until_results_that_belong_together_are_in_place(tmp_path, monkeypatch):
+    real = os.replace
+
+    def interrupted(*arguments):
+        real(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with atomic.recorded() as written, pytest.raises(KeyboardInterrupt):
+        pair(tmp_path, "new")
+    assert [path.name for path in written] == ["m", "m.log"]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"m": "new", "m.log": "new"}
+
+
+MOUNTED = """
+import subprocess, sys
+from pathlib import Path
+from trt_int8.files import atomic
+path = Path(sys.argv[1])
+subprocess.run(["mount", "--bind", path.with_name("b"), path], check=True)
+atomic.require_writable(path)
+atomic.write_bytes(path, b"new")
+"""
+
+
+@pytest.mark.parametrize("folder", ["folder", "with a space"])
+def test_a_mounted_file_is_written_in_place(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    path, mounted = tmp_path / folder / "f", tmp_path / folder / "b"
+    path.write_bytes(b"")
+    mounted.write_bytes(b"old and longer")
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root and the right to unshare")
+    command = ["unshare", "-m", sys.executable, "-c", MOUNTED, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        f"{path} is a mount point, so it was written in place; other readers may have seen a part of it\n"
+    )
+    assert mounted.read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path / folder)) == ["b", "f"]
+
+
+def test_what_cannot_be_written_is_found_before(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "pool")
+    (tmp_path / "pool").symlink_to(tmp_path / "loop")
+    (tmp_path / "away").symlink_to(tmp_path / "no" / "f")
+    (tmp_path / "file").touch()
+    for path, message in (
+        (tmp_path / ("x" * 256), "the name is too long; choose a shorter one"),
+        (tmp_path / "loop", "it is a link that leads back to itself; choose another name"),
+        (tmp_path / "away", "the folder .*/no does not exist; create it first"),
+        (tmp_path / "file" / "f", "the folder .*/file does not exist; create it first"),
+        (f"{tmp_path}/new/", "it is a folder; give a file name"),
+        ("/dev/fd/987", "Bad file descriptor"),
+        ("f\0", "embedded null byte; choose another name"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            atomic.require_writable(path)
+        with pytest.raises(OutputError, match=message):
+            atomic.write_bytes(path, b"new")
+    assert sorted(os.listdir(tmp_path)) == ["away", "file", "loop", "pool"]
 
 
 def test_long_names(tmp_path):

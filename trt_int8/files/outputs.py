@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from trt_int8.errors import OutputError
-
-FilePath = str | os.PathLike[str]
+from trt_int8.files.atomic import FilePath, require_writable
 
 
 def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath] | None = None) -> None:
@@ -29,9 +27,7 @@ def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FileP
                 f"the {what} would overwrite the {taken[identity]} {path}; choose another name for it"
             )
         taken[identity] = what
-        _check_writable(Path(path))
-        if os.fspath(path).endswith(os.sep):
-            raise OutputError(f"cannot write {path}: it is the name of a folder; give a file name")
+        require_writable(path)
 
 
 def _identity(path: FilePath) -> object:
@@ -41,13 +37,3 @@ def _identity(path: FilePath) -> object:
     except OSError:
         return os.path.realpath(path)
     return status.st_dev, status.st_ino
-
-
-def _check_writable(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write {path}: the folder {path.parent} is not writable; choose another")

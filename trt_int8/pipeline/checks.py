@@ -12,7 +12,7 @@ from trt_int8.engine.implicit.store import CacheStore
 from trt_int8.engine.log import require_regular
 from trt_int8.engine.route import ChosenRoute
 from trt_int8.errors import BuildError
-from trt_int8.files.outputs import FilePath
+from trt_int8.files.atomic import FilePath
 from trt_int8.graph.load import require_model
 from trt_int8.graph.model import Model
 from trt_int8.graph.save import check_saving
