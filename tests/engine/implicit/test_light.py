@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = "tensorrt", "tensorrt_rtx", "pycuda", "onnxruntime", "filelock", "yaml"
+HEAVY = "tensorrt", "tensorrt_rtx", "pycuda", "onnxruntime", "yaml"
 
 
 def heavy_after(statement):

@@ -1,5 +1,7 @@
+import fcntl
+import os
+
 import fake_tensorrt
-import filelock
 import pytest
 
 from trt_int8.engine.implicit.timing_cache import TimingCache
@@ -37,21 +39,23 @@ def test_a_cache_tensorrt_does_not_take_is_refused_and_kept(path, content):
 
 def test_the_file_is_locked_while_it_is_updated_and_free_while_tensorrt_builds(path, monkeypatch):
     cache, config = TimingCache(path), fake_tensorrt.IBuilderConfig()
-    other = filelock.FileLock(f"{path}.lock", blocking=False)
+    other = os.open(path.parent, os.O_RDONLY)
     seen = []
 
     def serialize(self):
-        with pytest.raises(filelock.Timeout):
-            other.acquire()
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         seen.append(True)
         return b"x"
 
     monkeypatch.setattr(fake_tensorrt.ITimingCache, "serialize", serialize)
     cache.load_into(config)
-    with other:
-        pass  # free between the two
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free between the two
+    fcntl.flock(other, fcntl.LOCK_UN)
     cache.update_from(config)
+    os.close(other)
     assert seen == [True]
+    assert os.listdir(path.parent) == ["timing.cache"]
 
 
 def test_a_missing_folder_is_said(tmp_path):
