@@ -187,10 +187,8 @@ def test_after_building_it_says_what_is_written(invoke, folder, lenet_path, monk
     text = invoke(
         "build", lenet_path, "--data", folder / "samples.npz", "--target", "sm89", "-o", engine, code=130
     ).stderr
-    assert text.endswith(
-        f" The engine {engine} and its log {folder / 'new.log'} were written; the work after them is lost.\n"
-    )
     assert "Stopped after building: " in text
+    assert text.endswith(f"100 %. {engine} and {folder / 'new.engine.log'} were written.\n")
     assert ".failed" not in text
     assert engine.stat().st_size > 1000
 

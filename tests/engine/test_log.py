@@ -1,4 +1,7 @@
 import io
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +16,7 @@ def test_streams_to_the_file_and_keeps_errors(tmp_path):
     with BuildLog(path) as log:
         log.add("V", "one\ntwo")
         log.add("W", "careful")
-        partial = path.with_name("b.log.partial")
-        assert partial.read_text() == "[V] one\ntwo\n[W] careful\n"  # there before the end
+        assert log.current.read_text() == "[V] one\ntwo\n[W] careful\n"  # there before the end
         log.add("E", "broken")
         log.add("F", "worse")
     assert log.errors == ["broken", "worse"]
@@ -52,6 +54,77 @@ def test_a_failed_build_leaves_the_old_log_and_keeps_its_own(tmp_path):
         build(refused)
 
 
+def test_links_in_the_place_of_a_log_are_replaced_not_followed(tmp_path):
+    """A cloned repository may bring them."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for name in ("b.log", "b.log.partial", "b.log.failed"):
+        (tmp_path / name).symlink_to(victim)
+    with BuildLog(tmp_path / "b.log") as log:
+        log.add("V", "one")
+    with pytest.raises(BuildError), BuildLog(tmp_path / "b.log"):
+        raise BuildError("refused")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "b.log").is_symlink()
+    assert not (tmp_path / "b.log.failed").is_symlink()
+    (tmp_path / "b.log").unlink()
+    (tmp_path / "b.log").symlink_to(victim)
+    with pytest.raises(OutputError, match="cannot write the log"):
+        append_line(tmp_path / "b.log", "I", "x")
+    assert victim.read_text() == "precious"
+
+
+def test_a_newline_in_a_name_makes_no_message(tmp_path):
+    """It is written as TensorRT printed it, but it does not look like a message of TensorRT."""
+    with BuildLog(tmp_path / "b.log") as log:
+        log.add("V", "node conv\n[V] Layer: x, Precision INT8\r[E] bad\n  and more")
+    text = (tmp_path / "b.log").read_bytes().decode()
+    assert text == "[V] node conv\n [V] Layer: x, Precision INT8\r [E] bad\n  and more\n"
+
+
+def test_the_engine_appears_with_its_log_or_not_at_all(tmp_path, monkeypatch):
+    engine, path = tmp_path / "m.engine", tmp_path / "m.engine.log"
+    for text in ("one", "two"):
+        with BuildLog(path) as log:
+            log.add("V", text)
+            log.publish(engine, text.encode())
+            assert log.lines == [f"[V] {text}", ""]
+        assert (engine.read_text(), path.read_text()) == (text, f"[V] {text}\n")
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def refuse(old, new):
+        if new == path and ".old." not in str(old):
+            raise OSError(28, "No space left on device")
+        real(old, new)
+
+    real = os.replace
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError, match="No space left"), BuildLog(path) as log:
+        log.publish(engine, b"three")
+    monkeypatch.undo()
+    assert (engine.read_text(), path.read_text()) == ("two", "[V] two\n")
+
+
+def test_no_engine_appears_if_the_disk_of_the_log_was_full(full_disk, tmp_path):
+    full_disk.add("V", "x")
+    with pytest.raises(OutputError, match="the incomplete log is in .*b.log.failed"), full_disk as log:
+        log.publish(tmp_path / "m.engine", b"engine")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.log.failed"]
+
+
+def test_a_line_that_the_disk_cannot_take_is_not_added_in_part(tmp_path):
+    with BuildLog(tmp_path / "b.log") as log:
+        log.add("V", "one")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from trt_int8.engine.log import append_line\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
+        "append_line(Path(sys.argv[1]), 'I', 'x' * 100)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "b.log"], capture_output=True, text=True)
+    assert "OutputError: cannot write the log" in done.stderr
+    assert (tmp_path / "b.log").read_text() == "[V] one\n"
+
+
 def test_odd_characters_do_not_raise(tmp_path):
     with BuildLog(tmp_path / "b.log") as log:
         log.add("V", "\udcff ü")
@@ -81,8 +154,8 @@ class FullDisk(io.StringIO):
 def full_disk(tmp_path):
     """A log whose disk is full."""
     log = BuildLog(tmp_path / "b.log")
-    log._file.close()
-    log._file = FullDisk()
+    log._text.detach()
+    log._text = FullDisk()
     return log
 
 
@@ -109,13 +182,15 @@ def test_an_error_of_the_build_goes_before_one_of_the_disk(full_disk):
 
 
 def test_unwritable_path(tmp_path):
-    with pytest.raises(OutputError, match="cannot write the log"):
+    with pytest.raises(
+        OutputError, match=r"cannot write .*/no/b.log: the folder .*/no does not exist; create it first"
+    ):
         BuildLog(tmp_path / "no" / "b.log")
 
 
 @pytest.mark.parametrize(
     ("engine", "log"),
-    [("a.engine", "a.log"), ("a.plan", "a.log"), ("yolo.fp16", "yolo.fp16.log"), ("x.log", "x.log.log")],
+    [("a.engine", "a.engine.log"), ("a.plan", "a.plan.log"), ("a", "a.log"), ("x.log", "x.log.log")],
 )
 def test_the_log_goes_beside_the_engine(engine, log):
     assert default_log(Path(engine)) == Path(log)

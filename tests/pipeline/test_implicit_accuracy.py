@@ -16,6 +16,7 @@ from trt_int8.engine import implicit
 from trt_int8.engine.implicit import ImplicitOptions
 from trt_int8.errors import BuildError
 from trt_int8.evaluation import evaluate
+from trt_int8.files import atomic
 from trt_int8.graph.inputs import input_specs
 from trt_int8.pipeline.implicit_accuracy import simulate
 from trt_int8.pipeline.options import QuantizationOptions
@@ -191,7 +192,7 @@ def test_what_ran_in_fp16_is_simulated_in_fp32(build, batches):
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ((), "lenet.log is empty"),
+        ((), "lenet.engine.log is empty"),
         (("Engine Layer Information:\nLayer(CaskConvolution): other, Tactic: 0x1, a (Int8[1]) -> b (Int8[1])",),
          "contains no node of the model"),
     ],
@@ -219,14 +220,13 @@ def test_ctrl_c_while_it_is_measured_leaves_the_engine_with_its_log(build, batch
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    (tmp_path / "lenet.log").write_text("of the engine before")
+    (tmp_path / "lenet.engine.log").write_text("of the engine before")
     monkeypatch.setattr("trt_int8.pipeline.build.simulate", interrupted)
-    with pytest.raises(
-        KeyboardInterrupt, match=r"^The engine .*lenet.engine and its log .*lenet.log were writ"
-    ):
+    with atomic.recorded() as written, pytest.raises(KeyboardInterrupt):
         build(batches)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lenet.engine", "lenet.log"]
-    assert "Engine Layer Information" in (tmp_path / "lenet.log").read_text()
+    assert [path.name for path in written] == ["lenet.engine", "lenet.engine.log"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lenet.engine", "lenet.engine.log"]
+    assert "Engine Layer Information" in (tmp_path / "lenet.engine.log").read_text()
 
 
 def test_a_sample_that_cannot_be_evaluated_fails_no_build(build, batches):

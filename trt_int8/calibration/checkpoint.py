@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trt_int8.calibration.histogram import Histogram
-from trt_int8.calibration.histograms import Histograms, load_histograms_and_extra, save_histograms
+from trt_int8.calibration.histograms import Histograms, load_histograms_and_extra, to_bytes
 from trt_int8.errors import CalibrationError
+from trt_int8.files import atomic
 
 #: Batches from one checkpoint to the next.
 INTERVAL = 64
@@ -58,7 +59,8 @@ class Checkpoint:
         extra = {"checkpoint": self._identity, "done": list(position.done), "batches": position.batches}
         extra |= {"digest": position.digest, "data": position.data}
         counted = {**position.done, **position.current}
-        save_histograms(Histograms(counted, samples=position.samples), self.path, extra=extra)
+        content = to_bytes(Histograms(counted, samples=position.samples), extra=extra)
+        atomic.write_bytes(self.path, content, result=False)
 
     def load(self) -> Position | None:
         """Read the position to resume from; None if there is no file.

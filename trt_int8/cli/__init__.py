@@ -15,9 +15,10 @@ from typing import Any, cast
 
 import click
 
-from trt_int8.cli.command import Group, stopped
+from trt_int8.cli.command import Group, in_place, stopped
 from trt_int8.cli.wording import in_options, search_command
 from trt_int8.errors import PlanMismatchError, TrtInt8Error
+from trt_int8.files.atomic import recorded
 
 #: Commands; each stands in the module of its name, with an underscore for a dash.
 _COMMANDS = (
@@ -62,18 +63,19 @@ class _Main(Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a file name may be invalid UTF-8
-        try:
-            return super().invoke(ctx)
-        except TrtInt8Error as error:
-            # Lines of TensorRT in a BuildError are not translated.
-            own = str(error.args[0]) if error.args else ""
-            text = str(error).replace(own, in_options(own))
-            if isinstance(error, PlanMismatchError):
-                text += search_command(error.placement, error.budget)
-            raise click.ClickException(text) from error
-        except KeyboardInterrupt:
-            click.echo(f"\n{stopped(ctx)}", err=True)
-            ctx.exit(_INTERRUPTED)
+        with recorded() as written:
+            try:
+                return super().invoke(ctx)
+            except TrtInt8Error as error:
+                # Lines of TensorRT in a BuildError are not translated.
+                own = str(error.args[0]) if error.args else ""
+                text = str(error).replace(own, in_options(own))
+                if isinstance(error, PlanMismatchError):
+                    text += search_command(error.placement, error.budget)
+                raise click.ClickException("\n".join(filter(None, [text, in_place(written)]))) from error
+            except KeyboardInterrupt:
+                click.echo(f"\n{stopped(ctx, written)}", err=True)
+                ctx.exit(_INTERRUPTED)
 
 
 @click.group(cls=_Main, commands=_Modules(), context_settings={"help_option_names": ["-h", "--help"]})

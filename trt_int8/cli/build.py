@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @options.model
 @options.output("The engine to write.")
 @options.cache
-@file_option("--log", panel=Panel.MODEL, help="TensorRT's verbose log. [default: next to the engine]")
+@file_option(
+    "--log", panel=Panel.MODEL, help="TensorRT's verbose log. [default: ENGINE.log]"
+)
 @file_option(
     "--qdq",
     panel=Panel.MODEL,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +14,8 @@ from trt_int8.cli.help import HelpMixin, Panel
 from trt_int8.cli.parameters import Option
 from trt_int8.cli.wording import PARAMETERS, in_options
 
-#: Keys of ``Context.meta``: the phase that Ctrl-C interrupted, the last one that was finished, and what the
-#: interrupt says was written.
-_WHERE, _AFTER, _WRITTEN = "trt_int8.where", "trt_int8.after", "trt_int8.written"
+#: Keys of ``Context.meta``: the phase that Ctrl-C interrupted, and the last one that was finished.
+_WHERE, _AFTER = "trt_int8.where", "trt_int8.after"
 
 
 class Command(HelpMixin, click.Command):
@@ -38,9 +39,8 @@ class Command(HelpMixin, click.Command):
         with progress.show(choose(sys.stderr, quiet=ctx.params.pop("quiet"))) as display:
             try:
                 return super().invoke(ctx)
-            except KeyboardInterrupt as interrupt:
+            except KeyboardInterrupt:
                 ctx.meta[_WHERE], ctx.meta[_AFTER] = display.interrupted, display.finished
-                ctx.meta[_WRITTEN] = str(interrupt)
                 raise
 
 
@@ -50,18 +50,22 @@ class Group(HelpMixin, click.Group):
     command_class = Command
 
 
-def stopped(context: click.Context) -> str:
-    """Return the message after Ctrl-C: what was interrupted, what is lost and what is kept."""
+def stopped(context: click.Context, written: Sequence[Path]) -> str:
+    """Return the message after Ctrl-C: what was interrupted, what is lost, and what was ``written``."""
     interrupted, finished = context.meta.get(_WHERE), context.meta.get(_AFTER)
     phase = finished if interrupted is None else interrupted
-    kept = "No result was written; existing files were not changed."
+    kept = in_place(written) or "No result was written; existing files were not changed."
     if phase is None:
-        return f"Stopped before the work began. {kept}"
+        return f"Stopped {'at the end' if written else 'before the work began'}. {kept}"
     when = f"Stopped {'after' if interrupted is None else 'while'} {phase}."
-    if context.meta.get(_WRITTEN):
-        return f"{when} {context.meta[_WRITTEN]}"
     lost = "That work is lost." if phase.lost is None else in_options(phase.lost())
-    return f"{when} {lost} {kept}"
+    return f"{when} {kept}" if written and interrupted is None else f"{when} {lost} {kept}"
+
+
+def in_place(written: Sequence[Path]) -> str:
+    """Return a sentence that names the files that were written; empty without any."""
+    names = list(dict.fromkeys(str(path) for path in written if path.exists()))
+    return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} written." if names else ""
 
 
 def _common_options() -> list[Option]:

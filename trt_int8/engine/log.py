@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
+import re
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TextIO
 
 from trt_int8.errors import BuildError, OutputError
+from trt_int8.files import atomic
 
 #: Fatal, error, warning, info, verbose: the letters TensorRT's own tools print.
 Severity = Literal["F", "E", "W", "I", "V"]
+#: The begin of a line within a message that looks like a message of its own.
+_MESSAGE = re.compile(r"(?<=[\n\r])(?=\[[FEWIV]\])")
 
 
 def default_log(engine: Path) -> Path:
-    """Return the default file of a build's log: next to the engine, with its name."""
-    known = engine.suffix in (".engine", ".plan", ".trt")
-    return engine.with_suffix(".log") if known else engine.with_name(f"{engine.name}.log")
+    """Return the default file of a build's log: next to the engine, with its whole name and ``.log``."""
+    return engine.with_name(f"{engine.name}.log")
 
 
 def require_regular(path: Path) -> None:
@@ -29,20 +35,39 @@ def require_regular(path: Path) -> None:
 
 
 def append_line(path: Path, severity: Severity, message: str) -> None:
-    """Add a message to the log of a finished build; OutputError if it cannot be written."""
+    """Add a message to the log of a finished build.
+
+    Raises:
+        OutputError: it cannot be written; the log is unchanged.
+    """
+    line = _line(severity, message).encode("utf-8", errors="backslashreplace")
     try:
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"[{severity}] {message}\n")
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except BaseException:
+                file.truncate(size)
+                raise
     except OSError as error:
         raise OutputError(f"cannot write the log {path}: {error.strerror or error}") from error
+
+
+def _line(severity: Severity, message: str) -> str:
+    """Return the line of a message. The lines after its first are indented if they look like a message.
+
+    So a name with a newline, which TensorRT prints as it is, cannot add a message of its own.
+    """
+    return f"[{severity}] {_MESSAGE.sub(' ', message)}\n"
 
 
 class BuildLog:
     """TensorRT's log of one build, written to a file, or kept in memory without a file.
 
-    A context manager. During the build the lines are in ``NAME.partial``, after success in ``NAME``, after a
-    failure in ``NAME.failed``. So ``NAME`` always belongs to the engine next to it, and the log of a failed
-    build is kept.
+    A context manager. During the build the lines are in the temporary file ``current``, after success in
+    ``path``, after a failure in ``<path>.failed``. So ``path`` always belongs to the engine next to it, and
+    the log of a failed build is kept.
 
     TensorRT calls `add` from several threads, and an exception must not reach it. So an error of the disk is
     raised at the end.
@@ -59,45 +84,65 @@ class BuildLog:
         self.warnings: list[str] = []
         self._lines: list[str] = []
         self._failure: OSError | None = None
+        self._ended = False
         self._lock = threading.Lock()
-        self._file: TextIO | None = None
+        self._staged: atomic.Staged | None = None
+        self._text: TextIO | None = None
         if self.path is not None:
             require_regular(self.path)
-            self._current = self._beside("partial")
-            try:
-                self._file = self._current.open("w", encoding="utf-8", errors="backslashreplace")
-            except OSError as error:
-                raise OutputError(f"cannot write the log {self.path}: {error.strerror or error}") from error
+            self._staged = atomic.Staged(self.path, follow=False)
+            self._text = io.TextIOWrapper(self._staged.file, encoding="utf-8", errors="backslashreplace")
 
     def add(self, severity: Severity, message: str) -> None:
         """Record one message, of one or more lines. Never raises."""
-        line = f"[{severity}] {message}"
+        line = _line(severity, message)
         with self._lock:
             if self.path is None:
-                self._lines.append(line)
+                self._lines.append(line[:-1])
             if severity in ("E", "F"):
                 self.errors.append(message)
             elif severity == "W":
                 self.warnings.append(message)
-            if self._file is not None and self._failure is None:
+            if self._text is not None and self._failure is None and not self._ended:
                 try:
-                    self._file.write(line + "\n")
-                    self._file.flush()
+                    self._text.write(line)
+                    self._text.flush()
                 except OSError as error:
                     self._failure = error
+
+    def publish(self, engine: Path, data: bytes | bytearray | memoryview) -> None:
+        """Put the engine in place, and this log with it, after the build succeeded.
+
+        Raises:
+            OutputError: one of them cannot be written; neither is in place.
+        """
+        if self._staged is None:
+            atomic.write_bytes(engine, data)
+            return
+        with self._lock, atomic.Staged(engine) as staged:
+            self._require_whole()
+            staged.write(data)
+            atomic.commit(staged, self._staged)
+
+    @property
+    def current(self) -> Path | None:
+        """The file that has the lines now, or None."""
+        if self._staged is None:
+            return None
+        return self._staged.target if self._staged.committed else self._staged.path
 
     @property
     def lines(self) -> list[str]:
         """All lines so far."""
         with self._lock:
-            if self.path is None:
+            if self.current is None:
                 return "\n".join(self._lines).split("\n")
-            return self._current.read_text(encoding="utf-8").split("\n")
+            return self.current.read_text(encoding="utf-8").split("\n")
 
     @property
     def path_if_failed(self) -> Path | None:
         """The file after a failure, or None."""
-        return None if self.path is None else self._beside("failed")
+        return None if self.path is None else self.path.with_name(f"{self.path.name}.failed")
 
     def __enter__(self) -> BuildLog:
         return self
@@ -105,30 +150,25 @@ class BuildLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close(succeeded=error is None)
-        if isinstance(error, BuildError):
-            error.log = None if self.path is None else self._current
-        if self._failure is not None and error is None:  # a build that failed has a more useful error
+        staged, failed = self._staged, self.path_if_failed
+        if staged is None or failed is None:
+            return
+        with self._lock, staged:
+            self._ended = True
+            try:
+                if error is None and not staged.committed:
+                    self._require_whole()
+                    atomic.commit(staged)
+            finally:
+                if not staged.committed:
+                    with contextlib.suppress(OSError):  # the build's own error is more useful
+                        staged.keep_as(failed)
+                if isinstance(error, BuildError) and staged.committed:
+                    error.log = staged.target
+
+    def _require_whole(self) -> None:
+        if self._failure is not None:
             raise OutputError(
                 f"cannot write the log {self.path}: {self._failure.strerror or self._failure}; the "
-                f"incomplete log is in {self._current}"
+                f"incomplete log is in {self.path_if_failed}"
             ) from self._failure
-
-    def _close(self, *, succeeded: bool) -> None:
-        with self._lock:
-            file, self._file = self._file, None
-            if file is None or self.path is None:
-                return
-            try:
-                file.close()
-            except OSError as error:
-                self._failure = self._failure or error
-            keep = self.path if succeeded and self._failure is None else self._beside("failed")
-            try:
-                self._current = self._current.replace(keep)
-            except OSError as error:
-                self._failure = self._failure or error
-
-    def _beside(self, suffix: str) -> Path:
-        assert self.path is not None
-        return self.path.with_name(f"{self.path.name}.{suffix}")

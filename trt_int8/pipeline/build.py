@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.engine.log import BuildLog, append_line, default_log
 from trt_int8.engine.route import ChosenRoute, choose_route
 from trt_int8.errors import BuildError
-from trt_int8.files import atomic
 from trt_int8.graph.index import GraphIndex, label
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.save import save_like
@@ -119,7 +116,7 @@ def build_engine(
         calibration: how calibration on the CPU runs.
         profile: the optimization profile, for dynamic models.
         implicit: options of the implicit route.
-        log: file for TensorRT's verbose log; None: next to the engine, as ``.log``.
+        log: file for TensorRT's verbose log; None: ``<engine>.log``.
         qdq: file for the Q/DQ model, ``BuildResult.qdq``.
         tell: function that gets lines for people during the build.
 
@@ -165,8 +162,7 @@ def build_engine(
                 f"the engine {engine} is built, but no Q/DQ model simulates it, so {qdq} is not "
                 f"written: {'' if result.record is None else result.record.note}"
             )
-        with _saying_what_is_written(job):
-            save_like(result.qdq, qdq, source=known.path)
+        save_like(result.qdq, qdq, source=known.path)
     return result
 
 
@@ -206,10 +202,9 @@ def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildR
             model, tensorrt=job.route.tensorrt, log=lines, target=prepared.target, shapes=prepared.shapes,
             record=None if record is None else record.to_json(),
         )  # fmt: skip
-        atomic.write_bytes(job.engine, built.data)
+        lines.publish(job.engine, built.data)
     calibrated, quantized = (None, None) if made is None else (made.calibration, made.quantized)
-    with _saying_what_is_written(job):
-        return job.result(built, record=record, qdq=model, calibration=calibrated, quantized=quantized)
+    return job.result(built, record=record, qdq=model, calibration=calibrated, quantized=quantized)
 
 
 def _told_record(model: onnx.ModelProto, target: Target, tell: Tell) -> QuantizationRecord | None:
@@ -250,36 +245,24 @@ def _build_implicit(job: _Job, implicit: ImplicitOptions) -> BuildResult:
             options=allowed,
             tell=job.tell,
         )
-        atomic.write_bytes(job.engine, built.data)
+        lines.publish(job.engine, built.data)
     summary = None if calibrator is None else calibrator.summary()
     # The engine and its log are in place: an interrupt from here on loses neither.
-    with _saying_what_is_written(job):
-        simulated = simulate(
-            prepared,
-            log=job.log,
-            scales=None if calibrator is None else calibrator.scales(),
-            hand_set=built.hand_set,
-            summary=summary,
-            fp16=allowed.fp16,
-        )
-        append_line(job.log, "I", f"trt_int8: record {simulated.record.to_json()}")
+    simulated = simulate(
+        prepared,
+        log=job.log,
+        scales=None if calibrator is None else calibrator.scales(),
+        hand_set=built.hand_set,
+        summary=summary,
+        fp16=allowed.fp16,
+    )
+    append_line(job.log, "I", f"trt_int8: record {simulated.record.to_json()}")
     job.tell(simulated.record.text)
     warn_of_budget(prepared, simulated.record, job.tell)
     fingerprint = None if calibrator is None else calibrator.fingerprint
     return job.result(
         built, record=simulated.record, qdq=simulated.model, summary=summary, fingerprint=fingerprint
     )
-
-
-@contextmanager
-def _saying_what_is_written(job: _Job) -> Iterator[None]:
-    """Say in a KeyboardInterrupt that the engine and its log are written."""
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(
-            f"The engine {job.engine} and its log {job.log} were written; the work after them is lost."
-        ) from interrupt
 
 
 def _calibrator(prepared: Prepared, implicit: ImplicitOptions) -> CalibratorCallbacks | None:

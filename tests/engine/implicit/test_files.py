@@ -40,7 +40,7 @@ def build(lenet_path, tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"cache": "x.engine"}, "the calibration cache would overwrite the engine"),
-        ({"cache": "x.log"}, "the calibration cache would overwrite the log"),
+        ({"cache": "x.engine.log"}, "the calibration cache would overwrite the log"),
         ({"cache": "x", "log": "x.json"}, "the fingerprint of the cache would overwrite the log"),
         ({"timing_cache": "x.engine"}, "the timing cache would overwrite the engine"),
         ({"timing_cache": "x.cache", "cache": "x.cache"}, "the calibration cache would overwrite the timing"),

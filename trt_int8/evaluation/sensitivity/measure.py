@@ -140,4 +140,6 @@ class Measurements:
             # Numbers as text: JSON has no inf and no NaN.
             "scores": {key: [repr(s.sqnr_db), repr(s.drop)] for key, s in self._scores.items()},
         }
-        atomic.write_text(self._state, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        atomic.write_text(
+            self._state, json.dumps(document, ensure_ascii=False, indent=1) + "\n", result=False
+        )
