@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: mnist test test-gpu lint docs bench clean
+# For the images in docker/. The resolver is no part of .venv's packages: nothing else needs it.
+UV := uv==0.13.9
+EXTRAS := --extra config --extra plan --extra report --extra images --extra fast --extra dask
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --no-python-downloads --config-file docker/uv.toml
+
+.PHONY: mnist test test-gpu lint docs bench lock clean
 
 mnist: $(READY)
 	$(BIN)/python samples/mnist/main.py
@@ -30,6 +35,14 @@ docs: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# Renews the versions and hashes of all packages in the images. Needs PyPI.
+lock: $(READY)
+	$(BIN)/python -m pip install -qq '$(UV)'
+	$(COMPILE) pyproject.toml --extra cpu --extra rtx $(EXTRAS) --output-file docker/requirements.cpu.txt
+	$(COMPILE) pyproject.toml --extra cpu --extra trt10 --extra implicit $(EXTRAS) --output-file docker/requirements.gpu.txt
+	$(COMPILE) docker/requirements.build.in --output-file docker/requirements.build.txt
+	@sed -n 's/^# Not locked/Not locked/p' docker/uv.toml
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
