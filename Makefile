@@ -9,7 +9,7 @@ UV := uv==0.13.9
 EXTRAS := --extra config --extra plan --extra report --extra images --extra fast --extra dask
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --no-python-downloads --config-file docker/uv.toml
 
-.PHONY: mnist test test-gpu lint docs bench lock clean
+.PHONY: mnist test test-gpu lint docs bench lock digests clean
 
 mnist: $(READY)
 	$(BIN)/python samples/mnist/main.py
@@ -43,6 +43,11 @@ lock: $(READY)
 	$(COMPILE) pyproject.toml --extra cpu --extra trt10 --extra implicit $(EXTRAS) --output-file docker/requirements.gpu.txt
 	$(COMPILE) docker/requirements.build.in --output-file docker/requirements.build.txt
 	@sed -n 's/^# Not locked/Not locked/p' docker/uv.toml
+
+# Writes the digests of the base images into the Dockerfiles. Needs Docker with buildx, and Docker Hub. This was
+# never run here, for want of both; a test runs it with a mock docker.
+digests:
+	docker/digests.sh
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

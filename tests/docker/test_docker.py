@@ -59,7 +59,72 @@ def test_runs_without_rights(dockerfile):
 def test_the_base_image_is_pinned(dockerfile):
     (base,) = [rest for keyword, rest in instructions(dockerfile) if keyword == "FROM"]
     tag = r"(nvidia/cuda:12\.\d+\.\d+-devel-ubuntu24\.04|python:3\.\d+-slim-bookworm)"
-    assert re.fullmatch(rf"{tag}", base)
+    assert re.fullmatch(rf"{tag}(@sha256:[0-9a-f]{{64}})?", base)
+
+
+MOCK_DOCKER = """#!/bin/sh
+[ "$1 $2 $3 $4 $5" = "buildx imagetools inspect --format {{.Manifest.Digest}}" ] || exit 64
+case "$6" in
+python:3.12-slim-bookworm) echo "$PYTHON_DIGEST" ;;
+nvidia/cuda:12.6.3-devel-ubuntu24.04) echo "$CUDA_DIGEST" ;;
+*) echo "no such image: $6" >&2; exit 1 ;;
+esac
+"""
+PYTHON_DIGEST, CUDA_DIGEST = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+
+@pytest.fixture
+def digests(tmp_path):
+    """Run a copy of docker/digests.sh beside copies of the Dockerfiles, with a mock docker."""
+    mock = tmp_path / "bin" / "docker"
+    mock.parent.mkdir()
+    mock.write_text(MOCK_DOCKER)
+    mock.chmod(0o755)
+    for name in (*DOCKERFILES.values(), "digests.sh"):
+        shutil.copy(ROOT / "docker" / name, tmp_path)
+
+    def run(cuda=CUDA_DIGEST):
+        environment = {**os.environ, "PYTHON_DIGEST": PYTHON_DIGEST, "CUDA_DIGEST": cuda}
+        environment["PATH"] = f"{mock.parent}{os.pathsep}{environment['PATH']}"
+        script = [tmp_path / "digests.sh"]
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+        return done, [(tmp_path / name).read_text() for name in DOCKERFILES.values()]
+
+    return run
+
+
+def test_digests_of_the_base_images_are_written_and_renewed(digests):
+    cuda, python = ((ROOT / "docker" / name).read_text() for name in DOCKERFILES.values())
+    cuda = re.sub(r"^(FROM nvidia/cuda:[^@\n]+).*", rf"\1@{CUDA_DIGEST}", cuda, flags=re.MULTILINE)
+    python = re.sub(r"^(FROM python:[^@\n]+).*", rf"\1@{PYTHON_DIGEST}", python, flags=re.MULTILINE)
+    done, written = digests()
+    assert done.returncode == 0, done.stderr
+    assert written == [cuda, python]
+    newer = f"sha256:{'c' * 64}"
+    done, written = digests(cuda=newer)
+    assert written == [cuda.replace(CUDA_DIGEST, newer), python]
+    assert f"docker/Dockerfile: nvidia/cuda:12.6.3-devel-ubuntu24.04@{newer}\n" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["", "<no value>", f"{CUDA_DIGEST}0", CUDA_DIGEST.upper()])
+def test_what_is_no_digest_is_not_written(digests, wrong):
+    _, before = digests()
+    done, after = digests(cuda=wrong)
+    assert done.returncode == 1
+    assert "docker/Dockerfile is unchanged: docker gave no digest of nvidia/cuda:12.6.3" in done.stderr
+    assert after == before
+
+
+def test_make_digests_runs_the_script():
+    shown = subprocess.run(["make", "-n", "digests"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout == "docker/digests.sh\n"
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_shellcheck():
+    script = ROOT / "docker" / "digests.sh"
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_compose_has_a_service_for_each_image():
