@@ -43,8 +43,11 @@ def test_every_source_exists_and_is_sent(dockerfile):
 
 
 def test_what_is_not_copied_is_not_sent():
-    for name in (".git", ".venv", "tests", "samples/mnist/out", "docker/out"):
+    for name in (".git", ".venv", ".env", "tests", "samples/mnist/out", "docker/out", "id_rsa"):
         assert ignored(name), name
+    for name in ("__pycache__", ".env", ".git", ".ipynb_checkpoints"):
+        assert ignored(f"samples/{name}"), name
+        assert ignored(f"trt_int8/cli/{name}"), name
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES.values())
@@ -134,6 +137,12 @@ def test_compose_has_a_service_for_each_image():
         assert service["build"] == {"context": "..", "dockerfile": f"docker/{DOCKERFILES[name]}"}
         (volume,) = service["volumes"]
         assert (volume["source"], volume["target"]) == ("./out", "/out")
+        assert service["user"] == "${HOST_UID:-1000}:${HOST_GID:-1000}"
+        assert service["read_only"] is service["init"] is True
+        assert service["tmpfs"] == ["/tmp"]
+        assert service["network_mode"] == "none"
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
     assert (ROOT / "docker" / "out").is_dir()
     for dockerfile in DOCKERFILES.values():
         (command,) = [json.loads(rest) for keyword, rest in instructions(dockerfile) if keyword == "CMD"]
@@ -174,12 +183,17 @@ def test_the_steps_of_dockerfile_cpu_work_in_an_empty_folder(tmp_path):
             assert ran.returncode == 0, ran.stderr
         elif keyword == "CMD":
             command = [str(out) if part == "/out" else part for part in json.loads(rest)]
+            image = _state(app, programs.parent)
             subprocess.run(command, cwd=app, env=environment, check=True)
+            assert _state(app, programs.parent) == image  # as --read-only wants it
         done.append(keyword)
     assert {"WORKDIR", "ENV", "COPY", "RUN", "CMD"} <= set(done)
     summary = json.loads((out / "summary.json").read_text())
     assert summary["int8_layers"] >= 4
     assert (out / "lenet.engine").stat().st_size > 0
+    (package,) = programs.parent.glob("lib/*/site-packages/trt_int8")
+    for folder in (app / "samples", package):
+        assert all(path.stat().st_mode & 0o004 for path in (folder, *folder.rglob("*")))
     page = subprocess.run(
         ["trt-int8", "report", out / "build.log", "--format", "html"],
         env=environment,
@@ -189,11 +203,19 @@ def test_the_steps_of_dockerfile_cpu_work_in_an_empty_folder(tmp_path):
     assert page.stdout.startswith(b"<!DOCTYPE html>")
 
 
+def _state(*folders: Path) -> dict[Path, tuple[int, int]]:
+    """Time of the last change and size of every file and folder."""
+    found = [path for folder in folders for path in folder.rglob("*")]
+    return {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in found}
+
+
 def _copy(source: Path, target: Path, *, into: bool) -> None:
-    """Copy as COPY does."""
+    """Copy as from a clone under umask 077, the strictest."""
     target = target / source.name if into else target
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "out"))
     else:
         shutil.copy(source, target)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
