@@ -15,6 +15,12 @@ from places import SAMPLE
 from trt_int8.engine import load
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults", "faults injected into the writing of files (tests/faults)")
+    group.addoption("--all-faults", action="store_true", help="all of them, which takes some 20 minutes")
+    group.addoption("--fault-seed", default="1", help="of the choice without --all-faults (default: 1)")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_reaches_python() -> Iterator[None]:
     """Also where the tests run as a background job, whose shell has it ignored."""

@@ -96,10 +96,15 @@ class Staged:
             folder = Path(tempfile.gettempdir()) if self._in_place else self.target.parent
             prefix = _prefix(self.target)
             _remove_leftovers(folder, prefix)
-            self.file, self.path = _create(folder, prefix)
-        self._backup: Path | None = None
-        self._lock: int | None = None
-        self.committed = False
+            self.committed = False
+            self._backup: Path | None = None
+            self._lock: int | None = None
+            try:
+                with _uninterrupted():
+                    self.file, self.path = _create(folder, prefix)
+            except KeyboardInterrupt:
+                self._discard()
+                raise
 
     def __enter__(self) -> Staged:
         return self
@@ -107,6 +112,9 @@ class Staged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
         if not self.committed:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
@@ -266,9 +274,10 @@ def require_writable(path: FilePath) -> None:
         target = _resolved(path)
         _require_no_read_only(target)
         if not _is_mount_point(target):
-            file, temporary = _create(target.parent, _prefix(target))
-            file.close()
-            os.unlink(temporary)
+            with _uninterrupted():
+                file, temporary = _create(target.parent, _prefix(target))
+                file.close()
+                os.unlink(temporary)
 
 
 def is_stream(path: FilePath) -> bool:
