@@ -64,6 +64,8 @@ CASES = {
         [("p.yaml",)],
         kept=("s.json",),
     ),
+    "check-qdq": Case("check-qdq few.qdq.onnx --fix -o f.onnx", "check-qdq other.qdq.onnx --fix -o f.onnx", [("f.onnx",)]),
+    "cache merge": Case("cache merge lenet.cache few.cache -o c.cache", "cache merge lenet.cache few.cache --how min -o c.cache", [("c.cache",)]),
     "cache set": Case("cache set lenet.cache data=1 -o c.cache", "cache set lenet.cache data=2 -o c.cache", [("c.cache",)]),
     "cache convert": Case("cache convert lenet.cache --to ort-json -o r.json", "cache convert few.cache --to ort-json -o r.json", [("r.json",)]),
     "ranges analyze": Case("ranges analyze few.histograms -o a.json --format json", "ranges analyze other.histograms -o a.json --format json", [("a.json",)]),
@@ -114,9 +116,12 @@ def inputs(tmp_path_factory, server, lenet_path, digits):
     weights(folder, "big.onnx", 1)
     weights(folder, "other.onnx", 2)
     for name, data in (("few", "few"), ("lenet", "other")):
-        command = f"calibrate lenet.onnx --data {data}.npz -o {name}.cache --histograms {data}.histograms"
-        status, _, said = server(folder, command)
-        assert status == 0, said
+        for command in (
+            f"calibrate lenet.onnx --data {data}.npz -o {name}.cache --histograms {data}.histograms",
+            f"quantize lenet.onnx --cache {name}.cache --target tensorrt -o {data}.qdq.onnx",
+        ):
+            status, _, said = server(folder, command)
+            assert status == 0, said
     status, _, said = server(
         folder, "build lenet.onnx --cache lenet.cache --target sm89 -o l.engine --log lenet.log"
     )
