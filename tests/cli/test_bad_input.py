@@ -238,7 +238,7 @@ def test_a_folders_name_is_no_result(classifier, tmp_path):
         main, ["calibrate", str(classifier), "--data", str(data), "-o", f"{tmp_path}/a/"]
     )
     assert result.exit_code == 1
-    assert "a/: it is the name of a folder; give a file name" in result.output
+    assert "a/: it is a folder; give a file name" in result.output
     assert not (tmp_path / "a").exists()
 
 

@@ -53,5 +53,5 @@ def test_a_refused_build_keeps_the_old_engine_and_names_the_log(run, lenet_path,
     output = run("build", tmp_path / "q.onnx", "-o", tmp_path / "e.engine", code=1)
     assert "cannot parse the model" in output
     assert "shiftIsAllZeros" in output
-    assert f"whole log: {tmp_path / 'e.log.failed'}" in output
+    assert f"whole log: {tmp_path / 'e.engine.log.failed'}" in output
     assert (tmp_path / "e.engine").read_bytes() == b"precious"

@@ -75,7 +75,7 @@ def test_from_qdq_overwrites_no_model(run, tmp_path):
 MISTAKES = {
     "missing": (["show", "gone"], 1, "gone: no such file"),
     "folder": (["diff", ".", "new"], 1, "is a folder"),
-    "in place": (["set", "old", "conv1=1", "-o", "old"], 1, "would overwrite the cache"),
+    "in place": (["set", "old", "conv1=1", "-o", "old"], 1, "would overwrite the file"),
     "merge over": (["merge", "old", "new", "-o", "new"], 1, "would overwrite the right"),
     "no change": (["set", "old", "-o", "x"], 2, "say what to change"),
     "bad value": (["set", "old", "conv1=big", "-o", "x"], 2, "'conv1=big' is not GLOB=AMAX"),

@@ -27,7 +27,7 @@ def test_the_whole_chain(run, data, lenet_path, tmp_path):
     assert lines[1].startswith("route: explicit (target rtx:sm89 is built ahead of time, ")
     assert "4 of 4 Conv, Gemm and MatMul nodes run in INT8" in out
     assert (tmp_path / "lenet.engine").stat().st_size > 100_000
-    report = json.loads(run("report", tmp_path / "lenet.log", "--format", "json"))
+    report = json.loads(run("report", tmp_path / "lenet.engine.log", "--format", "json"))
     assert report["schema"] == 1
     assert report["builds"][0]["summary"]["int8_layers"] == 4
 

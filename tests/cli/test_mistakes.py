@@ -16,6 +16,11 @@ def corrupt(path, content=b"no model"):
     return path
 
 
+def read_only(path):
+    path.touch(mode=0o444)
+    return path
+
+
 def copy(path, folder):
     return shutil.copy(path, folder / f"copy{path.suffix}")
 
@@ -57,6 +62,17 @@ MISTAKES = {
     "batch size": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--batch-size", 8], 2, "the model's batch size is fixed at 1"),
     "the cache over the model": (lambda d, t, m: ["calibrate", copy(m, t), "--data", d, "-o", t / "copy.onnx"], 1, "the cache would overwrite the model"),
     "the log over the data": (lambda d, t, m: ["build", m, "--data", copy(d, t), "-o", t / "old", "--log", t / "copy.npz"], 1, "the log would overwrite the data"),
+    "the model over the plan": (lambda d, t, m: ["quantize", m, "--data", d, "--plan", corrupt(t / "p.yaml"), "-o", t / "p.yaml"], 1, "the Q/DQ model would overwrite the plan"),
+    "the model over the configuration": (lambda d, t, m: ["quantize", m, "--data", d, "--config", corrupt(t / "c.yaml", b"limit: 2"), "-o", t / "c.yaml"], 1, "the Q/DQ model would overwrite the config"),
+    "the plan over the labels": (lambda d, t, m: ["sensitivity", m, "--data", d, "--labels", corrupt(t / "l.npy"), "--max-drop", 1, "-o", t / "l.npy"], 1, "the precision plan would overwrite the labels"),
+    "the plan over the metric": (lambda d, t, m: ["sensitivity", m, "--data", d, "--metric", f"{corrupt(t / 'm.py')}:f", "--max-drop", 1, "-o", t / "m.py"], 1, "the precision plan would overwrite the metric"),
+    "the log over the ranges": (lambda d, t, m: ["build", m, "--ranges", corrupt(t / "r.json"), "-o", t / "old", "--log", t / "r.json"], 1, "the log would overwrite the ranges"),
+    "the checkpoint over the loader": (lambda d, t, m: ["calibrate", m, "--data", f"{corrupt(t / 'd.py')}:f", "-o", t / "old", "--checkpoint", t / "d.py"], 1, "the checkpoint would overwrite the data"),
+    "the cache over an image": (lambda d, t, m: ["calibrate", m, "--data", t, "-o", corrupt(t / "1.png")], 1, "which may be one of the data"),
+    "the merged cache over one of them": (lambda d, t, m: ["cache", "merge", corrupt(t / "a"), corrupt(t / "b"), "-o", t / "b"], 1, "the merged cache would overwrite the right"),
+    "merged histograms over a shard": (lambda d, t, m: ["ranges", "merge", corrupt(t / "a"), corrupt(t / "b"), "-o", t / "b"], 1, "the merged histograms would overwrite the shards 2"),
+    "the report over a log": (lambda d, t, m: ["report", "--diff", corrupt(t / "a"), corrupt(t / "b"), "-o", t / "b"], 1, "the report would overwrite the diff 2"),
+    "a read-only result": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", read_only(t / "c.cache")], 1, "c.cache: it is read-only; make it writable, or choose another name"),
     "the log over the engine": (lambda d, t, m: ["build", m, "--data", d, "-o", t / "old", "--log", t / "old"], 1, "the log would overwrite the engine"),
     "no folder for the cache": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "gone" / "c"], 1, "gone does not exist; create it first"),
     "negative seed": (lambda d, t, m: ["calibrate", m, "--data", d, "-o", t / "old", "--shuffle", -1], 2, "-1 is not in the range x>=0"),

@@ -1,5 +1,7 @@
 """``trt-int8 quantize``."""
 
+import re
+
 import numpy as np
 import onnx
 
@@ -76,6 +78,6 @@ def test_external_weights_of_the_model_are_kept(run, data, lenet_path, tmp_path)
     out = run(
         "quantize", tmp_path / "m.onnx", "--data", data / "calibration.npz", "-o", tmp_path / "q.onnx", code=1
     )
-    assert "the Q/DQ model (its weights) would overwrite the weights of the model (file 1)" in out
+    assert re.search(r"q.onnx would overwrite .*q.onnx.data, which has weights of the model .*m.onnx; ", out)
     assert (tmp_path / "q.onnx.data").read_bytes() == before
     assert not (tmp_path / "q.onnx").exists()

@@ -60,7 +60,7 @@ def test_a_plan_that_quantize_and_build_take(run, lenet_path, tmp_path):
     )
     assert "plan: " not in out
     assert f"\n{figure}" in out
-    report = json.loads(run("report", "e.log", "--format", "json"))
+    report = json.loads(run("report", "e.engine.log", "--format", "json"))
     nodes = {n["node"]: n["precision"] for n in report["builds"][0]["nodes"] if n["node"] in plan.nodes}
     assert {n: "int8" if p == "int8" else "float" for n, p in nodes.items()} == dict(plan.nodes)
 

@@ -60,11 +60,13 @@ def accuracy(*, max_drop: str, min_sqnr: str) -> Callable[[Decorated], Decorated
         option(
             "--labels",
             metavar="FILE|KEY",
+            type=click.Path(),
             help="Correct class of each sample, for top-1: an .npy file, or a key of the --data .npz.",
         ),
         option(
             "--metric",
             metavar="MODULE:FUNCTION",
+            type=click.Path(),
             help="Your own metric: a function of (outputs, labels), higher is better. Or file.py:function.",
         ),
         option(

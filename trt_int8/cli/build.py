@@ -11,7 +11,7 @@ from trt_int8.cli import options, placement
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.implicit import implicit
-from trt_int8.cli.parameters import file_option, option
+from trt_int8.cli.parameters import option, result_option
 
 if TYPE_CHECKING:
     from trt_int8.engine.implicit.build import ImplicitOptions
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 @options.model
 @options.output("The engine to write.")
 @options.cache
-@file_option(
-    "--log", panel=Panel.MODEL, help="TensorRT's verbose log. [default: ENGINE.log]"
-)
-@file_option(
+@result_option("--log", panel=Panel.MODEL, help="TensorRT's verbose log. [default: ENGINE.log]")
+@result_option(
     "--qdq",
     panel=Panel.MODEL,
     help="Also write the Q/DQ model that is built. On the implicit route, it is the Q/DQ model that is "
@@ -84,7 +82,7 @@ def build(
 
     log = log or str(default_log(Path(output)))
     results = {"engine": output, "log": log, "Q/DQ model": qdq}
-    options.check_outputs(results, model=model, data=data.data, cache=cache, plan=plan)
+    options.check_outputs(results)
     loaded = Model.of(model)
     if not loaded.has_qdq and not (implicit.ranges and not data.given):
         options.require_source(data, cache, algorithm=algorithm)

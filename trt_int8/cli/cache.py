@@ -10,12 +10,12 @@ from trt_int8.choices import MERGES, RANGE_FORMS
 from trt_int8.cli.command import Group
 from trt_int8.cli.help import Panel
 from trt_int8.cli.options import check_outputs, exit_unless_met, output_format, print_json
-from trt_int8.cli.parameters import Bound, argument, file_option, globs_option, option
+from trt_int8.cli.parameters import Bound, argument, globs_option, option, result_option
 
 if TYPE_CHECKING:
     from trt_int8.ranges.files import RangeFile
 
-_output = file_option("-o", "--output", required=True, help="The file to write.")
+_output = result_option("-o", "--output", required=True, help="The file to write.")
 _to = option(
     "--to", "form", type=click.Choice(RANGE_FORMS), help="Format of the result. [default: that of the input]"
 )
@@ -136,7 +136,7 @@ def merge(left: str, right: str, how: str, form: str | None, header: str | None,
     from trt_int8.ranges.compare import merge as run
     from trt_int8.ranges.files import RangeFile
 
-    check_outputs({"merged cache": output}, left=left, right=right)
+    check_outputs({"merged cache": output})
     first = RangeFile.read(left)
     merged = run(first.ranges, RangeFile.read(right).ranges, how=how)
     _write(RangeFile(merged, first.form, first.header), output, form, header)
@@ -168,7 +168,7 @@ def set_(
 
     if not assignments and not unset:
         raise click.UsageError("say what to change: GLOB=AMAX, or --unset GLOB")
-    check_outputs({"changed cache": output}, cache=file)
+    check_outputs({"changed cache": output})
     read = RangeFile.read(file)
     changed = set_ranges(read.ranges, dict(map(_assignment, assignments)), unset=unset)
     _write(RangeFile(changed, read.form, read.header), output, form, header)
@@ -206,7 +206,7 @@ def convert(file: str, form: str, header: str | None, output: str) -> None:
     """
     from trt_int8.ranges.files import RangeFile
 
-    check_outputs({"converted cache": output}, cache=file)
+    check_outputs({"converted cache": output})
     _write(RangeFile.read(file), output, form, header)
 
 
@@ -224,7 +224,7 @@ def from_qdq(model: str, output: str) -> None:
     """
     from trt_int8.quantization.migration import cache_from_qdq
 
-    check_outputs({"cache": output}, model=model)
+    check_outputs({"cache": output})
     result = cache_from_qdq(model)
     result.write(output)
     click.echo(f"{output}: {len(result.scales)} tensors")

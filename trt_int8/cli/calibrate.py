@@ -7,13 +7,13 @@ import click
 from trt_int8.cli import calibration_options, options
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import file_option
+from trt_int8.cli.parameters import result_option
 
 
 @click.command(cls=Command)
 @options.model
 @options.output("The calibration cache to write.")
-@file_option(
+@result_option(
     "--histograms", panel=Panel.MODEL, help="Also save the histograms (.npz), which ranges analyze reads."
 )
 @options.algorithm
@@ -43,7 +43,7 @@ def calibrate(
     from trt_int8.graph.model import Model
 
     results = {"cache": output, "histograms": histograms, "checkpoint": calibration.checkpoint}
-    options.check_outputs(results, model=model, data=data.data)
+    options.check_outputs(results)
     loaded = Model.of(model)
     opened = calibration.telling(data.open(loaded, shapes.parse())).divided_for(algorithm)
     result = run(

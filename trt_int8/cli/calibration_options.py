@@ -10,7 +10,7 @@ import click
 
 from trt_int8.cli.data_options import Data
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import count_option, file_option, given, grouped, option
+from trt_int8.cli.parameters import count_option, given, grouped, option, result_option
 
 _UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -74,7 +74,7 @@ calibration = grouped(
             help="Memory limit, such as 800M or 2G (without a unit: MiB). If it is too little for one pass, "
             "calibration runs over the data several times.",
         ),
-        file_option(
+        result_option(
             "--checkpoint", help="Save the histograms to FILE on the way. If FILE exists, resume from it."
         ),
         option(

@@ -6,13 +6,13 @@ import click
 
 from trt_int8.cli import options
 from trt_int8.cli.command import Command
-from trt_int8.cli.parameters import argument, file_option, option
+from trt_int8.cli.parameters import argument, option, result_option
 
 
 @click.command(cls=Command)
 @argument("model", type=click.Path())
 @option("--fix", is_flag=True, help="Fix the problems that need no new calibration (with -o).")
-@file_option("-o", "--output", help="The fixed model to write.")
+@result_option("-o", "--output", help="The fixed model to write.")
 @options.output_format()
 def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
     """List the nodes of a Q/DQ MODEL that TensorRT refuses, runs in float or runs slowly, and how to fix it.
@@ -33,7 +33,7 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
     if fix != (output is not None):
         raise click.UsageError("--fix and -o FILE go together, as MODEL itself is never changed")
     if fix and output is not None:
-        options.check_outputs({"fixed model": output}, model=model)
+        options.check_outputs({"fixed model": output})
         checked = fix_qdq(model)
         fixed, left = list(checked.fixed), list(checked.left)
         save_like(checked.model, output, source=model)

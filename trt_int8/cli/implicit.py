@@ -8,13 +8,13 @@ import click
 
 from trt_int8.choices import CONSTRAINTS
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import count_option, file_option, globs_option, grouped, option
+from trt_int8.cli.parameters import count_option, file_option, globs_option, grouped, option, result_option
 
 if TYPE_CHECKING:
     from trt_int8.engine.implicit.build import ImplicitOptions
 
 _OPTIONS = [
-    file_option(
+    result_option(
         "--calibration-cache",
         help="TensorRT's calibration cache. It is read if it was made from the same model and data, and "
         "refused if not. If there is no such file, TensorRT calibrates and writes it.",
@@ -40,7 +40,7 @@ _OPTIONS = [
         "(repeatable).",
     ),
     count_option("--workspace", metavar="MIB", help="Limit of the layers' workspace memory, in MiB."),
-    file_option("--timing-cache", help="TensorRT's timing cache, which builds read and update."),
+    result_option("--timing-cache", help="TensorRT's timing cache, which builds read and update."),
 ]
 
 

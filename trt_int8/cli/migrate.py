@@ -56,7 +56,7 @@ def migrate(
     from trt_int8.report import PrecisionReport
     from trt_int8.target import resolve_target
 
-    options.check_outputs({"Q/DQ model": output}, model=model, cache=cache, log=log, data=data.data)
+    options.check_outputs({"Q/DQ model": output})
     loaded = Model.of(model)
     resolved = resolve_target(target)
     profile = shapes.parse()

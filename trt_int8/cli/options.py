@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.calibration.thresholds import names
+from trt_int8.cli.config import GIVEN, key
 from trt_int8.cli.data_options import Data, DataOptions, data
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import Decorated, argument, file_option, grouped, option
+from trt_int8.cli.parameters import Decorated, argument, file_option, grouped, option, result_option
 from trt_int8.cli.wording import in_options
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ bias_correction = option(
 
 def output(what: str) -> Callable[[Decorated], Decorated]:
     """Declare ``-o``, which is required."""
-    return file_option("-o", "--output", panel=Panel.MODEL, required=True, help=what)
+    return result_option("-o", "--output", panel=Panel.MODEL, required=True, help=what)
 
 
 def output_format(
@@ -132,15 +134,32 @@ def require_source(data: DataOptions, cache: str | None, **to_calibrate: object)
         )
 
 
-def check_outputs(outputs: Mapping[str, str | Path | None], **inputs: str | Path | None) -> None:
-    """Check before the work that results can be written and overwrite no input. None: not given."""
+def check_outputs(outputs: Mapping[str, str | Path | None]) -> None:
+    """Check before the work that results can be written and overwrite no file that the command reads."""
+    context = click.get_current_context()
     written = {what: path for what, path in outputs.items() if path is not None}
-    read = {what.replace("_", " "): path for what, path in inputs.items() if path is not None}
+    read = dict(_inputs(context))
     if "model" in read:  # it may have external weights
         from trt_int8.graph.save import check_saving as check
     else:
         from trt_int8.files.outputs import check_outputs as check
     check(written, inputs=read)
+
+
+def _inputs(context: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield the files that the parameters of a command name, the configuration file included."""
+    given = context.meta.get(GIVEN, {})
+    for parameter in context.command.params:
+        value = given.get(parameter.name)
+        if value is None or getattr(parameter, "result", False) or not isinstance(parameter.type, click.Path):
+            continue
+        values = value if isinstance(value, tuple | list) else [value]
+        for number, text in enumerate(map(str, values), start=1):
+            what = key(parameter).replace("-", " ") + (f" {number}" if len(values) > 1 else "")
+            module = text.rpartition(":")[0]  # of MODULE:FUNCTION
+            path = module if os.path.isfile(module) else text
+            if parameter.name == "data" or not os.path.isdir(path):  # else the command refuses it
+                yield what, path
 
 
 def read_ranges(cache: str | None) -> Ranges | None:

@@ -48,12 +48,15 @@ class _Parameter(click.Parameter):
 
 
 class Option(_Parameter, click.Option):
-    """An option with its heading and its default in ``--help``."""
+    """An option with its heading and its default in ``--help``. ``result``: the command writes this file."""
 
-    def __init__(self, *arguments: Any, panel: Panel = Panel.OPTIONS, **attributes: Any) -> None:
+    def __init__(
+        self, *arguments: Any, panel: Panel = Panel.OPTIONS, result: bool = False, **attributes: Any
+    ) -> None:
         shown = attributes.get("default") is not None
         super().__init__(*arguments, **{"show_default": shown} | attributes)
         self.panel = panel.value  # rich-click reads the text
+        self.result = result
 
 
 class Argument(_Parameter, click.Argument):
@@ -68,6 +71,11 @@ def option(*names: str, panel: Panel = Panel.OPTIONS, **attributes: Any) -> Call
 def file_option(*names: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
     """Declare an `Option` that takes the path of a file."""
     return option(*names, metavar="FILE", type=click.Path(), help=help, **attributes)
+
+
+def result_option(*names: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Declare an `Option` that takes the path of a file that the command writes."""
+    return file_option(*names, help=help, result=True, **attributes)
 
 
 def globs_option(*names: str, help: str, **attributes: Any) -> Callable[[Decorated], Decorated]:

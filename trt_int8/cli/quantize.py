@@ -72,9 +72,7 @@ def quantize(
         )
     if bias_correction and not data.given:
         raise click.UsageError("--bias-correction needs samples: give --data")
-    options.check_outputs(
-        {"Q/DQ model": output, "checkpoint": calibration.checkpoint}, model=model, data=data.data, cache=cache
-    )
+    options.check_outputs({"Q/DQ model": output, "checkpoint": calibration.checkpoint})
     loaded = Model.of(model)
     resolved = resolve_target(target)
     profile = shapes.parse()

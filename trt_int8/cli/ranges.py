@@ -7,7 +7,7 @@ import click
 from trt_int8.calibration.thresholds import names
 from trt_int8.cli import options
 from trt_int8.cli.command import Group
-from trt_int8.cli.parameters import argument, file_option, option
+from trt_int8.cli.parameters import argument, option, result_option
 
 
 @click.group(cls=Group)
@@ -23,7 +23,7 @@ def ranges() -> None:
 @ranges.command()
 @argument("histograms", type=click.Path())
 @options.output_format("html")
-@file_option("-o", "--output", help="Write to FILE instead of the terminal.")
+@result_option("-o", "--output", help="Write to FILE instead of the terminal.")
 @option(
     "--algorithm",
     type=click.Choice(names()),
@@ -47,7 +47,7 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
             f"--algorithm {algorithm} needs held-back batches, and histograms do not have them; give one of "
             f"{', '.join(evaluable)}"
         )
-    options.check_outputs({"analysis": output}, histograms=histograms)
+    options.check_outputs({"analysis": output})
     loaded, extra = load_histograms_and_extra(histograms)
     used = str(extra.get("algorithm"))
     known = extra.get("recentrable")
@@ -62,7 +62,7 @@ def analyze(histograms: str, form: str, output: str | None, algorithm: str | Non
 
 @ranges.command()
 @argument("shards", nargs=-1, required=True, type=click.Path())
-@file_option("-o", "--output", required=True, help="The histograms to write.")
+@result_option("-o", "--output", required=True, help="The histograms to write.")
 def merge(shards: tuple[str, ...], output: str) -> None:
     """Merge histograms of one model. The result is that of one calibration with all the data.
 
@@ -72,8 +72,7 @@ def merge(shards: tuple[str, ...], output: str) -> None:
     """
     from trt_int8.calibration.histograms import load_histograms_and_extra, save_histograms
 
-    inputs = {f"shard {n}": shard for n, shard in enumerate(shards, start=1)}
-    options.check_outputs({"merged histograms": output}, **inputs)
+    options.check_outputs({"merged histograms": output})
     merged, extra = load_histograms_and_extra(shards[0])
     for shard in shards[1:]:
         merged = merged.merge(load_histograms_and_extra(shard)[0])

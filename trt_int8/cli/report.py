@@ -42,7 +42,7 @@ _VIEWS: dict[str, Callable[[PrecisionReport, bool], str]] = {
 @options.output_format(
     "csv", "markdown", "html", help="Output format; docs/report-schema.md describes the JSON."
 )
-@option("-o", "--output", type=_FILE, help="Write to this file instead of the terminal.")
+@option("-o", "--output", type=_FILE, result=True, help="Write to this file instead of the terminal.")
 @option("--profile", type=_FILE, help="Times of the layers in JSON, from trtexec --exportProfile.")
 @option("--model", type=_FILE, help="The ONNX model of the build, for more exact reasons.")
 @option("--cache", type=_FILE, help="The calibration cache of the build, for more exact reasons.")
@@ -94,10 +94,7 @@ def report(
     from trt_int8.report.diff import diff
     from trt_int8.report.gate import offences
 
-    old, new = pair or (None, None)
-    options.check_outputs(
-        {"report": output}, log=log, profile=profile, model=model, cache=cache, old_log=old, new_log=new
-    )
+    options.check_outputs({"report": output})
     if pair:
         if log is not None:
             raise click.UsageError("--diff takes two files; leave LOG out")

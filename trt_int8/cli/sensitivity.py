@@ -10,7 +10,7 @@ from trt_int8.cli import options
 from trt_int8.cli.accuracy_options import AccuracyOptions, accuracy
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
-from trt_int8.cli.parameters import file_option
+from trt_int8.cli.parameters import result_option
 from trt_int8.cli.placement import placement
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     max_drop="Search for a precision plan with which the metric drops by X at most.",
     min_sqnr="Search for a precision plan with which the SQNR of each output is DB decibels at least.",
 )
-@file_option("-o", "--output", panel=Panel.MODEL, help="The precision plan to write (YAML).")
-@file_option(
+@result_option("-o", "--output", panel=Panel.MODEL, help="The precision plan to write (YAML).")
+@result_option(
     "--state",
     panel=Panel.MODEL,
     help="Save each measurement to FILE. An interrupted run resumes from the same FILE.",
@@ -78,9 +78,7 @@ def sensitivity(
         raise click.UsageError(
             "a precision plan needs a limit and a file: give --max-drop or --min-sqnr, and -o"
         )
-    options.check_outputs(
-        {"precision plan": output, "state": state}, model=model, data=data.data, cache=cache
-    )
+    options.check_outputs({"precision plan": output, "state": state})
     metric = accuracy.function()
     loaded = Model.of(model)
     shape_ranges = shapes.parse()
