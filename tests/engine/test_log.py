@@ -194,3 +194,12 @@ def test_unwritable_path(tmp_path):
 )
 def test_the_log_goes_beside_the_engine(engine, log):
     assert default_log(Path(engine)) == Path(log)
+
+
+def test_an_engine_in_a_pipe_has_no_place_for_a_log_beside_it(tmp_path):
+    with pytest.raises(OutputError, match=r"written to /dev/stdout, and its log needs a file: .*\(log=\)"):
+        default_log(Path("/dev/stdout"))
+    with BuildLog(tmp_path / "b.log") as log:
+        log.add("V", "one")
+        log.publish(Path("/dev/null"), b"engine")
+    assert (tmp_path / "b.log").read_text() == "[V] one\n"

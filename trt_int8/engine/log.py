@@ -22,7 +22,15 @@ _MESSAGE = re.compile(r"(?<=[\n\r])(?=\[[FEWIV]\])")
 
 
 def default_log(engine: Path) -> Path:
-    """Return the default file of a build's log: next to the engine, with its whole name and ``.log``."""
+    """Return the default file of a build's log: next to the engine, with its whole name and ``.log``.
+
+    Raises:
+        OutputError: the engine goes to a pipe or a device, which has nothing next to it.
+    """
+    if atomic.is_stream(engine):
+        raise OutputError(
+            f"the engine is written to {engine}, and its log needs a file: give the log's name (log=)"
+        )
     return engine.with_name(f"{engine.name}.log")
 
 
@@ -116,7 +124,7 @@ class BuildLog:
         Raises:
             OutputError: one of them cannot be written; neither is in place.
         """
-        if self._staged is None:
+        if self._staged is None or atomic.is_stream(engine):
             atomic.write_bytes(engine, data)
             return
         with self._lock, atomic.Staged(engine) as staged:

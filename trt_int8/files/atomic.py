@@ -407,14 +407,16 @@ def _translated(path: FilePath) -> Iterator[None]:
 
 
 def _error(path: FilePath, error: OSError) -> OutputError:
-    target = Path(os.path.realpath(path))
+    folder = Path(path).parent
+    if folder.is_dir():  # of a link
+        folder = Path(os.path.realpath(path)).parent
     reason = error.strerror or str(error)
     if error.errno == errno.EISDIR:
         reason = "it is a folder; give a file name"
-    elif error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir(target.parent):
-        reason = f"the folder {target.parent} does not exist; create it first"
-    elif error.errno in (errno.EACCES, errno.EROFS) and not os.access(target.parent, os.W_OK):
-        reason = f"the folder {target.parent} is not writable; choose another"
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR) and not folder.is_dir():
+        reason = f"the folder {folder} does not exist; create it first"
+    elif error.errno in (errno.EACCES, errno.EROFS) and not os.access(folder, os.W_OK):
+        reason = f"the folder {folder} is not writable; choose another"
     elif error.errno == errno.ENAMETOOLONG:
         reason = "the name is too long; choose a shorter one"
     elif error.errno == errno.ELOOP:
