@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import CancelledError, TimeoutError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +30,10 @@ _SHARDS_PER_THREAD = 4
 _MOST = 16
 #: How often a shard may lose its worker before it counts as the cause.
 _RETRIES = 3
+#: Seconds to wait for a worker when there is none: one that died is started again in a few seconds.
+_PATIENCE = 30
+#: Seconds between looks for results, and for workers.
+_POLL, _WATCH = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,20 @@ def collect_on(
     its unsent results are computed again. ``max_memory`` is the limit of each worker process in bytes.
 
     Raises:
-        CalibrationError: workers die repeatedly on one shard; others see `trt_int8.calibration.collect`.
+        CalibrationError: workers die repeatedly on one shard, all of them are gone, or the scheduler is;
+            others see `trt_int8.calibration.collect`.
     """
     distributed = require("distributed", purpose="calibration on Dask workers")
-    threads = max(1, sum(client.nthreads().values()))
+    with _connected(client):
+        workers = client.nthreads()
+    threads = max(1, sum(workers.values()))
     total = batches.count() if isinstance(batches, ReadableBatches) else None
     shards = _shards(batches, total, threads, place)
-    with warnings.catch_warnings():
+    with _connected(client), warnings.catch_warnings():
         # A task, unlike scattered data, is computed again when its worker dies.
         warnings.filterwarnings("ignore", message="Sending large graph")
         shared = client.submit(_itself, serialize(model), retries=_RETRIES)
+        _wait(shared.done, client)
         # With one copy, the death of its worker would restart the shards of other workers, too.
         client.replicate([shared])
     merged = _MergeTree()
@@ -71,30 +82,33 @@ def collect_on(
     # Results are fetched at once, because they are lost if their worker dies.
     finished = distributed.as_completed(loop=client.loop, with_results=True, raise_errors=False)
     try:
-        with progress.phase(_title(client), total=total, unit="batches") as phase:
+        with progress.phase(_title(len(workers)), total=total, unit="batches") as phase:
             for shard in itertools.chain(shards, [None]):
                 if shard is not None:
-                    future = client.submit(
-                        count_shard,
-                        shared,
-                        shard.batches,
-                        start=shard.start,
-                        tensors=tensors,
-                        max_memory=max_memory,
-                        place=place,
-                        pure=False,
-                        retries=_RETRIES,
-                    )
+                    with _connected(client):
+                        future = client.submit(
+                            count_shard,
+                            shared,
+                            shard.batches,
+                            start=shard.start,
+                            tensors=tensors,
+                            max_memory=max_memory,
+                            place=place,
+                            pure=False,
+                            retries=_RETRIES,
+                        )
                     pending[future] = shard
                     finished.add(future)
                 # Two shards per thread: one is counted, one waits. At the end, wait for all.
                 while pending and (shard is None or len(pending) >= 2 * threads):
-                    done, found = next(finished)
+                    with _connected(client):
+                        done, found = _next(finished, client)
                     _raise_failure(done, pending)
                     merged.add(found)
                     phase.advance(pending.pop(done).count)
     finally:
-        client.cancel(list(pending))
+        with suppress(Exception):  # the scheduler may be gone, and what it was asked for with it
+            client.cancel(list(pending))
     return merged.total(place)
 
 
@@ -111,6 +125,55 @@ def _shards(batches: Batches, total: int | None, threads: int, place: str) -> It
         yield _Shard(start, len(part), part)
         start += len(part)
         size = min(_MOST, size * 2)
+
+
+@contextmanager
+def _connected(client: Any) -> Iterator[None]:
+    """Make one error of the many that Dask raises when the scheduler is gone."""
+    try:
+        yield
+    except CalibrationError:
+        raise
+    except Exception as error:
+        gone = isinstance(error, (OSError, CancelledError, TimeoutError)) or client.status != "running"
+        if not gone:
+            raise
+        raise CalibrationError(
+            f"the connection to the Dask scheduler was lost ({type(error).__name__}); look into its log, "
+            "start it again if it died, and repeat the calibration"
+        ) from error
+
+
+def _wait(ready: Callable[[], bool], client: Any) -> None:
+    """Wait until ``ready`` returns true.
+
+    Raises:
+        CalibrationError: there was no worker for `_PATIENCE` seconds.
+        Exception: the scheduler is gone.
+    """
+    seen = looked = time.monotonic()
+    while not ready():
+        time.sleep(_POLL)
+        now = time.monotonic()
+        if now - looked < _WATCH:
+            continue
+        if client.nthreads():
+            seen = now
+        elif now - seen > _PATIENCE:
+            raise CalibrationError(
+                f"all Dask workers are gone, and none came back within {_PATIENCE} s; look into their logs; "
+                "if they ran out of memory, use fewer workers on a machine or set max_memory="
+            )
+        looked = time.monotonic()
+
+
+def _next(finished: Any, client: Any) -> tuple[Any, Any]:
+    """Wait for the next finished future; return it and its result, or the details of its error."""
+    _wait(finished.has_ready, client)
+    future, found = next(finished)
+    if isinstance(found, BaseException):  # cancelled: its scheduler is gone
+        raise found
+    return future, found
 
 
 def _raise_failure(finished: Any, pending: dict[Any, _Shard]) -> None:
@@ -134,8 +197,7 @@ def _itself(data: bytes) -> bytes:
     return data
 
 
-def _title(client: Any) -> str:
-    workers = len(client.nthreads())
+def _title(workers: int) -> str:
     return f"calibrating on {workers} worker{'' if workers == 1 else 's'}"
 
 
