@@ -178,6 +178,46 @@ def test_dask_workers_leave_ctrl_c_to_the_one_who_started_them(folder, lenet_pat
     assert [line for line in lines if line.strip()][-1].startswith("Stopped while calibrating on 2 workers: ")
 
 
+STOPPED_START = """
+import os, signal, threading, time
+import numpy as np
+import psutil
+
+def press():
+    while len(psutil.Process().children()) < 2:  # one of them is no worker
+        time.sleep(0.01)
+    time.sleep({delay})
+    os.killpg(0, signal.SIGINT)  # a terminal sends it to all processes
+
+threading.Thread(target=press, daemon=True).start()
+
+def digits():
+    while True:
+        yield {{"data": np.zeros((1, 1, 28, 28), np.float32)}}
+"""
+
+
+@pytest.mark.parametrize("delay", [0, 0.4])
+def test_while_dask_workers_start(folder, lenet_path, delay):
+    """Half-started processes are ended, too, and none of them prints anything."""
+    pytest.importorskip("distributed")
+    (folder / "loader.py").write_text(STOPPED_START.format(delay=delay))
+    options = ["--data", "loader.py:digits", "-o", "old", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trt_int8", "calibrate", str(lenet_path), *options],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    text, errors = process.communicate(timeout=120)  # until the last process that may write has ended
+    assert (process.returncode, text) == (130, "")
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("Stopped ")
+    assert line.endswith(" No result was written; existing files were not changed.")
+
+
 def test_after_building_it_says_what_is_written(invoke, folder, lenet_path, monkeypatch):
     def interrupted(path):
         raise KeyboardInterrupt

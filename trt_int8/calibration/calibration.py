@@ -100,8 +100,9 @@ def calibrate(
             passes, and ``batches`` must be iterable again.
         checkpoint: a file to save to on the way. If it exists, the data up to there is compared with the
             saved digest, and calibration resumes. The file is not deleted.
-        scheduler: address of a Dask scheduler whose workers calibrate (``tcp://host:8786``).
-        workers: the number of Dask workers to start on this machine.
+        scheduler: address of a Dask scheduler whose workers calibrate (``tls://host:8786``). With ``tcp://``,
+            whoever can reach it can run code as the workers and as you.
+        workers: the number of Dask workers to start on this machine. Only this process can use them.
 
     Raises:
         ModelError: the model cannot be read or run.

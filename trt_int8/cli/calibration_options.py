@@ -80,9 +80,14 @@ calibration = grouped(
         option(
             "--dask",
             metavar="ADDRESS",
-            help="Calibrate on the workers of this Dask scheduler, such as tcp://host:8786.",
+            help="Calibrate on the workers of this Dask scheduler, such as tls://host:8786, with the "
+            "certificates of Dask's configuration. With tcp://, whoever can reach its ports can run code "
+            "as the workers and as you.",
         ),
-        count_option("--workers", help="Calibrate on N Dask workers, started on this machine."),
+        count_option(
+            "--workers",
+            help="Calibrate on N Dask workers, started on this machine. No other user can reach them.",
+        ),
     ],
     panel=Panel.CALIBRATION,
 )

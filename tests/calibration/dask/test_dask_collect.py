@@ -7,6 +7,7 @@ import os
 import numpy as np
 import onnx
 import pytest
+from distributed import LocalCluster
 
 from trt_int8 import progress
 from trt_int8.batches import ArraySamples, batched
@@ -134,9 +135,9 @@ def test_progress_counts_batches_over_all_workers(client, model, source):
     assert display.last == ("calibrating on 2 workers", 60, 60)
 
 
-def test_through_calibrate_and_a_scheduler_address(client, lenet_path, source, images):
-    address = client.scheduler.address
-    found = calibrate(lenet_path, source, scheduler=address)
+def test_through_calibrate_and_a_scheduler_address(lenet_path, source, images):
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as other:
+        found = calibrate(lenet_path, source, scheduler=other.scheduler.address)
     plain = calibrate(lenet_path, [{"data": image[None]} for image in images])
     assert to_bytes(found.histograms) == to_bytes(plain.histograms)
     assert dict(found.ranges) == dict(plain.ranges)
