@@ -2,11 +2,13 @@
 
 numba is loaded when numpy would take longer than loading it; without numba, numpy does all the work, with
 the same results. numba keeps the machine code where it always does: in ``NUMBA_CACHE_DIR`` if that is set,
-else in the ``__pycache__`` of this package, else in the user's cache folder.
+else in the ``__pycache__`` of this package, else in the user's cache folder. numba unpickles what is there,
+so it is told not to use a folder that others can write.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import os
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trt_int8 import progress
+from trt_int8.calibration.ownership import intruder
 
 #: Bins of a histogram on each side of zero.
 BINS = 2048
@@ -245,9 +248,30 @@ def _compiled(function: Callable[..., Any], signature: str) -> Callable[..., Any
         if getattr(numba.config, "DISABLE_JIT", False):
             return None
         try:
-            return numba.njit(signature, nogil=True, error_model="numpy", cache=True)(function)
+            cache = _may_cache(numba, function)
+            return numba.njit(signature, nogil=True, error_model="numpy", cache=cache)(function)
         except Exception:  # no folder can be written, or what is stored there is damaged
             return numba.njit(signature, nogil=True, error_model="numpy")(function)
+
+
+def _may_cache(numba: Any, function: Callable[..., Any]) -> bool:
+    """Return whether nobody else can write the folder of numba's cache, before anything there is read."""
+    given = numba.config.CACHE_DIR
+    if given and _is_refused(given):
+        return False
+    # Without a signature, it is neither compiled nor loaded.
+    return not _is_refused(numba.njit(cache=True)(function).stats.cache_path)
+
+
+@functools.cache
+def _is_refused(folder: str) -> bool:
+    who = intruder(folder)
+    if who is not None:
+        progress.note(
+            f"numba's cache in {folder} is not used, because {who}, and what is there runs as code; each run "
+            "compiles again. Set NUMBA_CACHE_DIR to a folder that only you can write"
+        )
+    return who is not None
 
 
 @contextmanager
