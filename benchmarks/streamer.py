@@ -43,7 +43,10 @@ def photographs() -> list[bytes]:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         subprocess.run([*pip, WHEEL, "--dest", folder], check=True)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            originals = [Image.open(io.BytesIO(wheel.read(name))).convert("RGB") for name in PHOTOGRAPHS]
+            originals = [
+                Image.open(io.BytesIO(wheel.read(name)), formats=["JPEG"]).convert("RGB")
+                for name in PHOTOGRAPHS
+            ]
     files = []
     for index in range(BATCH):
         photograph = originals[index % 2]
@@ -56,7 +59,8 @@ def photographs() -> list[bytes]:
 
 def load(files: list[bytes]) -> dict[str, np.ndarray]:
     """One batch, float32 N C H W."""
-    pixels = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB").resize((SIZE, SIZE))) for file in files]
+    photographs = [Image.open(io.BytesIO(file), formats=["JPEG"]).convert("RGB") for file in files]
+    pixels = [np.asarray(photograph.resize((SIZE, SIZE))) for photograph in photographs]
     images = (np.stack(pixels).astype(np.float32) / np.float32(255) - MEAN) / STD
     return {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))}
 

@@ -1,14 +1,17 @@
 """Image files as samples: decoding, preprocessing with numbers, folders, files that cannot be read."""
 
+import contextlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
+from places import ROOT
 
 from trt_int8.batches import Preprocessing, batched, open_images, preprocessing_for
-from trt_int8.batches.images import decode_image, find_images, means_images
+from trt_int8.batches.images import SUFFIXES, decode_image, find_images, means_images
 from trt_int8.batches.preprocess import resized
 from trt_int8.errors import DataError
 from trt_int8.graph import InputSpec
@@ -74,7 +77,7 @@ class TestDecoding:
         with pytest.raises(DataError, match=r"cut\.jpg: damaged image \(.*truncated.*skip_bad=True"):
             decode_image(truncated(tmp_path / "cut.jpg"))
         (tmp_path / "t.jpg").write_text("no image")
-        with pytest.raises(DataError, match=r"t\.jpg: not an image that Pillow can read"):
+        with pytest.raises(DataError, match=r"t\.jpg: not an image in a format that is read"):
             decode_image(tmp_path / "t.jpg")
         with pytest.raises(DataError, match=r"no\.jpg: no such file"):
             decode_image(tmp_path / "no.jpg")
@@ -82,6 +85,62 @@ class TestDecoding:
         png.write_bytes(png.read_bytes()[:200] + b"\0" * 500)
         with pytest.raises(DataError, match=r"x\.png: damaged image"):
             decode_image(png)
+
+    def test_nothing_is_given_to_another_program(self, tmp_path, monkeypatch):
+        """Pillow knows an EPS by its content, and starts Ghostscript."""
+        (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+        (tmp_path / "gs").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+        path = tmp_path / "a.png"
+        path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+        with pytest.raises(DataError) as caught:
+            decode_image(path)
+        assert not (tmp_path / "started").exists()
+        assert str(caught.value) == (
+            f"{path}: not an image in a format that is read (BMP, GIF, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP); convert or "
+            "remove it, or skip such files with skip_bad=True"
+        )
+        with contextlib.suppress(OSError), Image.open(path) as image:
+            image.load()
+        assert (tmp_path / "started").exists()
+
+    @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+    def test_what_is_found_in_folders_is_decoded(self, tmp_path, suffix):
+        pixels = solid(200, 200, 200)
+        path = save(tmp_path / f"a{suffix}", pixels[:, :, 0] if suffix == ".pgm" else pixels)
+        assert abs(np.asarray(decode_image(path)).astype(int) - 200).max() < 3
+
+    def test_a_photograph_with_a_second_one_in_it(self, tmp_path):
+        """Pillow calls the JPEG files of some phones MPO."""
+        other = Image.fromarray(solid(9, 9, 9))
+        Image.fromarray(solid(200, 200, 200)).save(
+            tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[other]
+        )
+        assert np.asarray(decode_image(tmp_path / "a.jpg"))[0, 0].tolist() == [200, 200, 200]
+
+    def test_a_file_of_a_few_bytes_with_too_many_pixels(self, tmp_path, monkeypatch):
+        path = save(tmp_path / "a.png", np.zeros((100, 100), np.uint8))
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4999)
+        with pytest.raises(DataError) as caught:
+            decode_image(path)
+        assert str(caught.value).startswith(
+            f"{path}: the image is too large to be decoded (Image size (10000 pixels)"
+        )
+        assert str(caught.value).endswith(
+            "; make it smaller, remove it, or skip such files with skip_bad=True"
+        )
+
+    def test_every_place_that_opens_images_names_the_formats(self):
+        calls = [
+            (path, call)
+            for folder in ("trt_int8", "benchmarks", "samples", "docs")
+            for path in (ROOT / folder).rglob("*")
+            if path.suffix in (".py", ".md")
+            for call in re.findall(r"(?:Image|pillow)\.open\(.*", path.read_text())
+        ]
+        assert len(calls) >= 4
+        assert [(path, call) for path, call in calls if "formats=" not in call] == []
 
 
 class TestResizing:

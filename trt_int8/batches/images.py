@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset(
     [".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
 )
+#: The formats that are decoded, whatever a file is called. Pillow knows more of them, but some start other
+#: programs: it gives EPS to Ghostscript.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def means_images(source: str) -> bool:
@@ -80,12 +83,12 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
     ``orientation`` turns the image upright as its EXIF tag says (as OpenCV does; torchvision does not).
 
     Raises:
-        DataError: the file is missing, truncated or not an image, or has 32-bit pixels.
+        DataError: the file is missing, truncated, too large or in none of `FORMATS`, or has 32-bit pixels.
     """
     pillow: Any = require("PIL.Image", purpose="reading images")
     operations: Any = require("PIL.ImageOps", purpose="reading images")
     try:
-        with pillow.open(path) as opened:
+        with pillow.open(path, formats=FORMATS) as opened:
             opened.load()
             image = operations.exif_transpose(opened) if orientation else opened
             rgb: Image.Image = _rgb(image, opened.format, pillow)
@@ -99,8 +102,13 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
         raise DataError(f"{os.fspath(path)}: no such file; check the path of the data") from error
     except pillow.UnidentifiedImageError as error:
         raise DataError(
-            f"{os.fspath(path)}: not an image that Pillow can read; remove it, or skip such files with "
-            "skip_bad=True"
+            f"{os.fspath(path)}: not an image in a format that is read ({', '.join(FORMATS)}); convert or "
+            "remove it, or skip such files with skip_bad=True"
+        ) from error
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        raise DataError(
+            f"{os.fspath(path)}: the image is too large to be decoded ({error}); make it smaller, remove it, "
+            "or skip such files with skip_bad=True"
         ) from error
     except DataError as error:
         raise DataError(f"{os.fspath(path)}: {error}") from error
