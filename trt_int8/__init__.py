@@ -11,7 +11,12 @@ Names are imported on first use, so that ``import trt_int8`` is quick and needs 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# onnxruntime reads this once, when it is imported. Without it, some versions store an identifier of the
+# device under the user's cache folder and send telemetry. A value that the user has set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     __version__: str

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, without trt_int8
 
 
 def batches(images: str, count: int, name: str) -> Iterator[dict]:
@@ -63,7 +66,6 @@ def ours(model: str, images: str, count: int, output: str, **options) -> None:
 
 def onnxruntime_peer(model: str, images: str, count: int, output: str, method: str) -> None:
     """onnxruntime's own calibrators, as `quantize_static` calls them."""
-    import os
     import tempfile
 
     import onnx

@@ -6,6 +6,7 @@ The last line printed is JSON: seconds from files to file, imports excluded, and
 """
 
 import json
+import os
 import re
 import sys
 import time
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported, without trt_int8
 
 
 @dataclass(frozen=True)
