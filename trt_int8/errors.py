@@ -24,6 +24,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from trt_int8.printable import printable
+
 
 class TrtInt8Error(Exception):
     """Base of all errors of this package."""
@@ -100,7 +102,7 @@ class BuildError(TrtInt8Error):
         self.log = log
 
     def __str__(self) -> str:
-        parts = [super().__str__(), *(f"  {line}" for line in self.lines)]
+        parts = [super().__str__(), *(f"  {printable(line)}" for line in self.lines)]
         if self.log is not None:
-            parts.append(f"  whole log: {self.log}")
+            parts.append(f"  whole log: {printable(str(self.log))}")
         return "\n".join(parts)

@@ -11,6 +11,8 @@ from typing import Any
 
 import onnx
 
+from trt_int8.printable import json_text
+
 #: The key of the record in the metadata of a Q/DQ model.
 RECORD_KEY = "trt_int8.record"
 _FORMAT = 1
@@ -131,7 +133,7 @@ class QuantizationRecord:
 
     def to_json(self) -> str:
         """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json_text(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> QuantizationRecord:
@@ -173,7 +175,7 @@ def store_record(model: onnx.ModelProto, record: QuantizationRecord) -> None:
     for position, entry in reversed(list(enumerate(model.metadata_props))):
         if entry.key == RECORD_KEY:
             del model.metadata_props[position]
-    model.metadata_props.add(key=RECORD_KEY, value=json.dumps(document, ensure_ascii=False))
+    model.metadata_props.add(key=RECORD_KEY, value=json_text(document))
 
 
 def read_record(model: onnx.ModelProto) -> QuantizationRecord | None:

@@ -74,7 +74,7 @@ QUANTIZE, BUILD = main.commands["quantize"].params, main.commands["build"].param
         (
             "shapes='x:1x3,8x3,8x3' with rename_dims=True",
             BUILD,
-            "--shapes 'x:1x3,8x3,8x3' with --rename-dims",
+            "--shapes x:1x3,8x3,8x3 with --rename-dims",
         ),
         (
             "drop_last=True, x.size=3, options[nodes=1]",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from places import corpus_files
 
+from trt_int8.printable import printable
 from trt_int8.report import PrecisionReport
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
@@ -168,7 +169,7 @@ def test_csv_has_a_row_for_each_layer(lenet):
 
 def test_a_spreadsheet_runs_nothing(hostile):
     rows = list(csv.DictReader(io.StringIO(hostile.to_csv())))
-    assert rows[0]["layer"] == HOSTILE
+    assert rows[0]["layer"] == printable(HOSTILE)
     assert rows[1]["layer"] == "'=1+1"
 
 
@@ -191,7 +192,7 @@ def test_html_is_one_file_whose_names_cannot_become_markup(hostile):
     assert page.count("</script>") == 2  # the data and the program
     assert not re.search(r"""(?:src|href)\s*=|url\(|@import|https?://(?!www\.w3\.org/2000/svg)""", page)
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))
-    assert data["builds"][0]["layers"][0]["name"] == HOSTILE
+    assert data["builds"][0]["layers"][0]["name"] == printable(HOSTILE)
 
 
 def test_many_nodes_show_those_that_are_not_int8():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from trt_int8.analysis.flags import advice
 from trt_int8.analysis.tensor import TensorAnalysis, analyze_tensor
 from trt_int8.calibration.histograms import Histograms
 from trt_int8.calibration.thresholds import methods
+from trt_int8.printable import json_text
 
 #: Version of the JSON document. Version 1 had ``method`` instead of ``algorithm``.
 SCHEMA = 2
@@ -41,7 +41,7 @@ class RangeAnalysis:
         return {"schema": SCHEMA, "tensors": [tensor.to_dict() for tensor in self.tensors]}
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict(), indent=2, allow_nan=False)
 
     def to_text(self) -> str:
         """Return a table, and a command for each flag."""

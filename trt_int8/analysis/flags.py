@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import shlex
 
 from trt_int8.calibration.density import Density
+from trt_int8.printable import shell_word
 
 #: Share of the values other than zero that form the bulk of a tensor.
 _BULK = 0.999
@@ -72,7 +72,7 @@ def advice(flag: str, tensor: str, *, recentrable: bool = True) -> str:
         tensor: its name.
         recentrable: whether `trt_int8.correction.recentre` can handle it.
     """
-    name, calibrate = shlex.quote(tensor), "trt-int8 calibrate MODEL --data DATA"
+    name, calibrate = shell_word(tensor), "trt-int8 calibrate MODEL --data DATA"
     recentre = f"trt-int8 quantize MODEL --data DATA --recentre {name} -o QDQ_MODEL"
     if not recentrable:
         recentre = f"{calibrate} --algorithm auto -o CACHE  # its consumers do not allow recentring"

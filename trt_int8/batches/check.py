@@ -156,5 +156,5 @@ def require_within(
                 raise DataError(
                     f"{place}, input {name!r}: shape {list(sizes)} is outside the optimization profile "
                     f"(axis {axis}: min {wanted.min[axis]}, max {wanted.max[axis]}); use calibration data "
-                    f"inside the profile, or widen shapes='{name}:{wanted}'"
+                    f"inside the profile, or widen shapes={f'{name}:{wanted}'!r}"
                 )

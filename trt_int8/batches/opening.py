@@ -18,6 +18,7 @@ from trt_int8.choices import Last
 from trt_int8.errors import DataError
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.graph.shapes import GivenShapes, ShapeRange, Shapes, as_shapes
+from trt_int8.printable import shell_word
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,10 @@ def _require_source(source: str) -> None:
     if os.path.exists(source.rstrip(":")) and source.rstrip(":").endswith(".py"):
         source = source.rstrip(":")
         names = top_level_functions(source)
+        first = names[0] if names else "function"
         listed = f" (it has: {', '.join(names)})" if len(names) > 1 else ""
         raise DataError(
-            f"{source} does not name a function; write {source}:{names[0] if names else 'function'}{listed}; "
+            f"{source} does not name a function; write {shell_word(f'{source}:{first}')}{listed}; "
             "the function returns the batches"
         )
     file, colon, _ = source.rpartition(":")
@@ -162,6 +164,6 @@ def _require_size_within(size: tuple[int, int], layout: str, name: str, shape: S
     lows, highs = shape.min[first : first + 2], shape.max[first : first + 2]
     if not all(low <= side <= high for low, side, high in zip(lows, size, highs, strict=True)):
         raise DataError(
-            f"size is {size[0]}x{size[1]}, but shapes='{name}:{shape}' takes images from "
+            f"size is {size[0]}x{size[1]}, but shapes={f'{name}:{shape}'!r} takes images from "
             f"{lows[0]}x{lows[1]} to {highs[0]}x{highs[1]}; omit size=, or change one of them"
         )

@@ -205,7 +205,7 @@ def _size(
         example = ",".join("x".join(map(str, [count, *known])) for count in (1, 8, 32))
         raise DataError(
             f"input {spec} has dynamic height and width; give size= to calibrate, or "
-            f"shapes='{spec.name}:{example}' to build"
+            f"shapes={f'{spec.name}:{example}'!r} to build"
         )
     if size is not None and (height, width) != size:
         raise DataError(f"size is {size[0]}x{size[1]}, but input {spec} is fixed; omit size=")

@@ -24,6 +24,7 @@ from trt_int8.calibration.histogram import BINS, Histogram
 from trt_int8.calibration.thresholds import thresholds
 from trt_int8.errors import CalibrationError
 from trt_int8.files import atomic
+from trt_int8.printable import json_text
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
 _FORMAT = "trt_int8 histograms"
@@ -158,7 +159,7 @@ def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> 
         "extra": extra or {},
     }
     columns: dict[str, npt.NDArray[Any]] = {
-        "header": np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), np.uint8),
+        "header": np.frombuffer(json_text(header).encode(), np.uint8),
         "row": np.array(row, np.int64),
         "counts": counts.astype(np.int32) if counts.max(initial=0) < 2**31 else counts,
         "exponent": np.array([_NO_EXPONENT if h.exponent is None else h.exponent for h in tensors], np.int64),

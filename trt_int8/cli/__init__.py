@@ -8,17 +8,18 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
-import io
-import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import click
 
+from trt_int8.cli import terminal
 from trt_int8.cli.command import Group, in_place, stopped
 from trt_int8.cli.wording import in_options, search_command
 from trt_int8.errors import PlanMismatchError, TrtInt8Error
 from trt_int8.files.atomic import recorded
+from trt_int8.printable import printable
 
 #: Commands; each stands in the module of its name, with an underscore for a dash.
 _COMMANDS = (
@@ -58,24 +59,42 @@ class _Modules(Mapping[str, click.Command]):
 class _Main(Group):
     """The boundary: an error of this package becomes one line that names options, and exit code 1."""
 
+    def main(self, *arguments: Any, **attributes: Any) -> Any:
+        with terminal.guarded():
+            return super().main(*arguments, **attributes)
+
+    def make_context(self, *arguments: Any, **attributes: Any) -> click.Context:
+        with _printable_usage_errors():
+            return super().make_context(*arguments, **attributes)
+
     def invoke(self, ctx: click.Context) -> Any:
         atexit.register(gc.freeze)  # with numba's objects the last collection takes 0.4 s
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # a file name may be invalid UTF-8
         with recorded() as written:
             try:
-                return super().invoke(ctx)
+                with _printable_usage_errors():
+                    return super().invoke(ctx)
             except TrtInt8Error as error:
                 # Lines of TensorRT in a BuildError are not translated.
                 own = str(error.args[0]) if error.args else ""
-                text = str(error).replace(own, in_options(own))
+                text = "\n".join([printable(in_options(own)), *str(error).removeprefix(own).split("\n")[1:]])
                 if isinstance(error, PlanMismatchError):
                     text += search_command(error.placement, error.budget)
-                raise click.ClickException("\n".join(filter(None, [text, in_place(written)]))) from error
+                raise click.ClickException("\n".join(filter(None, [text, printable(in_place(written))]))) from error
             except KeyboardInterrupt:
-                click.echo(f"\n{stopped(ctx, written)}", err=True)
+                click.echo(f"\n{printable(stopped(ctx, written))}", err=True)
                 ctx.exit(_INTERRUPTED)
+
+
+@contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    """Keep arguments that click repeats in an error on its one line."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]  # final in later versions of click
+        raise
 
 
 @click.group(cls=_Main, commands=_Modules(), context_settings={"help_option_names": ["-h", "--help"]})

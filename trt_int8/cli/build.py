@@ -12,6 +12,7 @@ from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.implicit import implicit
 from trt_int8.cli.parameters import option, result_option
+from trt_int8.cli.terminal import say
 
 if TYPE_CHECKING:
     from trt_int8.engine.implicit.build import ImplicitOptions
@@ -114,9 +115,9 @@ def build(
     click.echo(result.report.to_text(), nl=False)
     if precisions is not None:
         for line in deviations(precisions.nodes, result.report.last):
-            click.echo(f"plan: {line}")
+            say(f"plan: {line}")
     built = result.serialized_engine
-    click.echo(f"engine: {result.engine} ({len(built.data):,} bytes, {built.target}, {built.tensorrt})")
-    click.echo(f"log: {result.log}")
+    say(f"engine: {result.engine} ({len(built.data):,} bytes, {built.target}, {built.tensorrt})")
+    say(f"log: {result.log}")
     if qdq is not None:
-        click.echo(f"Q/DQ model: {qdq}")
+        say(f"Q/DQ model: {qdq}")

@@ -11,6 +11,7 @@ from trt_int8.cli.command import Group
 from trt_int8.cli.help import Panel
 from trt_int8.cli.options import check_outputs, exit_unless_met, output_format, print_json
 from trt_int8.cli.parameters import Bound, argument, globs_option, option, result_option
+from trt_int8.cli.terminal import say
 
 if TYPE_CHECKING:
     from trt_int8.ranges.files import RangeFile
@@ -64,7 +65,7 @@ def show(file: str, form: str) -> None:
         }
         print_json({"header": header, "tensors": tensors})
     else:
-        click.echo(f"{header}, {len(read.ranges)} tensors")
+        say(f"{header}, {len(read.ranges)} tensors")
         click.echo(range_table(read.ranges), nl=False)
 
 
@@ -95,10 +96,10 @@ def diff(left: str, right: str, fail_above: float | None, form: str) -> None:
     else:
         for change in result.changes:
             ratio = f"{change.ratio:8.4f}" if change.ratio < 1000 else f"{change.ratio:8.3g}"
-            click.echo(f"{ratio}  {change.left:12.6g}  {change.right:12.6g}  {change.name}")
+            say(f"{ratio}  {change.left:12.6g}  {change.right:12.6g}  {change.name}")
         for path, names in ((left, result.only_left), (right, result.only_right)):
             for name in names:
-                click.echo(f"only in {path}: {name}")
+                say(f"only in {path}: {name}")
     if not result.changes:
         raise click.ClickException(
             f"{left} and {right} have no tensor in common: they are of different models"
@@ -227,7 +228,7 @@ def from_qdq(model: str, output: str) -> None:
     check_outputs({"cache": output})
     result = cache_from_qdq(model)
     result.write(output)
-    click.echo(f"{output}: {len(result.scales)} tensors")
+    say(f"{output}: {len(result.scales)} tensors")
 
 
 def _write(file: RangeFile, output: str, form: str | None, header: str | None) -> None:
@@ -235,4 +236,4 @@ def _write(file: RangeFile, output: str, form: str | None, header: str | None) -
     if header is not None and form != "tensorrt":
         raise click.UsageError(f"--header is for TensorRT caches, and the result is {form}")
     file.write(output, form=form, header=header)
-    click.echo(f"{output}: {len(file.ranges)} tensors ({form})")
+    say(f"{output}: {len(file.ranges)} tensors ({form})")

@@ -8,6 +8,7 @@ from trt_int8.cli import calibration_options, options
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import result_option
+from trt_int8.cli.terminal import say
 
 
 @click.command(cls=Command)
@@ -60,9 +61,9 @@ def calibrate(
         save_histograms(result.histograms, histograms, extra=extra)
     if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
         listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")
-        click.echo(
+        say(
             f"note: these tensors are always 0: {listed}; their consumers stay float; check the data",
             err=True,
         )
     result.cache().write(output)
-    click.echo(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")
+    say(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

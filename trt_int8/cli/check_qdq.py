@@ -7,6 +7,7 @@ import click
 from trt_int8.cli import options
 from trt_int8.cli.command import Command
 from trt_int8.cli.parameters import argument, option, result_option
+from trt_int8.cli.terminal import say
 
 
 @click.command(cls=Command)
@@ -44,9 +45,9 @@ def check_qdq(model: str, fix: bool, output: str | None, form: str) -> None:
         options.print_json(document)
     else:
         for finding in fixed:
-            click.echo(f"fixed: {finding.node}: {finding.message} [{finding.rule}]")
+            say(f"fixed: {finding.node}: {finding.message} [{finding.rule}]")
         for finding in left:
-            click.echo(str(finding).replace("(fix_qdq does it)", "(--fix does it)"))
-        click.echo(f"{len(left)} findings" + (f", {len(fixed)} fixed, {output}" if fix else ""))
+            say(str(finding).replace("(fix_qdq does it)", "(--fix does it)"))
+        say(f"{len(left)} findings" + (f", {len(fixed)} fixed, {output}" if fix else ""))
     if any(finding.severity == "refused" for finding in left):
         raise SystemExit(1)

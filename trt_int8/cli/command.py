@@ -36,7 +36,8 @@ class Command(HelpMixin, click.Command):
 
             click.echo(to_yaml(self.params, ctx.params, ctx.meta.get(GIVEN, {})), nl=False)
             return None
-        with progress.show(choose(sys.stderr, quiet=ctx.params.pop("quiet"))) as display:
+        stream = getattr(sys.stderr, "plain", sys.stderr)
+        with progress.show(choose(stream, quiet=ctx.params.pop("quiet"))) as display:
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:

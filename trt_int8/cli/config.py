@@ -13,6 +13,7 @@ import click
 
 from trt_int8.dependencies import require
 from trt_int8.errors import ConfigError
+from trt_int8.printable import yaml_text
 
 #: Keys of ``Context.meta``: by parameter, the value before conversion, and its place in a file.
 GIVEN, PLACES = "trt_int8.given", "trt_int8.places"
@@ -136,7 +137,7 @@ def to_yaml(
         value = given[name] if parameter.callback and name in given else values.get(name)
         if value is not None or not getattr(parameter, "hidden", False):
             written[key(parameter)] = _for_yaml(value)
-    return str(yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=1000))
+    return yaml_text(yaml, written, width=1000)
 
 
 def _settable(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:

@@ -14,6 +14,7 @@ from trt_int8 import progress
 from trt_int8.choices import COLORS, LAST, LAYOUTS, PRESETS, RESIZE
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Decorated, count_option, given, grouped, option
+from trt_int8.cli.terminal import say
 
 if TYPE_CHECKING:
     import onnx
@@ -95,7 +96,7 @@ class Data:
         batches = batches_from(source, self.batch_size, last=o.last, limit=o.limit, shuffle=o.shuffle)  # type: ignore[arg-type]  # as above
         yield from checked(batches, self.specs, shapes=self.shapes)
         for reason in getattr(source, "skipped", {}).values():
-            click.echo(f"skipped: {reason}", err=True)
+            say(f"skipped: {reason}", err=True)
 
     def _count(self) -> int | None:
         """Return the number of batches, None if it is not known."""
@@ -179,7 +180,7 @@ class DataOptions:
         from trt_int8.batches.samples import WARNING, random_samples
 
         if self.random is not None:
-            click.secho(f"WARNING: {WARNING}", fg="red", bold=True, err=True)
+            say(f"WARNING: {WARNING}", err=True)
             return partial(random_samples, specs, self.random, shapes=shapes)
         if self.data is None:
             raise click.UsageError("give the samples: --data SOURCE")

@@ -11,6 +11,7 @@ from trt_int8.cli.accuracy_options import AccuracyOptions, accuracy
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import argument, option
+from trt_int8.cli.terminal import say
 
 if TYPE_CHECKING:
     from trt_int8.evaluation import Evaluation
@@ -90,28 +91,28 @@ def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, ex
     from trt_int8.record import decibels
 
     how = "" if executed else ", simulated in onnxruntime (nothing was executed by TensorRT)"
-    click.echo(f"{result.samples} samples{how}")
+    say(f"{result.samples} samples{how}")
     for name, difference in result.outputs.items():
-        click.echo(
+        say(
             f"{name}: SQNR {difference.sqnr_db:.2f} dB, cosine {difference.cosine:.6f}, "
             f"largest error {difference.max_abs_error:.4g}"
         )
     if result.held_back is not None:
         figures = ", ".join(f"{name} {decibels(db)}" for name, db in result.held_back.sqnr_db.items())
         which = "held back from quantization" if result.held_back.unseen else "of the model's record"
-        click.echo(f"on the {result.held_back.samples} samples {which}: {figures}")
+        say(f"on the {result.held_back.samples} samples {which}: {figures}")
     for kind, top in (("top-1", result.top1), ("top-5", result.top5)):
         if top is not None:
-            click.echo(
+            say(
                 f"{kind} on {top.output}: float {top.reference:.2%}, "
                 f"quantized {top.quantized:.2%}, same answer on {top.agreement:.2%}"
             )
     if result.metric is not None:
-        click.echo(f"metric: float {result.metric.reference:.6g}, quantized {result.metric.quantized:.6g}")
+        say(f"metric: float {result.metric.reference:.6g}, quantized {result.metric.quantized:.6g}")
     if layers is None:
         return
     worst = sorted((layer.drop_db for layer in layers), reverse=True)[:5]
     for layer in layers:
         mark = f"  drops by {layer.drop_db:.2f} dB" if layer.drop_db and layer.drop_db in worst else ""
         mark = "  the loss begins here" if layer.begins else mark
-        click.echo(f"{layer.sqnr_db:8.2f} dB  {layer.op_type:<20} {layer.tensor} ({layer.node}){mark}")
+        say(f"{layer.sqnr_db:8.2f} dB  {layer.op_type:<20} {layer.tensor} ({layer.node}){mark}")

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from trt_int8.cli.terminal import Styled
+
 
 class Panel(enum.Enum):
     """The headings of ``--help``, in their order."""
@@ -36,7 +38,7 @@ class HelpMixin(click.Command):
     def get_help(self, ctx: click.Context) -> str:
         """Return the help text: plain if stdout is no terminal, or the context is without colour."""
         on_terminal = ctx.color is not False and sys.stdout.isatty()
-        return _rich_help(self, ctx) if on_terminal else super().get_help(ctx)
+        return Styled(_rich_help(self, ctx)) if on_terminal else super().get_help(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands of a group with whole descriptions, then the options under their headings."""

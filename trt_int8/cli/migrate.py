@@ -8,6 +8,7 @@ from trt_int8.cli import options, placement
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import argument, file_option
+from trt_int8.cli.terminal import say
 from trt_int8.cli.wording import in_options
 
 
@@ -72,7 +73,7 @@ def migrate(
         ),
         profile=Profile(shapes=profile, rename_dims=shapes.rename_dims),
     )
-    click.echo(resolved.text)
+    say(resolved.text)
     made = migrate_prepared(
         prepared,
         CalibrationCache.read(cache),
@@ -82,6 +83,6 @@ def migrate(
     result = made.migration
     save_like(result.model, output, source=model)
     for note in result.notes:
-        click.echo(f"note: {in_options(note)}", err=True)
+        say(f"note: {in_options(note)}", err=True)
     click.echo(result.to_text(), nl=False)
-    click.echo(output)
+    say(output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from trt_int8.calibration.thresholds import names
+from trt_int8.cli import terminal
 from trt_int8.cli.config import GIVEN, key
 from trt_int8.cli.data_options import Data, DataOptions, data
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Decorated, argument, file_option, grouped, option, result_option
+from trt_int8.cli.terminal import say
 from trt_int8.cli.wording import in_options
+from trt_int8.printable import json_text
 
 if TYPE_CHECKING:
     from trt_int8.graph.shapes import ShapeRange
@@ -144,6 +146,7 @@ def check_outputs(outputs: Mapping[str, str | Path | None]) -> None:
     else:
         from trt_int8.files.outputs import check_outputs as check
     check(written, inputs=read)
+    terminal.keep_stdout_for_results(*written.values())
 
 
 def _inputs(context: click.Context) -> Iterator[tuple[str, str]]:
@@ -171,20 +174,20 @@ def read_ranges(cache: str | None) -> Ranges | None:
 
 def tell(line: str) -> None:
     """Print a line of the library, with options in place of argument names; a warning goes to stderr."""
-    click.echo(in_options(line), err=line.startswith("WARNING: "))
+    say(in_options(line), err=line.startswith("WARNING: "))
 
 
 def report_skipped(quantized: Quantized) -> None:
     """Print on stderr the notes, and the nodes that were not quantized, with reasons."""
     for note in quantized.notes:
-        click.echo(f"note: {in_options(note)}", err=True)
+        say(f"note: {in_options(note)}", err=True)
     for entry in quantized.skipped:
-        click.echo(f"not quantized: {in_options(str(entry))}", err=True)
+        say(f"not quantized: {in_options(str(entry))}", err=True)
 
 
 def print_json(document: object, output: str | Path | None = None) -> None:
     """Print a JSON document, or write it to the file ``output``."""
-    write_or_print(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
+    write_or_print(json_text(document, indent=2) + "\n", output)
 
 
 def write_or_print(text: str, output: str | Path | None) -> None:
@@ -200,6 +203,6 @@ def write_or_print(text: str, output: str | Path | None) -> None:
 def exit_unless_met(failures: Sequence[str]) -> None:
     """Print on stderr the requirements that are not met. If there are any, exit with code 1."""
     for failure in failures:
-        click.echo(f"not met: {failure}", err=True)
+        say(f"not met: {failure}", err=True)
     if failures:
         click.get_current_context().exit(1)

@@ -8,6 +8,7 @@ from trt_int8.cli import calibration_options, options, placement
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import globs_option
+from trt_int8.cli.terminal import say
 
 
 @click.command(cls=Command)
@@ -105,13 +106,13 @@ def quantize(
     )
     save_like(made.model, output, source=model)
     if not data.given:
-        click.echo(
+        say(
             "note: with a cache alone, biases are not corrected and the loss is not measured: add --data "
             "SAMPLES",
             err=True,
         )
     for tensor in made.passed_over:
-        click.echo(f"not recentred: tensor {tensor}", err=True)
+        say(f"not recentred: tensor {tensor}", err=True)
     options.report_skipped(made.quantized)
     nodes, skipped = len(made.quantized.nodes), len(made.quantized.skipped)
-    click.echo(f"{output}: {nodes} nodes quantized, {skipped} left in float")
+    say(f"{output}: {nodes} nodes quantized, {skipped} left in float")

@@ -8,6 +8,7 @@ from trt_int8.calibration.thresholds import names
 from trt_int8.cli import options
 from trt_int8.cli.command import Group
 from trt_int8.cli.parameters import argument, option, result_option
+from trt_int8.cli.terminal import say
 
 
 @click.group(cls=Group)
@@ -77,4 +78,4 @@ def merge(shards: tuple[str, ...], output: str) -> None:
     for shard in shards[1:]:
         merged = merged.merge(load_histograms_and_extra(shard)[0])
     save_histograms(merged, output, extra=extra)
-    click.echo(f"{output}: {len(merged.tensors)} tensors from {merged.samples} samples")
+    say(f"{output}: {len(merged.tensors)} tensors from {merged.samples} samples")

@@ -15,6 +15,7 @@ from trt_int8.cli import options
 from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Bound, argument, count_option, globs_option, option
+from trt_int8.cli.terminal import Styled
 
 if TYPE_CHECKING:
     from trt_int8.report import PrecisionReport
@@ -24,7 +25,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 def _text(result: PrecisionReport, terminal: bool) -> str:
     width = shutil.get_terminal_size().columns if terminal else None
-    return result.to_text(width=width, color=terminal and "NO_COLOR" not in os.environ)
+    return Styled(result.to_text(width=width, color=terminal and "NO_COLOR" not in os.environ))
 
 
 #: Format → the function that makes the text, from the report and whether it goes to a terminal.

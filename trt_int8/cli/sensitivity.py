@@ -12,6 +12,7 @@ from trt_int8.cli.command import Command
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import result_option
 from trt_int8.cli.placement import placement
+from trt_int8.cli.terminal import say
 
 if TYPE_CHECKING:
     from trt_int8.evaluation.sensitivity import Measurements, NodeSensitivity
@@ -92,21 +93,21 @@ def sensitivity(
         options=QuantizationOptions(algorithm=algorithm, placement=placement),
         profile=Profile(shapes=shape_ranges, rename_dims=shapes.rename_dims),
     )
-    click.echo(prepared.target.text, err=True)
+    say(prepared.target.text, err=True)
     batches = opened.while_("reading")
     measurements = measure_sensitivity(
         prepared, batches, labels=labels, metric=metric, output=accuracy.scores, state=state
     )
     if max_drop is not None and labels is not None and len(labels) < (needed := samples_needed(max_drop)):
-        click.echo(
+        say(
             f"{len(labels)} samples are too few to show that top-1 drops by {max_drop:g} at most: even if it "
             f"drops on none of them, it may drop by up to {3 / len(labels):.2g} on other data; give {needed}",
             err=True,
         )
     count = len(measurements.nodes)
-    click.echo(f"{count} nodes: {evaluations_of_ranking(count)} models to evaluate", err=True)
+    say(f"{count} nodes: {evaluations_of_ranking(count)} models to evaluate", err=True)
     if searching:
-        click.echo(f"search for a plan: at most {2 * count} more", err=True)
+        say(f"search for a plan: at most {2 * count} more", err=True)
     ranking = rank(measurements)
     document = {"schema": 1, "target": prepared.target.name, "nodes": [entry.to_dict() for entry in ranking]}
     if form == "text":
@@ -120,7 +121,7 @@ def sensitivity(
         document["floats"] = list(found.floats)
         document["reached"] = dict(plan.reached)
         if form == "text":
-            click.echo(
+            say(
                 f"{output}: {count - len(found.floats)} of {count} nodes in INT8, SQNR "
                 f"{decibels(found.score.sqnr_db)}{_drop(found.score.drop)}; "
                 f"float: {', '.join(found.floats) or 'none'}"
@@ -131,23 +132,23 @@ def sensitivity(
         elif accuracy.min_sqnr is not None and not reached >= accuracy.min_sqnr:
             failures.append(f"SQNR is {reached:.2f} dB as built, below --min-sqnr {accuracy.min_sqnr:g}")
         for line in lines:
-            click.echo(f"as it will be built: {line}", err=form == "json")
+            say(f"as it will be built: {line}", err=form == "json")
     if form == "json":
         options.print_json(document)
-    click.echo(f"{measurements.evaluations} models were evaluated", err=True)
+    say(f"{measurements.evaluations} models were evaluated", err=True)
     options.exit_unless_met(failures)
 
 
 def _print(measurements: Measurements, ranking: tuple[NodeSensitivity, ...]) -> None:
     whole = measurements.score([])
-    click.echo(f"all in INT8: SQNR {whole.sqnr_db:.2f} dB" + _drop(whole.drop))
+    say(f"all in INT8: SQNR {whole.sqnr_db:.2f} dB" + _drop(whole.drop))
     for entry in ranking:
-        click.echo(
+        say(
             f"{entry.node} ({entry.op_type}): alone {entry.alone.sqnr_db:.2f} dB{_drop(entry.alone.drop)}; "
             f"left in float {entry.gain_db:+.2f} dB"
         )
     for skipped in measurements.skipped:
-        click.echo(f"not quantized: {skipped}", err=True)
+        say(f"not quantized: {skipped}", err=True)
 
 
 def _drop(drop: float) -> str:

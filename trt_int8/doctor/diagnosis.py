@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from trt_int8.dependencies import install_command
 from trt_int8.doctor.facts import OPTIONAL, PYCUDA, Builder, Facts, Package, gather
+from trt_int8.printable import json_text
 
 #: Requirements as in the extras of this package.
 INSTALL = {
@@ -112,7 +112,7 @@ class Diagnosis:
         return {"schema": 1, "facts": asdict(self.facts), "routes": routes}
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        return json_text(self.to_dict(), indent=2)
 
     def to_text(self) -> str:
         """Return one line per fact, then one per route, with the commands for what is missing."""

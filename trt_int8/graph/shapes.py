@@ -52,7 +52,7 @@ Shapes = Mapping[str, ShapeRange]
 #: Shapes as an argument, see `trt_int8.graph.shapes.as_shapes`.
 GivenShapes: TypeAlias = "str | Iterable[str] | Mapping[str, ShapeRange | str | Sequence[Any]]"
 #: ``name:1x3x224x224``; the name may have colons, and quotes around it (as for trtexec) are dropped.
-_NAMED = re.compile(r"^(?P<name>.+):(?P<sizes>[^:]*)$")
+_NAMED = re.compile(r"(?P<quote>['\"]?)(?P<name>.+)(?P=quote):(?P<sizes>[^:]*)", re.DOTALL)
 _FORMS = "write 'x:1x3x224x224,8x3x224x224,32x3x224x224', a list of such texts, or {input name: ShapeRange}"
 
 
@@ -162,9 +162,9 @@ def _is_shape(value: object) -> TypeGuard[Sequence[int]]:
 def _named_shapes(text: str) -> Iterable[tuple[str, list[Shape]]]:
     entries: list[tuple[str, list[Shape]]] = []
     for item in text.split(","):
-        named = _NAMED.match(item.strip())
+        named = _NAMED.fullmatch(item.strip())
         if named:
-            entries.append((named["name"].strip("'\""), [_sizes(named["sizes"], text)]))
+            entries.append((named["name"], [_sizes(named["sizes"], text)]))
         elif entries:
             entries[-1][1].append(_sizes(item, text))
         else:
@@ -224,7 +224,7 @@ def resolve_shapes(
         renamed = " rename_dims=True" if _share_names(proposals) else ""
         raise ShapeError(
             f"{_dynamic_axes(open_axes)}; give the min, opt and max shape (TensorRT is fastest at opt), for "
-            f"instance: shapes='{example}'{renamed}"
+            f"instance: shapes={example!r}{renamed}"
         )
     resolved = dict(shapes)
     for spec in specs.values():

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TextIO, TypeVar
+
+from trt_int8.printable import printable
 
 
 @dataclass(eq=False)
@@ -35,7 +37,7 @@ class Phase:
         self.done += units
 
     def __str__(self) -> str:
-        """``calibrating: 12 of 100 batches (12 %)``."""
+        """``calibrating: 12 of 100 batches (12 %)``, printable."""
         share = f"{self.done / self.total:.0%}".replace("%", " %") if self.total else ""
         if self.unit and self.total:
             state = f"{self.done:g} of {self.total:g} {self.unit} ({share})"
@@ -44,7 +46,7 @@ class Phase:
         else:
             state = share
         parts = [part for part in (state, self.detail) if part]
-        return f"{self.name}: {', '.join(parts)}" if parts else self.name
+        return printable(f"{self.name}: {', '.join(parts)}" if parts else self.name)
 
 
 T = TypeVar("T")
@@ -78,6 +80,10 @@ class Display:
     def note(self, text: str) -> None:
         """Show ``text`` once."""
 
+    def write(self, stream: TextIO, text: str) -> None:
+        """Write ``text`` of another part of the program to ``stream``, which may be the same terminal."""
+        stream.write(text)
+
     def close(self) -> None:
         """End the display."""
 
@@ -99,7 +105,12 @@ def show(display: Display) -> Iterator[Display]:
 
 def note(text: str) -> None:
     """Show a line of information (``20 images, resized to …``)."""
-    _current.note(text)
+    _current.note(printable(text))
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write ``text`` to ``stream`` without disturbing the display."""
+    _current.write(stream, text)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from rich import progress
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from trt_int8.progress.display import Display, Phase
 from trt_int8.progress.lines import Lines
@@ -28,6 +29,8 @@ class Bars(Display):
             progress.TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._progress.phases = self._tasks
 
@@ -42,6 +45,14 @@ class Bars(Display):
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def write(self, stream: TextIO, text: str) -> None:
+        """Write above the bars, if ``stream`` is a terminal."""
+        if not stream.isatty():
+            stream.write(text)
+            return
+        end = "\n" if text.endswith("\n") else ""
+        self._console.print(Text.from_ansi(text.removesuffix(end)), end=end, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

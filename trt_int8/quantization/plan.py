@@ -30,6 +30,7 @@ from trt_int8.arguments import require_path
 from trt_int8.dependencies import require
 from trt_int8.errors import PlanMismatchError, QuantizationError
 from trt_int8.files import atomic
+from trt_int8.printable import yaml_text
 
 SCHEMA = 1
 _PRECISIONS = ("int8", "float")
@@ -90,7 +91,7 @@ class PrecisionPlan:
         figures = {"budget": dict(self.budget), "reached": dict(self.reached)}
         known = {key: value for key, value in (search | figures).items() if value}
         document = {"schema": SCHEMA, **known, "nodes": dict(self.nodes)}
-        atomic.write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        atomic.write_text(path, yaml_text(yaml, document))
 
     def require_placement(self, placement: str) -> None:
         """Check that the plan was searched for ``placement`` (`Placement.text`), or for none.

@@ -9,6 +9,7 @@ from typing import Any
 
 from trt_int8.errors import RangeError
 from trt_int8.patterns import matching, nearest
+from trt_int8.printable import aligned
 from trt_int8.ranges.cache import scale_to_hex
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
@@ -23,11 +24,7 @@ def range_table(ranges: Ranges, *, tensors: Iterable[str] | None = None, source:
         entry = ranges[name]
         row = [name, scale_to_hex(entry.scale), f"{entry.scale:.6g}", f"{entry.amax:.6g}"]
         rows.append(row + ([entry.source] if source else []))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
-        for row in rows
-    )
+    return aligned(rows)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from trt_int8.arguments import require_path
 from trt_int8.dependencies import require
 from trt_int8.errors import CacheError
 from trt_int8.files import atomic
+from trt_int8.printable import json_text, yaml_text
 from trt_int8.ranges import onnxruntime as ort
 from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header, read_bytes
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -79,14 +80,20 @@ class RangeFile:
                 f"{header!r} is not the header of a TensorRT calibration cache, which looks like "
                 f"{DEFAULT_HEADER}"
             )
-        if form == "tensorrt":
-            CalibrationCache.from_ranges(self.ranges, header=header or self.header).write(path)
-            return
         amax = {name: entry.amax for name, entry in self.ranges.items()}
-        if form == "ort-flatbuffers":
-            atomic.write_bytes(path, ort.to_flatbuffers(amax))
-        else:
-            atomic.write_text(path, _TEXTS[form](amax))
+        try:
+            if form == "tensorrt":
+                CalibrationCache.from_ranges(self.ranges, header=header or self.header).write(path)
+            elif form == "ort-flatbuffers":
+                atomic.write_bytes(path, ort.to_flatbuffers(amax))
+            else:
+                atomic.write_text(path, _TEXTS[form](amax))
+        except UnicodeEncodeError as error:
+            name = next(name for name in amax if not name.isprintable() and error.object[error.start] in name)
+            raise CacheError(
+                f"tensor name {name!r} has half of a surrogate pair, which {form} cannot have; "
+                "rename the tensor"
+            ) from error
 
 
 def _ranges(amax: Mapping[str, float], source: str) -> Ranges:
@@ -119,7 +126,7 @@ def _from_json(text: str, source: str) -> RangeFile:
 
 def _looks_like_yaml(text: str) -> bool:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return bool(lines) and all(re.fullmatch(r"\S.*: \S.*", line) for line in lines)
+    return bool(lines) and all(re.fullmatch(r"(\S.*)?: \S.*|\? \S.*", line) for line in lines)
 
 
 def _parse_yaml(text: str, source: str) -> dict[str, float]:
@@ -136,15 +143,13 @@ def _parse_yaml(text: str, source: str) -> dict[str, float]:
 
 def _to_yaml(amax: Mapping[str, float]) -> str:
     yaml = require("yaml", purpose="writing YAML")
-    text: str = yaml.safe_dump(
-        {name: float(value) for name, value in amax.items()}, sort_keys=False, allow_unicode=True, width=10**6
-    )
+    text: str = yaml_text(yaml, {name: float(value) for name, value in amax.items()}, width=10**6)
     return text
 
 
 def _to_plain_json(amax: Mapping[str, float]) -> str:
     document = {name: value if value < float("inf") else "inf" for name, value in amax.items()}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json_text(document, indent=1) + "\n"
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, float]], str]] = {

@@ -13,7 +13,6 @@ damaged, and values that a format cannot represent, raise `CacheError`.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import numpy as np
 
 from trt_int8.dependencies import require
 from trt_int8.errors import CacheError
+from trt_int8.printable import json_text
 
 #: Slots of the table in a flatbuffers vtable: 4, 6, … for fields 0, 1, …
 _FIELD_0, _FIELD_1 = 4, 6
@@ -164,4 +164,4 @@ def _dump(document: Any, amax: Mapping[str, float]) -> str:
     for name, value in amax.items():
         if math.isinf(value):
             raise CacheError(f"tensor {name!r} has an infinite range, which JSON cannot have; unset it first")
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    return json_text(document, indent=1) + "\n"

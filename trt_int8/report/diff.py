@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from trt_int8.printable import printable
 from trt_int8.report.explain.kernels import is_qdq
 from trt_int8.report.records import Build
-from trt_int8.report.views.words import headline, printable, why
+from trt_int8.report.views.words import headline, why
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Diff:
             if names:
                 lines.append(f"only in the {build} build: {', '.join(names)}")
         builds = [f"old: {headline(self.old)}", f"new: {headline(self.new)}"]
-        return printable("\n".join([*builds, *(lines or ["no differences"]), ""]))
+        return "".join(f"{printable(line)}\n" for line in [*builds, *(lines or ["no differences"])])
 
     def to_dict(self) -> dict[str, object]:
         """Return the differences as plain values, for JSON."""

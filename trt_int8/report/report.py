@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
+from trt_int8.printable import json_text
 from trt_int8.report.explain.build import explain
 from trt_int8.report.read.layer_information import read_layer_information, read_profile, with_times
 from trt_int8.report.read.log_file import no_log, read_lines, split_lines
@@ -165,7 +165,7 @@ class PrecisionReport:
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return `to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict(), indent=indent, allow_nan=False)
 
     def to_text(self, *, width: int | None = 100, color: bool = False) -> str:
         """Return ONNX nodes with their reasons, then kernels, findings, warnings and calibration.

@@ -16,6 +16,7 @@ from trt_int8.analysis.tensor import TensorAnalysis
 from trt_int8.calibration.density import LOWEST
 from trt_int8.calibration.kernels import BINS
 from trt_int8.dependencies import require
+from trt_int8.printable import printable
 
 if TYPE_CHECKING:
     from trt_int8.analysis.analysis import RangeAnalysis
@@ -91,7 +92,11 @@ def render(analysis: RangeAnalysis) -> str:
         MissingDependencyError: jinja2 is not installed.
     """
     jinja2 = require("jinja2", purpose="the HTML page")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
+    )
     source = resources.files("trt_int8.analysis.views").joinpath("ranges.html.j2").read_text(encoding="utf-8")
     tensors = [
         {"tensor": tensor, "drawing": draw(tensor), "advice": analysis.advice(tensor)}

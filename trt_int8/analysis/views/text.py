@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trt_int8.printable import aligned, printable
+
 if TYPE_CHECKING:
     from trt_int8.analysis.analysis import RangeAnalysis
     from trt_int8.analysis.tensor import TensorAnalysis
@@ -16,10 +18,8 @@ def render(analysis: RangeAnalysis) -> str:
     algorithms = analysis.tensors[0].sqnr_db if analysis.tensors else ()
     head = [*_COLUMNS, *algorithms, "cost dB", "flags"]
     rows = [head, *(_row(tensor) for tensor in analysis.tensors)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [f"{len(analysis.tensors)} tensors from {analysis.samples} samples; SQNR in dB, * chosen"]
-    for row in rows:
-        lines.append("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+    lines += aligned(rows).splitlines()
     if any(tensor.uncertain for tensor in analysis.tensors):
         lines.append(
             "~ uncertain by more than 0.5 dB: most values are in a few bins, for instance because of an "
@@ -27,7 +27,7 @@ def render(analysis: RangeAnalysis) -> str:
         )
     for tensor in analysis.tensors:
         for flag, command in analysis.advice(tensor):
-            lines.append(f"{tensor.name}: {flag}: {command}")
+            lines.append(printable(f"{tensor.name}: {flag}: {command}"))
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from trt_int8.errors import CacheError
+from trt_int8.printable import json_text
 
 _FORMAT = 1
 
@@ -58,7 +59,7 @@ class Fingerprint:
     def to_json(self, cache: bytes) -> str:
         """Return the content of the sidecar file of ``cache``, with a hash of its bytes."""
         record = {"format": _FORMAT, "cache_sha256": hashlib.sha256(cache).hexdigest(), **asdict(self)}
-        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return json_text(record, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str, cache: bytes, *, place: str) -> Fingerprint:

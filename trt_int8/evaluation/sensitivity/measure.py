@@ -16,6 +16,7 @@ from trt_int8.files import atomic
 from trt_int8.graph.index import label
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.operators import MULTIPLYING
+from trt_int8.printable import json_text
 from trt_int8.quantization.placement import Placement, resolve
 from trt_int8.quantization.plan import PrecisionPlan
 from trt_int8.quantization.quantized import Quantized, quantize
@@ -140,6 +141,4 @@ class Measurements:
             # Numbers as text: JSON has no inf and no NaN.
             "scores": {key: [repr(s.sqnr_db), repr(s.drop)] for key, s in self._scores.items()},
         }
-        atomic.write_text(
-            self._state, json.dumps(document, ensure_ascii=False, indent=1) + "\n", result=False
-        )
+        atomic.write_text(self._state, json_text(document, indent=1) + "\n", result=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from trt_int8.graph.index import GraphIndex, label
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.operators import PASSING
 from trt_int8.graph.passes.opset_conversion import OUTPUT_DTYPE, with_minimum_opset
+from trt_int8.printable import json_text, printable
 from trt_int8.quantization.half import check_half_options, refuse_underflow, to_half
 from trt_int8.quantization.migration.from_qdq import CACHE_KEY, NAMES_KEY, rounding
 from trt_int8.quantization.migration.names import resolve_unnamed, through_moves
@@ -81,7 +81,7 @@ class Migration:
         }
         for title, entries in lists.items():
             if entries:
-                lines.append(f"{title}:\n" + "".join(f"  {entry}\n" for entry in entries))
+                lines.append(f"{title}:\n" + "".join(f"  {printable(entry)}\n" for entry in entries))
         return "".join(lines)
 
 
@@ -163,7 +163,7 @@ def migrate(
     if high_precision == "fp16" and not half:
         quantized = replace(quantized, model=to_half(quantized.model, scale_dtype=scale_dtype))
     # The model keeps the cache, so that `cache_from_qdq` returns it byte for byte.
-    taken = json.dumps({tensor: e for tensor, e in entries.items() if tensor != e}, ensure_ascii=False)
+    taken = json_text({tensor: e for tensor, e in entries.items() if tensor != e})
     for key, value in ((CACHE_KEY, cache.text), (NAMES_KEY, taken)):
         quantized.model.metadata_props.add(key=key, value=value)
     missing = [entry.tensor for entry in quantized.skipped if entry.tensor and entry.tensor not in entries]

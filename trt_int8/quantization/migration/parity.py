@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trt_int8.graph.index import GraphIndex, is_standard, label
+from trt_int8.printable import aligned
 from trt_int8.quantization.placement.draft import Skipped
 from trt_int8.quantization.selection import OP_TYPES
 from trt_int8.ranges.cache import scale_to_hex
@@ -87,8 +88,4 @@ def parity_table(rows: Sequence[ParityRow]) -> str:
         scales = ", ".join(f"{tensor} {scale_to_hex(scale)}" for tensor, scale in row.scales.items())
         mark = "" if row.same else " (differs)"
         cells.append([row.node, row.op, row.implicit or "?", row.explicit + mark, scales or "-", row.why])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
-        for line in cells
-    )
+    return aligned(cells)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+from trt_int8.printable import printable
 from trt_int8.report.records import Build, Layer, Tensor
 
 #: Heading → text of a layer. A column "build" with the number of the build comes first.
@@ -44,4 +45,5 @@ def _typed(tensors: Sequence[Tensor]) -> str:
 
 
 def _harmless(text: str) -> str:
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Return ``text`` for a cell: printable, and no formula."""
+    return "'" * text.startswith(("=", "+", "-", "@")) + printable(text)

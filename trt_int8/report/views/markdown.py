@@ -6,8 +6,9 @@ import html
 import re
 from collections.abc import Sequence
 
+from trt_int8.printable import printable
 from trt_int8.report.records import Build
-from trt_int8.report.views.words import complaints, headline, printable, remarks, why
+from trt_int8.report.views.words import complaints, headline, remarks, why
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#~])")
 
@@ -19,8 +20,7 @@ def render(builds: Sequence[Build]) -> str:
 
 def escape(text: str) -> str:
     """Return ``text`` as literal Markdown in a table cell."""
-    flat = printable(text).replace("\n", " ").replace("\t", " ")
-    return html.escape(_SPECIAL.sub(r"\\\1", flat), quote=False)
+    return html.escape(_SPECIAL.sub(r"\\\1", printable(text)), quote=False)
 
 
 def _build(build: Build) -> list[str]:

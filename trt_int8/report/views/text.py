@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from trt_int8.graph.operators import DATA, MULTIPLYING_INSIDE
+from trt_int8.printable import printable
 from trt_int8.report.records import Build, Node
-from trt_int8.report.views.words import complaints, headline, printable, remarks, why
+from trt_int8.report.views.words import complaints, headline, remarks, why
 
 _STYLE = {"int8": "bold green", "int8_io": "green", "weight_dequantized": "bold red"}
 _HEADINGS = ("node", "op", "precision", "kernels", "why not INT8")
@@ -66,7 +67,7 @@ class _Page:
 
     def sentence(self, text: str, *, style: str = "", first: str = "") -> None:
         """Write a text, wrapped at words; all lines but the first are indented."""
-        text = first + _flat(_cut(text, self.width is None, _LONGEST_SENTENCE))
+        text = first + printable(_cut(text, self.width is None, _LONGEST_SENTENCE))
         lines = [text]
         if self.width is not None:
             width = max(20, self.width)
@@ -77,7 +78,7 @@ class _Page:
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write columns. The last one, a sentence, goes below its row if it does not fit in the line."""
         whole = self.width is None
-        rows = [[*(_flat(_cut(cell, whole)) for cell in row[:-1]), _flat(row[-1])] for row in rows]
+        rows = [[*(printable(_cut(cell, whole)) for cell in row[:-1]), printable(row[-1])] for row in rows]
         widths = [
             min(_WIDEST, max(len(row[column]) for row in (headings, *rows)))
             for column in range(len(headings) - 1)
@@ -160,8 +161,3 @@ def _rows(nodes: Sequence[Node], *, whole: bool) -> list[tuple[str, ...]]:
 
 def _cut(text: str, whole: bool, longest: int = _LONGEST) -> str:
     return text if whole or len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _flat(text: str) -> str:
-    """Return one line without control characters."""
-    return printable(text).replace("\n", " ").replace("\t", " ")

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from trt_int8.graph.operators import MULTIPLYING_INSIDE
+from trt_int8.printable import printable
 from trt_int8.report.records import Build, Findings, Layer, Node
 from trt_int8.report.schema import int8_time_share, summary, times
-
-#: A log must not send control sequences to the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """Replace control characters other than tab and newline."""
-    return _CONTROL.sub("\ufffd", text)
 
 
 def headline(build: Build) -> str:
