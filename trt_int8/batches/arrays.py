@@ -64,8 +64,13 @@ def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.gen
     Raises:
         DataError: see `open_arrays`; or the labels are not integers.
     """
-    source: str | os.PathLike[str] = labels if labels.endswith(".npy") else data
-    if not str(source).endswith((".npy", ".npz")) or (source == data and not str(data).endswith(".npz")):
+    source: str | os.PathLike[str] = labels if labels.endswith(".npy") or _is_pipe(labels) else data
+    if source == data and _is_pipe(data):
+        raise DataError(
+            f"labels {labels!r}: {data} is a pipe, which can be read once, for the samples; save the labels "
+            "in an .npy file"
+        )
+    if source == data and not str(data).endswith(".npz"):
         raise DataError(
             f"labels {labels!r}: give an .npy file, or a key of the data if that is an .npz (it is {data})"
         )
@@ -75,6 +80,10 @@ def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.gen
             f"{source}: labels {labels!r} are {array.dtype}; give the class of each sample as an integer"
         )
     return array
+
+
+def _is_pipe(path: str | os.PathLike[str]) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _members(file: Path, names: list[str]) -> dict[str, npt.NDArray[np.generic]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import click
@@ -83,6 +84,14 @@ class Data:
         from trt_int8.batches.readable import ReadableBatches
 
         o = self.options
+        if (
+            o.data is not None
+            and Path(o.data).exists()
+            and not (Path(o.data).is_file() or Path(o.data).is_dir())
+        ):
+            raise click.UsageError(
+                f"each worker opens --data itself, and {o.data} is a pipe; save the samples in a file"
+            )
         return ReadableBatches(self.opener, self.batch_size, o.last, o.limit, o.shuffle)  # type: ignore[arg-type]  # click checked `last`
 
     def _batches(self) -> Iterator[Mapping[str, Any]]:

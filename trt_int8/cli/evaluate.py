@@ -65,15 +65,16 @@ def evaluate(
     if len(engines) == 2:
         raise click.UsageError("one of the two must be an ONNX model: names and types of inputs come from it")
     metric = accuracy.function()
-    loaded = load_model(quantized if is_engine(model) else model)
+    first, second = (path if path in engines else load_model(path) for path in (model, quantized))
+    loaded = second if isinstance(first, str) else first
+    assert not isinstance(loaded, str)
     opened = data.open(loaded, shapes.parse())
     labels = accuracy.read_labels(data)
-    first = model if is_engine(model) else loaded
     batches = opened.while_("comparing")
-    result = run(first, quantized, batches, labels=labels, output=accuracy.scores, metric=metric)
+    result = run(first, second, batches, labels=labels, output=accuracy.scores, metric=metric)
     layers = None
-    if per_layer:
-        layers = compare_layers(loaded, load_model(quantized), opened.while_("comparing layers"))
+    if per_layer and not isinstance(second, str):
+        layers = compare_layers(loaded, second, opened.while_("comparing layers"))
     if form == "json":
         more = {} if layers is None else {"layers": [layer.to_dict() for layer in layers]}
         options.print_json(result.to_dict() | more)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
@@ -60,8 +61,15 @@ class PrecisionReport:
             ModelError: ``model`` is not an ONNX model.
             CacheError: ``cache`` is not a calibration cache.
         """
-        reader = cls.from_layer_information if _is_json(path) else cls.from_log
-        report = reader(path, model=model, cache=cache)
+        require_path(path, "path", of="a build log or of layer information")
+        with _opened(path) as file:
+            if file.holds_json:
+                seen = read_layer_information(path, file.read())
+                report = cls(
+                    [explain(seen, network=_network(model), cached=_scales(cache))], source=str(path)
+                )
+            else:
+                report = cls(_explained(path, read_lines(path, file), model, cache), source=str(path))
         return report if profile is None else report.with_profile(profile)
 
     @classmethod
@@ -96,11 +104,7 @@ class PrecisionReport:
         Raises:
             ReportError: during the iteration: the file cannot be read, or has no line of TensorRT.
         """
-        network, cached = _network(model), _scales(cache)
-        builds = _builds(path)
-        if network is not None:
-            builds = (_require_qdq(network, seen, path, model) for seen in builds)
-        return map(partial(explain, network=network, cached=cached), builds)
+        return _explained(path, read_lines(path), model, cache)
 
     @classmethod
     def from_lines(cls, lines: Iterable[str | bytes], *, source: str = "log") -> PrecisionReport:
@@ -195,9 +199,23 @@ class PrecisionReport:
         return html.render(self.builds, source=self.source)
 
 
-def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:
+def _explained(
+    path: str | os.PathLike[str],
+    lines: Iterable[list[bytes]],
+    model: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+) -> Iterator[Build]:
+    """Yield the builds in ``lines`` of the log ``path``."""
+    network, cached = _network(model), _scales(cache)
+    builds = _builds(path, lines)
+    if network is not None:
+        builds = (_require_qdq(network, seen, path, model) for seen in builds)
+    return map(partial(explain, network=network, cached=cached), builds)
+
+
+def _builds(path: str | os.PathLike[str], lines: Iterable[list[bytes]]) -> Iterator[Observed]:
     """Yield the raw facts of each build. Raise if the file has no line of TensorRT."""
-    builds = observe(read_lines(path))
+    builds = observe(lines)
     first = next(builds, None)
     if first is None or not first.is_a_log:
         raise ReportError(no_log(path))
@@ -205,16 +223,35 @@ def _builds(path: str | os.PathLike[str]) -> Iterator[Observed]:
     yield from builds
 
 
-def _is_json(path: str | os.PathLike[str]) -> bool:
-    require_path(path, "path", of="a build log or of layer information")
+class _Sniffed:
+    """A file, perhaps a pipe, whose beginning was looked at.
+
+    Attributes:
+        holds_json: whether it holds a JSON object.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._start, self._file = file.read(256), file
+        start = self._start.lstrip(b"\xef\xbb\xbf \t\r\n")
+        self.holds_json = start.startswith(b"{") and start[1:].lstrip()[:1] in (b'"', b"}")
+
+    def peek(self, size: int) -> bytes:
+        return self._start[:size]
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes, all by default."""
+        start = self._start if size < 0 else self._start[:size]
+        self._start = self._start[len(start) :]
+        return start + self._file.read(-1 if size < 0 else size - len(start))
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[_Sniffed]:
     try:
-        if not Path(path).is_file() and Path(path).exists():
-            return False  # a pipe can only be read once
         with Path(path).open("rb") as file:
-            start = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
+            yield _Sniffed(file)
     except OSError as error:
         raise ReportError(f"cannot read {path}: {error.strerror or error}") from error
-    return start.startswith(b"{") and start[1:].lstrip()[:1] in (b'"', b"}")
 
 
 def _network(model: str | os.PathLike[str] | None) -> Network | None:

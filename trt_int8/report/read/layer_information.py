@@ -151,13 +151,15 @@ def _split_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] |
     return tuple(sides[0]), tuple(sides[1])
 
 
-def read_layer_information(path: str | os.PathLike[str]) -> Observed:
+def read_layer_information(path: str | os.PathLike[str], data: bytes | None = None) -> Observed:
     """Read the layers of one engine: ``{"Layers": […]}``, each an object, or a name only.
+
+    ``data`` is the content of the file, if it was read already.
 
     Raises:
         ReportError: the file is not JSON, or not layer information.
     """
-    document = _load(path, "layer information")
+    document = _load(path, "layer information", data)
     layers = document.get("Layers") if isinstance(document, dict) else None
     if not isinstance(layers, list):
         raise ReportError(
@@ -216,10 +218,10 @@ def with_times(
     return tuple(timed)
 
 
-def _load(path: str | os.PathLike[str], what: str) -> Any:
+def _load(path: str | os.PathLike[str], what: str, data: bytes | None = None) -> Any:
     require_path(path, "path", of=f"the {what}")
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes() if data is None else data)
     except OSError as error:
         raise ReportError(f"cannot read the {what} {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

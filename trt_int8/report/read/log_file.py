@@ -7,9 +7,10 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, cast
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
@@ -20,8 +21,15 @@ _BLOCK = 1 << 20
 _LONGEST = 8 << 20
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
-    """Yield lists of lines without their newlines, about 1 MiB each.
+class Peekable(Protocol):
+    """An open file."""
+
+    def peek(self, size: int, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def read_lines(path: str | os.PathLike[str], file: Peekable | None = None) -> Iterator[list[bytes]]:
+    """Yield lists of lines without their newlines, about 1 MiB each; of ``file``, if it is open already.
 
     Raises:
         ReportError: the file cannot be read, or its gzip data is broken.
@@ -29,8 +37,8 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
     """
     require_path(path, "path", of="a build log")
     try:
-        with open(path, "rb") as file:
-            yield from split_lines(_decoded(file, file.peek(4)[:4]))
+        with open(path, "rb") if file is None else nullcontext(file) as log:
+            yield from split_lines(_decoded(log, log.peek(4)[:4]))
     except (OSError, EOFError, zlib.error) as error:
         detail = getattr(error, "strerror", None) or error
         raise ReportError(f"cannot read the log {path}: {detail}") from error
@@ -61,9 +69,9 @@ def split_lines(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield [last.removesuffix(b"\r")]
 
 
-def _decoded(file: BinaryIO, start: bytes) -> Iterator[bytes]:
+def _decoded(file: Peekable, start: bytes) -> Iterator[bytes]:
     if start.startswith(b"\x1f\x8b"):
-        with gzip.open(file) as plain:
+        with gzip.open(cast("BinaryIO", file)) as plain:
             yield from iter(partial(plain.read, _BLOCK), b"")
     elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         # "trtexec … > build.log" in Windows PowerShell writes UTF-16.
