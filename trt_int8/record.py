@@ -110,7 +110,7 @@ class QuantizationRecord:
             part = f"{name} {decibels(self.sqnr_db[name])}"
             if kept and name in self.before_db:
                 what = kept[0] if len(kept) == 1 else f"{len(kept)} corrections"
-                part += f" ({_number(self.before_db[name])} before {what})"
+                part += f" ({decibels(self.before_db[name], unit='')} before {what})"
             parts.append(part)
         if len(worst_first) > _LISTED:
             parts.append(f"{len(worst_first) - _LISTED} more outputs are no worse")
@@ -192,13 +192,16 @@ def require_readable(model: onnx.ModelProto) -> QuantizationRecord | None:
     return QuantizationRecord.from_json(stored[0]) if stored else None
 
 
-def decibels(value: float) -> str:
-    """Return an SQNR as text: ``31.2 dB``, or ``exact`` for equal outputs."""
-    return "exact" if value == math.inf else f"{_number(value)} dB"
+def decibels(value: float, *, form: str = ".2f", unit: str = " dB") -> str:
+    """Return an SQNR, or a change of it, as text; infinity and NaN in words.
 
-
-def _number(value: float) -> str:
-    return "exact" if value == math.inf else f"{value:.2f}"
+    Examples:
+        >>> decibels(31.2), decibels(float("inf")), decibels(float("-inf")), decibels(float("nan"))
+        ('31.20 dB', 'exact', 'unbounded relative error', 'not defined')
+    """
+    if math.isfinite(value):
+        return f"{value:{form}}{unit}"
+    return "not defined" if math.isnan(value) else "exact" if value > 0 else "unbounded relative error"
 
 
 def _require(value: object, kind: type | UnionType, name: str) -> None:

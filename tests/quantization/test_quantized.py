@@ -117,7 +117,7 @@ def test_what_cannot_be_quantized(make_model, lenet_path, lenet_qdq):
         quantize(lenet_path, ranges(input=1.0), placement="tensorrt")
     zeros = ranges(**dict.fromkeys(["data", "pool1", "pool2_flat", "ip1", "conv1", "pool2", "conv2"], 0.0))
     with pytest.raises(
-        QuantizationError, match="no node can be quantized:\n  conv1: tensor 'data' was always zero"
+        QuantizationError, match="no node can be quantized: conv1: tensor 'data' was always zero"
     ):
         quantize(lenet_path, zeros, placement="tensorrt")
 

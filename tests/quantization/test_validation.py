@@ -85,5 +85,5 @@ def test_weights_of_a_type_that_is_not_quantized(make_model, rng):
         weights={"w": rng.normal(size=(4, 3))},
         dtype=TensorProto.DOUBLE,
     )
-    with pytest.raises(QuantizationError, match="no node can be quantized:\n  gemm: .*float64"):
+    with pytest.raises(QuantizationError, match="no node can be quantized: gemm: .*float64"):
         quantize(model, ranges(x=1.0, y=1.0), placement="tensorrt")

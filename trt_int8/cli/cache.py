@@ -96,7 +96,8 @@ def diff(left: str, right: str, fail_above: float | None, form: str) -> None:
     else:
         for change in result.changes:
             ratio = f"{change.ratio:8.4f}" if change.ratio < 1000 else f"{change.ratio:8.3g}"
-            say(f"{ratio}  {change.left:12.6g}  {change.right:12.6g}  {change.name}")
+            figures = f"{ratio}  {change.left:12.6g}  {change.right:12.6g}"
+            say(f"{figures.replace('     inf', 'infinite')}  {change.name}")
         for path, names in ((left, result.only_left), (right, result.only_right)):
             for name in names:
                 say(f"only in {path}: {name}")
@@ -107,7 +108,8 @@ def diff(left: str, right: str, fail_above: float | None, form: str) -> None:
     if fail_above is None:
         return
     failures = [
-        f"differs by more than {fail_above:g}: {change.name} ({change.ratio:.4g})"
+        f"differs by more than {fail_above:g}: {change.name} "
+        f"({'0 or infinite in one' if change.ratio == float('inf') else f'{change.ratio:.4g}'})"
         for change in result.above(fail_above)
     ]
     failures += [f"in {left} and not in {right}: {name}" for name in result.only_left]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from trt_int8.cli.terminal import say
 
 if TYPE_CHECKING:
     from trt_int8.evaluation import Evaluation
+    from trt_int8.evaluation.evaluation import OutputDifference
     from trt_int8.evaluation.layers import LayerDifference
 
 
@@ -57,6 +59,7 @@ def evaluate(
     from trt_int8.evaluation.engine import is_engine
     from trt_int8.evaluation.layers import compare_layers
     from trt_int8.graph import load_model
+    from trt_int8.record import decibels
 
     accuracy.check(data)
     engines = [path for path in (model, quantized) if is_engine(path)]
@@ -82,7 +85,7 @@ def evaluate(
         _print(result, layers, executed=bool(engines))
     failures = []
     if accuracy.min_sqnr is not None and not result.sqnr_db >= accuracy.min_sqnr:
-        failures.append(f"SQNR is {result.sqnr_db:.2f} dB, below --min-sqnr {accuracy.min_sqnr:g}")
+        failures.append(f"SQNR is {decibels(result.sqnr_db)}, below --min-sqnr {accuracy.min_sqnr:g}")
     if accuracy.max_drop is not None and result.drop is not None and not result.drop <= accuracy.max_drop:
         failures.append(f"the drop is {result.drop:.4g}, above --max-drop {accuracy.max_drop:g}")
     options.exit_unless_met(failures)
@@ -94,10 +97,7 @@ def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, ex
     how = "" if executed else ", simulated in onnxruntime (nothing was executed by TensorRT)"
     say(f"{result.samples} samples{how}")
     for name, difference in result.outputs.items():
-        say(
-            f"{name}: SQNR {difference.sqnr_db:.2f} dB, cosine {difference.cosine:.6f}, "
-            f"largest error {difference.max_abs_error:.4g}"
-        )
+        say(f"{name}: {_difference(difference)}")
     if result.held_back is not None:
         figures = ", ".join(f"{name} {decibels(db)}" for name, db in result.held_back.sqnr_db.items())
         which = "held back from quantization" if result.held_back.unseen else "of the model's record"
@@ -114,6 +114,18 @@ def _print(result: Evaluation, layers: tuple[LayerDifference, ...] | None, *, ex
         return
     worst = sorted((layer.drop_db for layer in layers), reverse=True)[:5]
     for layer in layers:
-        mark = f"  drops by {layer.drop_db:.2f} dB" if layer.drop_db and layer.drop_db in worst else ""
+        mark = f"  drops by {decibels(layer.drop_db)}" if layer.drop_db and layer.drop_db in worst else ""
         mark = "  the loss begins here" if layer.begins else mark
-        say(f"{layer.sqnr_db:8.2f} dB  {layer.op_type:<20} {layer.tensor} ({layer.node}){mark}")
+        sqnr = decibels(layer.sqnr_db, form="8.2f")
+        say(f"{sqnr:<11}  {layer.op_type:<20} {layer.tensor} ({layer.node}){mark}")
+
+
+def _difference(difference: OutputDifference) -> str:
+    """Return the three figures of an output, without inf and NaN."""
+    from trt_int8.record import decibels
+
+    if difference.sqnr_db == math.inf:
+        return "exactly equal, no error"
+    cosine = decibels(difference.cosine, form=".6f", unit="")
+    largest = f"{difference.max_abs_error:.4g}".replace("inf", "infinite")
+    return f"SQNR {decibels(difference.sqnr_db)}, cosine {cosine}, largest error {largest}"

@@ -130,7 +130,7 @@ def sensitivity(
         if len(found.floats) == count:
             failures.append(f"no plan with a node in INT8 is within the limit, so {output} cannot be built")
         elif accuracy.min_sqnr is not None and not reached >= accuracy.min_sqnr:
-            failures.append(f"SQNR is {reached:.2f} dB as built, below --min-sqnr {accuracy.min_sqnr:g}")
+            failures.append(f"SQNR is {decibels(reached)} as built, below --min-sqnr {accuracy.min_sqnr:g}")
         for line in lines:
             say(f"as it will be built: {line}", err=form == "json")
     if form == "json":
@@ -140,13 +140,13 @@ def sensitivity(
 
 
 def _print(measurements: Measurements, ranking: tuple[NodeSensitivity, ...]) -> None:
+    from trt_int8.record import decibels
+
     whole = measurements.score([])
-    say(f"all in INT8: SQNR {whole.sqnr_db:.2f} dB" + _drop(whole.drop))
+    say(f"all in INT8: SQNR {decibels(whole.sqnr_db)}" + _drop(whole.drop))
     for entry in ranking:
-        say(
-            f"{entry.node} ({entry.op_type}): alone {entry.alone.sqnr_db:.2f} dB{_drop(entry.alone.drop)}; "
-            f"left in float {entry.gain_db:+.2f} dB"
-        )
+        alone, gain = decibels(entry.alone.sqnr_db), decibels(entry.gain_db, form="+.2f")
+        say(f"{entry.node} ({entry.op_type}): alone {alone}{_drop(entry.alone.drop)}; left in float {gain}")
     for skipped in measurements.skipped:
         say(f"not quantized: {skipped}", err=True)
 

@@ -124,7 +124,7 @@ def guarded() -> Iterator[None]:
     handler.setLevel(logging.WARNING)
     root = logging.getLogger()
     root.addHandler(handler)
-    warnings.showwarning = lambda message, *_, **__: root.warning("%s", message)
+    warnings.showwarning = _show_warning
     try:
         yield
     except SystemExit as ended:
@@ -157,6 +157,12 @@ def is_stdout(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return os.path.samestat(there, here) and not nowhere
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Show a warning, but none of numpy's about infinity and NaN: results say what these mean."""
+    if not issubclass(category, RuntimeWarning):
+        logging.getLogger().warning("%s", message)
 
 
 class _OneLine(logging.Formatter):

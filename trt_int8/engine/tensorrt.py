@@ -60,7 +60,7 @@ class TensorRT:
         """Raise MissingDependencyError for TensorRT 11 and TensorRT-RTX, which have no calibrators."""
         if not self.has_implicit_int8:
             raise MissingDependencyError(
-                f"{self.name} has no INT8 calibrators; TensorRT 10 was the last version with them.\n"
+                f"{self.name} has no INT8 calibrators; TensorRT 10 was the last version with them. "
                 f"Use Q/DQ nodes (mode='explicit'), or install TensorRT 10: {INSTALL_IMPLICIT}"
             )
 
@@ -208,7 +208,7 @@ def load_implicit() -> TensorRT:
         tensorrt = load("tensorrt")
     except MissingDependencyError as error:
         raise MissingDependencyError(
-            f"the implicit route needs TensorRT 8.6 to 10 with its calibrators: {error.__cause__ or error}.\n"
+            f"the implicit route needs TensorRT 8.6 to 10 with its calibrators: {error.__cause__ or error}. "
             f"Install it on a machine with a GPU ({INSTALL_IMPLICIT}), or use the explicit route "
             "(mode='explicit')"
         ) from error

@@ -14,7 +14,7 @@ from trt_int8.evaluation.comparer import Comparer, float_outputs
 from trt_int8.graph.index import GraphIndex
 from trt_int8.graph.model import Model
 from trt_int8.graph.operators import SATURATING, VIEWS
-from trt_int8.record import nan_as_worst
+from trt_int8.record import decibels, nan_as_worst
 
 #: Smallest change of SQNR that counts, in dB; a smaller one is noise of the measurement.
 NOISE_DB = 0.1
@@ -105,7 +105,10 @@ class Decision:
         losses = {name: self.highest[name] - value for name, value in after.items()}
         kept = max(gains.values(), default=0) >= NOISE_DB and max(losses.values(), default=0) < NOISE_DB
         order = sorted(gains, key=lambda name: -gains[name])
-        text = ", ".join(f"{name} {gains[name]:+.2f} dB" for name in order) or "SQNR is not defined"
+        text = (
+            ", ".join(f"{name} {decibels(gains[name], form='+.2f')}" for name in order)
+            or "SQNR is not defined"
+        )
         if not kept:
             text += ", so it was not kept"
         highest = {name: max(value, self.highest[name]) for name, value in after.items()}

@@ -30,14 +30,14 @@ class Difference:
     def add(self, reference: npt.NDArray[np.generic], approximation: npt.NDArray[np.generic]) -> None:
         """Add one batch; both arrays have the same shape."""
         x, y = reference.astype(np.float64).ravel(), approximation.astype(np.float64).ravel()
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are results
             error = np.where(x == y, 0.0, y - x)
-        x, y = (np.where(np.isfinite(values), values, 0.0) for values in (x, y))
-        self.signal += float(x @ x)
-        self.noise += float(error @ error)
-        self.other += float(y @ y)
-        self.product += float(x @ y)
-        self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
+            x, y = (np.where(np.isfinite(values), values, 0.0) for values in (x, y))
+            self.signal += float(x @ x)
+            self.noise += float(error @ error)
+            self.other += float(y @ y)
+            self.product += float(x @ y)
+            self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
 
     def merge(self, other: Difference) -> None:
         """Add the sums of ``other``."""
@@ -58,8 +58,10 @@ class Difference:
 
     @property
     def cosine(self) -> float:
-        """Cosine of the angle between x and y; 1.0 if both are zero, 0.0 if only one is."""
+        """Cosine of the angle between x and y; 1.0 if both are 0, 0.0 if only one is, NaN beyond float64."""
         norms = math.sqrt(self.signal) * math.sqrt(self.other)
+        if not math.isfinite(norms):
+            return math.nan
         if norms == 0:
             return 1.0 if self.signal == self.other else 0.0
         return self.product / norms

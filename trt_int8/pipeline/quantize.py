@@ -25,7 +25,7 @@ from trt_int8.pipeline.prepare import Prepared, prepare
 from trt_int8.quantization.half import to_half
 from trt_int8.quantization.quantized import Quantized, quantize, required_tensors
 from trt_int8.ranges.ranges import Ranges
-from trt_int8.record import QuantizationRecord, store_record
+from trt_int8.record import QuantizationRecord, decibels, store_record
 from trt_int8.target import Target
 
 #: A function that gets lines for people.
@@ -231,5 +231,5 @@ def warn_of_budget(prepared: Prepared, record: QuantizationRecord, tell: Tell) -
     if plan is not None and wanted is not None and record.sqnr_db and not record.worst_db >= wanted:
         tell(
             f"{WARNING}{plan.source} was searched for at least {wanted:g} dB, but the worst output has "
-            f"{record.worst_db:.2f} dB on these samples; search again with more samples"
+            f"{decibels(record.worst_db)} on these samples; search again with more samples"
         )

@@ -66,8 +66,7 @@ def _all_skipped(draft: Draft) -> str:
             f"none of the {len(wanted)} tensors to quantize has a range: the ranges belong to another model "
             f"(model: {', '.join(wanted[:5])}; ranges: {', '.join(list(draft.ranges)[:5])})"
         )
-    listed = "\n".join(f"  {entry}" for entry in draft.skipped[:10])
-    return f"no node can be quantized:\n{listed}"
+    return f"no node can be quantized: {'; '.join(map(str, draft.skipped[:10]))}"
 
 
 def check_written(model: onnx.ModelProto, kind: str) -> None:

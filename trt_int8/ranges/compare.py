@@ -22,7 +22,11 @@ def range_table(ranges: Ranges, *, tensors: Iterable[str] | None = None, source:
     rows = [["tensor", "scale (hex)", "scale", "amax"] + (["from"] if source else [])]
     for name in ranges if tensors is None else tensors:
         entry = ranges[name]
-        row = [name, scale_to_hex(entry.scale), f"{entry.scale:.6g}", f"{entry.amax:.6g}"]
+        row = [
+            name,
+            scale_to_hex(entry.scale),
+            *(f"{value:.6g}".replace("inf", "infinite") for value in (entry.scale, entry.amax)),
+        ]
         rows.append(row + ([entry.source] if source else []))
     return aligned(rows)
 

@@ -42,7 +42,9 @@ def compile_ptx(source: str, *, compute_capability: tuple[int, int], name: str =
         status = library.nvrtcCompileProgram(program, ctypes.c_int(len(options)), options)
         if status != 0:
             log = _text(library, "ProgramLog", program).rstrip(b"\0").decode(errors="replace")
-            raise CalibrationError(f"NVRTC cannot compile {name} for compute_{target}:\n{log}")
+            raise CalibrationError(
+                f"NVRTC cannot compile {name} for compute_{target}: {' '.join(log.split())}"
+            )
         return _text(library, "PTX", program)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))

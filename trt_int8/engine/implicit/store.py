@@ -101,9 +101,8 @@ class CacheStore:
         made_from = self._read_sidecar(content)
         if changes := made_from.changes(now):
             raise CacheError(
-                f"{self.path} does not fit this calibration:\n"
-                + "".join(f"  {line}\n" for line in changes)
-                + "Delete it to calibrate again, choose another cache file, or add reuse_cache=True"
+                f"{self.path} does not fit this calibration: {'; '.join(changes)}. "
+                "Delete it to calibrate again, choose another cache file, or add reuse_cache=True"
             )
         if unknown := made_from.unknown(now):
             _warn(f"{self.path}: used without a check of: {', '.join(unknown)}")

@@ -54,7 +54,8 @@ def rank(measurements: Measurements) -> tuple[NodeSensitivity, ...]:
         for name in names:
             alone = measurements.score([other for other in names if other != name], phase=phase)
             without = measurements.score([name], phase=phase)
-            gain = without.sqnr_db - whole.sqnr_db
+            same = without.sqnr_db == whole.sqnr_db  # inf - inf would be NaN
+            gain = 0.0 if same else without.sqnr_db - whole.sqnr_db
             found.append(NodeSensitivity(name, measurements.nodes[name], alone, without, gain))
     return tuple(sorted(found, key=_order))
 

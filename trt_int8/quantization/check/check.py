@@ -112,7 +112,8 @@ def run_checker(model: onnx.ModelProto, kind: str) -> None:
         try:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise QuantizationError(f"the {kind} model does not pass onnx.checker: {error}") from error
+            text = " ".join(str(error).split())
+            raise QuantizationError(f"the {kind} model does not pass onnx.checker: {text}") from error
 
 
 def findings(graph: QdqGraph, checks: Iterable[Check] = CHECKS) -> list[Finding]:
