@@ -47,7 +47,7 @@ class Checkout:
     @property
     def environment(self):
         """Environment variables with which Python imports this side's package."""
-        return {**os.environ, "PYTHONPATH": str(self.root)}
+        return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONPATH": str(self.root)}
 
     def python(self, *arguments, check=True):
         """Run this interpreter with this side's package; return the completed process.

@@ -80,17 +80,15 @@ def _started(distributed: Any, workers: int) -> Iterator[Any]:
     require("cryptography", purpose="the encryption between Dask workers")
     dask = require("dask", purpose=_PURPOSE)
     with (
+        _private_folder(dask) as folder,
         # All of Dask's threads and processes descend from this thread, and Ctrl-C reaches none of them.
         ThreadPoolExecutor(1, initializer=_block_ctrl_c) as thread,
-        _private_folder(dask) as folder,
     ):
         starting = thread.submit(_start, distributed, dask, workers, folder)
         try:
             yield starting.result()
         finally:
             thread.submit(lambda: starting.exception() or starting.result().close()).result()
-            # Dask imports from there, and once the folder is gone, anybody could make one of that name.
-            sys.path[:] = [entry for entry in sys.path if not entry.startswith(folder)]
 
 
 @contextmanager
@@ -106,16 +104,23 @@ def _unlogged() -> Iterator[None]:
             handler.setLevel(level)
 
 
-def _private_folder(dask: Any) -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def _private_folder(dask: Any) -> Iterator[str]:
     """Make the folder of Dask's temporary files; its own one has a fixed name that others may have taken."""
     place = dask.config.get("temporary-directory", None)
     try:
-        return tempfile.TemporaryDirectory(prefix="trt_int8-dask-", dir=place)
+        folder = tempfile.TemporaryDirectory(prefix="trt_int8-dask-", dir=place)
     except OSError as error:
         raise CalibrationError(
             f"Dask workers need a folder for temporary files ({error}); make room there, or set TMPDIR to "
             "another folder"
         ) from error
+    with folder as name:
+        try:
+            yield name
+        finally:
+            # Dask imports from there, and once the folder is gone, anybody could make one of that name.
+            sys.path[:] = [entry for entry in sys.path if not str(entry).startswith(name)]
 
 
 def _start(distributed: Any, dask: Any, workers: int, folder: str) -> Any:
