@@ -4,8 +4,9 @@ import shlex
 import pytest
 import yaml
 
+from trt_int8.documents import to_yaml
 from trt_int8.patterns import matching
-from trt_int8.printable import aligned, json_text, printable, shell_word, yaml_text
+from trt_int8.printable import aligned, json_text, printable, shell_word
 
 #: One of each kind: C0, DEL, C1, soft hyphen, bidi controls, zero width, BOM, half of a pair, a tag.
 UNSAFE = "\x00\a\b\t\n\r\x1b\x7f\x85\x9b\xad\u061c\u200b\u200f\u2028\u202a\u202e\u2066\u2069\u3164\ufe0f\ufeff\ud800\U000e0041"
@@ -23,13 +24,13 @@ def test_other_text_stays(text):
 
 def test_json_and_yaml_keep_the_true_names():
     document = {f"a{UNSAFE}b": ["é", UNSAFE]}
-    for text in (json_text(document, indent=1), yaml_text(yaml, document, width=1000)):
+    for text in (json_text(document, indent=1), to_yaml(document, purpose="a test")):
         assert printable(text, keep="\n") == text
     assert json.loads(json_text(document)) == document
     assert json_text({"é": 1}) == '{"é": 1}'
     document = {UNSAFE.replace("\ud800", ""): "é"}  # PyYAML cannot read halves of pairs again
-    assert yaml.safe_load(yaml_text(yaml, document)) == document
-    assert yaml_text(yaml, {"é": 1}) == "é: 1\n"
+    assert yaml.safe_load(to_yaml(document, purpose="a test")) == document
+    assert to_yaml({"é": 1}, purpose="a test") == "é: 1\n"
 
 
 @pytest.mark.parametrize("name", ["x'; touch pwned; '", '$(touch pwned) "`id`"', "-rf *", "", "plain/name:0"])

@@ -83,11 +83,3 @@ def json_text(document: object, **how: Any) -> str:
         return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
     return _UNSAFE.sub(escape, json.dumps(document, ensure_ascii=False, **how))
-
-
-def yaml_text(yaml: Any, document: object, **how: Any) -> str:
-    """Return YAML likewise; ``yaml`` is PyYAML, and ``how`` goes to its ``safe_dump``."""
-    text = str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, **how))
-    if _UNSAFE.search(text.replace("\n", "")):
-        text = str(yaml.safe_dump(document, sort_keys=False, allow_unicode=False, **how))
-    return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from trt_int8.documents import parse_json
 from trt_int8.printable import json_text
 
 #: The key of the record in the metadata of a Q/DQ model.
@@ -143,7 +143,7 @@ class QuantizationRecord:
             ValueError: the text is something else.
         """
         try:
-            document = json.loads(text)
+            document = parse_json(text)
             if document["format"] != _FORMAT:
                 raise ValueError(f"format {document['format']!r}")
             known = {name: document[name] for name in _TYPES if name in document}
@@ -158,7 +158,7 @@ class QuantizationRecord:
             for version in known.get("versions", {}).values():
                 _require(version, str, "versions")
             return cls(**known)
-        except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             missing = " is missing" if isinstance(error, KeyError) else ""
             raise ValueError(f"not a quantization record: {error}{missing}") from error
 

@@ -130,7 +130,7 @@ def test_a_plan_that_cannot_be_kept(lenet_path):
 )
 def test_bad_plans(tmp_path, text, message):
     (tmp_path / "p.yaml").write_text(text)
-    with pytest.raises(QuantizationError, match="p.yaml: ") as caught:
+    with pytest.raises(QuantizationError, match=r"p\.yaml:") as caught:
         PrecisionPlan.read(tmp_path / "p.yaml")
     assert message in str(caught.value)
 

@@ -123,7 +123,7 @@ def test_yaml_and_json_are_what_the_implicit_route_takes(tmp_path):
         (b"\xff" * 64, "neither text nor an onnxruntime calibration table (binary, but not a table, or truncated); give"),
         (b"PK\x03\x04" + b"\0" * 64, "neither text nor an onnxruntime calibration table (a zip file); give"),
         (b"{", ":1: not JSON"),
-        (b'{"a": 1, "a": 2}', "'a' is listed twice"),
+        (b'{"a": 1, "a": 2}', "'a' is given twice"),
         (b'{"a": "much"}', "tensor 'a': 'much' is not a range"),
         (b'{"a": [3, -3]}', "lowest 3 is above highest -3"),
         (b'{"a": true}', "True is not a range"),

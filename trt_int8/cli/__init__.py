@@ -79,7 +79,9 @@ class _Main(Group):
                 text = "\n".join([printable(in_options(own)), *str(error).removeprefix(own).split("\n")[1:]])
                 if isinstance(error, PlanMismatchError):
                     text += search_command(error.placement, error.budget)
-                raise click.ClickException("\n".join(filter(None, [text, printable(in_place(written))]))) from error
+                raise click.ClickException(
+                    "\n".join(filter(None, [text, printable(in_place(written))]))
+                ) from error
             except KeyboardInterrupt:
                 click.echo(f"\n{printable(stopped(ctx, written))}", err=True)
                 ctx.exit(_INTERRUPTED)

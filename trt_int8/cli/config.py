@@ -6,14 +6,14 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
-from trt_int8.dependencies import require
+from trt_int8 import documents
+from trt_int8.documents import DocumentError, parse_yaml
 from trt_int8.errors import ConfigError
-from trt_int8.printable import yaml_text
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 
 #: Keys of ``Context.meta``: by parameter, the value before conversion, and its place in a file.
 GIVEN, PLACES = "trt_int8.given", "trt_int8.places"
@@ -36,35 +36,29 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Setting]:
         ConfigError: the file is missing, is not such a YAML file, or has a key twice; with file and line.
         MissingDependencyError: PyYAML is not installed.
     """
-    yaml = require("yaml", purpose="reading a configuration file")
     place = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        text = read_input(path, limit=TEXT_LIMIT).decode("utf-8")
+        values, lines = parse_yaml(text, purpose="reading a configuration file")
     except FileNotFoundError as error:
         raise ConfigError(f"{place}: no such file; check the path of the configuration") from error
     except OSError as error:
         raise ConfigError(f"{place}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{place}: not UTF-8 text ({error}); save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{place}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    except DocumentError as error:
+        raise ConfigError(f"{place}{error.at}: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{place}:1: write one 'option: value' per line")
     settings: dict[str, Setting] = {}
-    for key_node, _ in node.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in settings:
-            raise ConfigError(f"{place}:{line}: {key!r} is given twice (first on line {settings[key].line})")
-        value = values.get(key)
+    for key, value in values.items():
         if not _is_plain(value):
-            raise ConfigError(f"{place}:{line}: {key!r} must be one value or a list of values")
-        settings[key] = Setting(value, line)
+            raise ConfigError(f"{place}:{lines[key]}: {key!r} must be one value or a list of values")
+        if "\0" in str(value):
+            raise ConfigError(f"{place}:{lines[key]}: {key!r} has a NUL character; remove it")
+        settings[str(key)] = Setting(value, lines[key])
     return settings
 
 
@@ -129,7 +123,6 @@ def to_yaml(
     A hidden option is written only if it was given. ``values`` are those after conversion by click,
     ``given`` those before it, which are written for parameters with a callback.
     """
-    yaml = require("yaml", purpose="printing the configuration")
     given = given or {}
     written = {}
     for parameter in _settable(parameters):
@@ -137,7 +130,7 @@ def to_yaml(
         value = given[name] if parameter.callback and name in given else values.get(name)
         if value is not None or not getattr(parameter, "hidden", False):
             written[key(parameter)] = _for_yaml(value)
-    return yaml_text(yaml, written, width=1000)
+    return documents.to_yaml(written, purpose="printing the configuration")
 
 
 def _settable(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:

@@ -23,14 +23,13 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from trt_int8.arguments import require_path
-from trt_int8.dependencies import require
+from trt_int8.documents import DocumentError, parse_yaml, to_yaml
 from trt_int8.errors import PlanMismatchError, QuantizationError
 from trt_int8.files import atomic
-from trt_int8.printable import yaml_text
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 
 SCHEMA = 1
 _PRECISIONS = ("int8", "float")
@@ -65,18 +64,16 @@ class PrecisionPlan:
             MissingDependencyError: PyYAML is not installed.
         """
         require_path(path, "path", of="a precision plan")
-        yaml = require("yaml", purpose="reading a precision plan")
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_input(path, limit=TEXT_LIMIT).decode("utf-8")
+            # As text and mappings only: 106 and yes are names of nodes.
+            document, _ = parse_yaml(text, typed=False, purpose="reading a precision plan")
+        except DocumentError as error:
+            raise QuantizationError(f"{path}{error.at}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise QuantizationError(
                 f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
             ) from error
-        try:
-            # BaseLoader reads text and mappings only: 106 and yes are names of nodes.
-            document = yaml.load(text, Loader=yaml.BaseLoader)
-        except yaml.YAMLError as error:
-            raise QuantizationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         return cls(_nodes(document, str(path)), str(path), **_search(document, str(path)))
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -86,12 +83,11 @@ class PrecisionPlan:
             OutputError: the file cannot be written.
             MissingDependencyError: PyYAML is not installed.
         """
-        yaml = require("yaml", purpose="writing a precision plan")
         search = {"target": self.target, "placement": self.placement}
         figures = {"budget": dict(self.budget), "reached": dict(self.reached)}
         known = {key: value for key, value in (search | figures).items() if value}
         document = {"schema": SCHEMA, **known, "nodes": dict(self.nodes)}
-        atomic.write_text(path, yaml_text(yaml, document))
+        atomic.write_text(path, to_yaml(document, purpose="writing a precision plan"))
 
     def require_placement(self, placement: str) -> None:
         """Check that the plan was searched for ``placement`` (`Placement.text`), or for none.

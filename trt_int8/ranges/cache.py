@@ -17,13 +17,13 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import CacheError
 from trt_int8.files import atomic
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 from trt_int8.ranges.ranges import Ranges, TensorRange, require_ranges
 
 _HEADER = re.compile(r"TRT-\w+-(?P<algorithm>\w+)|1|0 [0-9a-fA-F]{1,16} [0-9a-fA-F]{1,16}")
@@ -170,7 +170,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         CacheError: it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        return read_input(path, limit=TEXT_LIMIT)
     except FileNotFoundError as error:
         raise CacheError(f"{path}: no such file; check the path of the cache") from error
     except IsADirectoryError as error:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trt_int8.arguments import require_path
-from trt_int8.dependencies import require
+from trt_int8.documents import DocumentError, parse_json, parse_yaml, to_yaml
 from trt_int8.errors import CacheError
 from trt_int8.files import atomic
-from trt_int8.printable import json_text, yaml_text
+from trt_int8.printable import json_text
 from trt_int8.ranges import onnxruntime as ort
 from trt_int8.ranges.cache import DEFAULT_HEADER, CalibrationCache, is_header, read_bytes
 from trt_int8.ranges.ranges import Ranges, TensorRange
@@ -103,18 +101,10 @@ def _ranges(amax: Mapping[str, float], source: str) -> Ranges:
 
 
 def _from_json(text: str, source: str) -> RangeFile:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise CacheError(f"{source}: {name!r} is listed twice; remove one of the entries")
-            found[name] = value
-        return found
-
     try:
-        document = json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise CacheError(f"{source}:{error.lineno}: not JSON: {error.msg}") from error
+        document = parse_json(text)
+    except DocumentError as error:
+        raise CacheError(f"{source}{error.at}: {error}") from error
     if document.get("CLS") == "TensorsData" and isinstance(document.get("data"), dict):
         form, entries = "ort-tensors", document["data"]
     else:
@@ -130,21 +120,18 @@ def _looks_like_yaml(text: str) -> bool:
 
 
 def _parse_yaml(text: str, source: str) -> dict[str, float]:
-    yaml = require("yaml", purpose=f"reading {source}")
     try:
         # As text: a name such as 106 stays a name, and YAML reads a number such as 1e-05 as text.
-        document = yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise CacheError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+        document, _ = parse_yaml(text, typed=False, purpose=f"reading {source}")
+    except DocumentError as error:
+        raise CacheError(f"{source}{error.at}: {error}") from error
+    if not isinstance(document, dict):
         raise CacheError(f"{source}: must map tensor names to ranges, one per line: 'conv1: 6.0'")
     return {name: ort.amax_of(value, f"{source}: tensor {name!r}") for name, value in document.items()}
 
 
 def _to_yaml(amax: Mapping[str, float]) -> str:
-    yaml = require("yaml", purpose="writing YAML")
-    text: str = yaml_text(yaml, {name: float(value) for name, value in amax.items()}, width=10**6)
-    return text
+    return to_yaml({name: float(value) for name, value in amax.items()}, purpose="writing YAML")
 
 
 def _to_plain_json(amax: Mapping[str, float]) -> str:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from trt_int8.dependencies import require
+from trt_int8.documents import DocumentError, parse_json, parse_yaml
 from trt_int8.errors import RangeError
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 from trt_int8.patterns import matching, nearest
 from trt_int8.ranges import CalibrationCache, Ranges
 
@@ -178,10 +178,8 @@ def read_rules(source: Source) -> list[RangeRule]:
     if isinstance(source, Mapping):
         return [rule(name, value, place="dynamic ranges") for name, value in source.items()]
     path = Path(source)
-    if path.suffix == ".json":
-        return [rule(name, value, place=str(path)) for name, value in _json_pairs(path)]
-    if path.suffix in (".yaml", ".yml"):
-        return [rule(name, value, place=f"{path}:{line}") for name, value, line in _yaml_entries(path)]
+    if path.suffix in (".json", ".yaml", ".yml"):
+        return [rule(name, value, place=place) for name, value, place in _entries(path)]
     return _from_ranges(CalibrationCache.read(path).ranges(), str(path))
 
 
@@ -194,43 +192,25 @@ def _from_ranges(ranges: Ranges, place: str) -> list[RangeRule]:
     ]
 
 
-def _text(path: Path) -> str:
+def _entries(path: Path) -> Iterator[tuple[Any, Any, str]]:
+    """Yield (name, value, place) of a JSON or YAML file; of a name given twice, the later entry."""
     try:
-        return path.read_text(encoding="utf-8")
+        data = read_input(path, limit=TEXT_LIMIT)
+        lines: Mapping[Any, int] = {}
+        if path.suffix == ".json":
+            document = parse_json(data, unique=False)
+        else:
+            document, lines = parse_yaml(data.decode("utf-8"), unique=False, purpose=f"reading {path}")
     except FileNotFoundError as error:
         raise RangeError(f"{path}: no such file; check the path of the dynamic ranges") from error
+    except DocumentError as error:
+        raise RangeError(f"{path}{error.at}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise RangeError(f"{path}: cannot be read: {error}") from error
-
-
-def _json_pairs(path: Path) -> list[tuple[str, Any]]:
-    text = _text(path)
-    try:
-        # Pairs, because a dict would drop the first of two equal names and its place.
-        pairs = json.loads(text, object_pairs_hook=lambda found: found)
-    except json.JSONDecodeError as error:
-        raise RangeError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    if not text.lstrip().startswith("{"):
-        raise RangeError(f"{path}: must hold an object of tensor names and ranges")
-    return list(pairs)
-
-
-def _yaml_entries(path: Path) -> Iterator[tuple[str, Any, int]]:
-    yaml = require("yaml", purpose=f"reading {path}")
-    loader = yaml.SafeLoader(_text(path))
-    try:
-        document = loader.get_single_node()
-        if not isinstance(document, yaml.MappingNode):
-            raise RangeError(f"{path}:1: must map tensor names to ranges, one per line: 'conv1: 6.0'")
-        for key, value in document.value:
-            line = key.start_mark.line + 1
-            yield loader.construct_object(key), loader.construct_object(value, deep=True), line
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = path if mark is None else f"{path}:{mark.line + 1}"
-        raise RangeError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    finally:
-        loader.dispose()
+        raise RangeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(document, dict):
+        raise RangeError(f"{path}:1: must hold an object of tensor names and ranges, such as 'conv1: 6.0'")
+    for name, value in document.items():
+        yield name, value, f"{path}:{lines[name]}" if lines else str(path)
 
 
 def rule(pattern: str, value: Any, *, place: str) -> RangeRule:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from trt_int8.documents import parse_json
 from trt_int8.errors import CacheError
 from trt_int8.printable import json_text
 
@@ -69,13 +69,16 @@ class Fingerprint:
             CacheError: it is not a sidecar, or the sidecar of another cache.
         """
         try:
-            record: dict[str, Any] = json.loads(text)
+            record = parse_json(text)
             known = {field.name: record[field.name] for field in fields(cls)}
             digest, version = record["cache_sha256"], record["format"]
+            if version == _FORMAT:
+                _check_types(known)
         except (ValueError, TypeError, KeyError) as error:
+            missing = " is missing" if isinstance(error, KeyError) else ""
             raise CacheError(
-                f"{place}: not the fingerprint of a calibration cache ({type(error).__name__}: {error}); "
-                "delete this file to use the cache without it"
+                f"{place}: not the fingerprint of a calibration cache ({error}{missing}); delete this file "
+                "to use the cache without it"
             ) from error
         if version != _FORMAT:
             raise CacheError(f"{place}: format {version!r} is not known, only {_FORMAT}; calibrate again")
@@ -87,6 +90,16 @@ class Fingerprint:
         if known["tensors"] is not None:
             known["tensors"] = tuple(known["tensors"])
         return cls(**known)
+
+
+def _check_types(known: dict[str, Any]) -> None:
+    for name, value in known.items():
+        kinds = {"batch_size": int, "tensors": list}
+        right = value is None or type(value) is kinds.get(name, str)
+        if right and name == "tensors":
+            right = all(isinstance(tensor, str) for tensor in value or ())
+        if not right:
+            raise TypeError(f"{name} is of the wrong type")
 
 
 _LABELS = {

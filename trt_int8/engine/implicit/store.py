@@ -10,6 +10,7 @@ from pathlib import Path
 from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.errors import CacheError
 from trt_int8.files import atomic
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 from trt_int8.files.outputs import check_outputs
 from trt_int8.ranges import CalibrationCache
 
@@ -89,10 +90,11 @@ class CacheStore:
 
     def _read_sidecar(self, content: bytes) -> Fingerprint:
         try:
-            text = self.sidecar.read_text(encoding="utf-8")
+            text = read_input(self.sidecar, limit=TEXT_LIMIT).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CacheError(
-                f"{self.sidecar}: cannot be read: {error}; delete it or calibrate again"
+                f"{self.sidecar}: cannot be read: {getattr(error, 'strerror', None) or error}; delete it or "
+                "calibrate again"
             ) from error
         self.made_from = Fingerprint.from_json(text, content, place=str(self.sidecar))
         return self.made_from

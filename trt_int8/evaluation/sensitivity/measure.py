@@ -10,9 +10,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from trt_int8 import progress
+from trt_int8.documents import parse_json
 from trt_int8.errors import DataError, QuantizationError
 from trt_int8.evaluation.sensitivity.evaluator import Evaluator, Score
 from trt_int8.files import atomic
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 from trt_int8.graph.index import label
 from trt_int8.graph.model import Model, ModelLike
 from trt_int8.graph.operators import MULTIPLYING
@@ -114,12 +116,14 @@ class Measurements:
         if self._state is None or not self._state.exists():
             return {}
         try:
-            document = json.loads(self._state.read_bytes())
+            document = parse_json(read_input(self._state, limit=TEXT_LIMIT))
             if document["format"] != _FORMAT or document["version"] != _VERSION:
                 raise ValueError("another format or version")
             scores = {key: Score(*map(float, values)) for key, values in document["scores"].items()}
             fingerprint = document["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise DataError(f"{self._state}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{self._state}: not a state file of sensitivity, or damaged; delete it to start again, or "
                 "choose another name"

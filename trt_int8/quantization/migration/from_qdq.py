@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 
 import numpy as np
 import onnx
 
+from trt_int8.documents import DocumentError, parse_json
 from trt_int8.errors import CacheError
 from trt_int8.graph.index import GraphIndex, label
 from trt_int8.graph.model import Model, ModelLike
@@ -102,7 +102,7 @@ def cache_from_qdq(model: ModelLike) -> CalibrationCache:
             raise CacheError("the model has no Q/DQ pairs on activations, so no cache can be written")
         return CalibrationCache.from_ranges(_ranges(written))
     kept = CalibrationCache.parse(metadata[CACHE_KEY], source="the cache kept in the model")
-    taken = json.loads(metadata.get(NAMES_KEY, "{}"))
+    taken = _taken(metadata.get(NAMES_KEY, "{}"))
     known = {*kept.scales, *taken}
     changed = {}
     for tensor, scale in written.items():
@@ -116,6 +116,19 @@ def cache_from_qdq(model: ModelLike) -> CalibrationCache:
     merged = {**kept.scales, **changed}
     body = CalibrationCache.from_ranges(_ranges(merged)).text.partition("\n")[2]
     return CalibrationCache(kept.header, merged, f"{kept.header}\n{body}")
+
+
+def _taken(text: str) -> dict[str, str]:
+    """Read tensor → the entry of the cache that it took."""
+    try:
+        taken = parse_json(text)
+        if not isinstance(taken, dict) or not all(isinstance(name, str) for name in taken.values()):
+            raise DocumentError("not a mapping of names")
+    except DocumentError as error:
+        raise CacheError(
+            f"the metadata {NAMES_KEY!r} of the model is damaged ({error}); migrate the model again"
+        ) from error
+    return taken
 
 
 def _ranges(scales: Mapping[str, np.generic]) -> Ranges:

@@ -8,17 +8,17 @@ TensorRT 8.5 with tensors written ``in[Int8(1,3,8,8)]``.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from trt_int8.arguments import require_path
+from trt_int8.documents import DocumentError, parse_json
 from trt_int8.errors import ReportError
+from trt_int8.files.inputs import JSON_LIMIT, read_input
 from trt_int8.report.read.datatypes import dtype
 from trt_int8.report.read.observed import Observed
 from trt_int8.report.records import Layer, Tensor
@@ -221,11 +221,11 @@ def with_times(
 def _load(path: str | os.PathLike[str], what: str, data: bytes | None = None) -> Any:
     require_path(path, "path", of=f"the {what}")
     try:
-        return json.loads(Path(path).read_bytes() if data is None else data)
+        return parse_json(read_input(path, limit=JSON_LIMIT) if data is None else data, unique=False)
     except OSError as error:
         raise ReportError(f"cannot read the {what} {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{path} is not JSON ({what} expected): {error}") from error
+    except DocumentError as error:
+        raise ReportError(f"{path}{error.at}: {error} ({what} expected)") from error
 
 
 def _layer(entry: Any) -> Layer:
