@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from trt_int8.errors import ModelError
+from trt_int8.graph.check import all_tensors
 
 
 def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
@@ -34,21 +34,5 @@ def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
 def external_files(model: onnx.ModelProto) -> list[str]:
     """Return the names of the files with external data of ``model``, relative to its own, sorted."""
     return sorted(
-        {
-            ExternalDataInfo(tensor).location
-            for graph in (model.graph, *model.functions)
-            for tensor in _tensors(graph)
-            if uses_external_data(tensor)
-        }
+        {ExternalDataInfo(tensor).location for tensor in all_tensors(model) if uses_external_data(tensor)}
     )
-
-
-def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    """Yield tensors of initializers and attributes, in subgraphs too."""
-    if isinstance(graph, onnx.GraphProto):
-        yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)

@@ -68,7 +68,7 @@ class GraphIndex:
         return frozenset(
             name
             for node in self.graph.node
-            for body in _bodies(node)
+            for body in bodies(node)
             for inner in all_nodes(body)
             for name in inner.input
         )
@@ -161,22 +161,23 @@ def label(node: onnx.NodeProto) -> str:
 
 def reads(node: onnx.NodeProto) -> frozenset[str]:
     """Return the tensors that ``node`` and its bodies read, those of the bodies included."""
-    inner = (name for body in _bodies(node) for n in all_nodes(body) for name in n.input)
+    inner = (name for body in bodies(node) for n in all_nodes(body) for name in n.input)
     return frozenset([*node.input, *inner])
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the bodies of If, Loop and Scan."""
     for attribute_ in node.attribute:
         if attribute_.HasField("g"):
             yield attribute_.g
         yield from attribute_.graphs
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes of ``graph`` and of the bodies of its nodes."""
     for node in graph.node:
         yield node
-        for body in _bodies(node):
+        for body in bodies(node):
             yield from all_nodes(body)
 
 

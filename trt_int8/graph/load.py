@@ -10,6 +10,8 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from trt_int8.errors import ModelError
 from trt_int8.files import atomic
+from trt_int8.files.inputs import read_input
+from trt_int8.graph.check import check_external_data, check_functions, check_tensors
 
 #: The largest message in bytes that protobuf can serialize.
 PROTOBUF_LIMIT = 2**31 - 1
@@ -32,7 +34,9 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
         raise ModelError(f"{path} is a folder, not an ONNX file; give the .onnx file in it")
     try:
         # Always ONNX's binary format, whatever the suffix of the file.
-        loaded = onnx.load(path, format="protobuf", load_external_data=False)
+        data = read_input(path, limit=PROTOBUF_LIMIT)
+        loaded = onnx.load_model_from_string(data, format="protobuf")
+        del data
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file; check the path of the ONNX model") from error
     except OSError as error:
@@ -43,7 +47,10 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
         ) from error
     _require_graph(loaded, str(path))
     try:
+        check_external_data(loaded, path.parent)
         onnx.load_external_data_for_model(loaded, str(path.parent))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"{path}: its external weights cannot be read: {_first_line(error)}; "
@@ -105,6 +112,11 @@ def _require_graph(model: onnx.ModelProto, place: str) -> None:
 
 def _check(model: onnx.ModelProto, place: str) -> None:
     _require_graph(model, place)
+    try:
+        check_functions(model)
+        check_tensors(model)
+    except ModelError as error:
+        raise ModelError(f"{place}: {error}") from error
     if serialized_size(model) > PROTOBUF_LIMIT:
         return  # the checker needs a serialized model
     try:
