@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from trt_int8.errors import DataError
+from trt_int8.files.inputs import TEXT_LIMIT, read_input
 
 
 def is_entry(source: str) -> bool:
@@ -51,8 +52,8 @@ def load_entry(source: str) -> Callable[..., Any]:
 def top_level_functions(file: str) -> list[str]:
     """Return the names of the public functions in a Python file, without running it."""
     try:
-        tree = ast.parse(Path(file).read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        tree = ast.parse(read_input(file, limit=TEXT_LIMIT))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: too deep
         return []
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     return [name for name in names if not name.startswith("_")]

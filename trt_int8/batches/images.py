@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from trt_int8.batches.preprocess import Preprocessing
 from trt_int8.batches.samples import Batch
 from trt_int8.dependencies import require
 from trt_int8.errors import DataError
+from trt_int8.files.inputs import read_input
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,11 +90,7 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
     pillow: Any = require("PIL.Image", purpose="reading images")
     operations: Any = require("PIL.ImageOps", purpose="reading images")
     try:
-        with pillow.open(path, formats=FORMATS) as opened:
-            opened.load()
-            image = operations.exif_transpose(opened) if orientation else opened
-            rgb: Image.Image = _rgb(image, opened.format, pillow)
-            return rgb
+        data = read_input(path)
     except FileNotFoundError as error:
         if os.path.islink(path):
             raise DataError(
@@ -100,6 +98,14 @@ def decode_image(path: str | os.PathLike[str], *, orientation: bool = True) -> I
                 "link, or skip such files with skip_bad=True"
             ) from error
         raise DataError(f"{os.fspath(path)}: no such file; check the path of the data") from error
+    except OSError as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
+    try:
+        with pillow.open(io.BytesIO(data), formats=FORMATS) as opened:
+            opened.load()
+            image = operations.exif_transpose(opened) if orientation else opened
+            rgb: Image.Image = _rgb(image, opened.format, pillow)
+            return rgb
     except pillow.UnidentifiedImageError as error:
         raise DataError(
             f"{os.fspath(path)}: not an image in a format that is read ({', '.join(FORMATS)}); convert or "

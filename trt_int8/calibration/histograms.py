@@ -9,12 +9,11 @@ format's version, the names, ties and the number of samples.
 from __future__ import annotations
 
 import io
-import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,11 @@ import numpy.typing as npt
 
 from trt_int8.calibration.histogram import BINS, Histogram
 from trt_int8.calibration.thresholds import thresholds
+from trt_int8.documents import parse_json
 from trt_int8.errors import CalibrationError
 from trt_int8.files import atomic
+from trt_int8.files.inputs import read_input
+from trt_int8.files.npz import TooLargeError, read_members
 from trt_int8.printable import json_text
 from trt_int8.ranges.ranges import Ranges, TensorRange
 
@@ -31,6 +33,8 @@ _FORMAT = "trt_int8 histograms"
 _VERSION = 1
 #: Stands for "no exponent": no float32 or float64 needs it.
 _NO_EXPONENT = -(2**31)
+#: More than the values of any calibration; sums of such numbers do not overflow.
+_MOST = 2**53
 _COLUMNS = ("row", "exponent", "zeros", "minimum", "maximum", "infinities")
 
 
@@ -118,7 +122,7 @@ def load_histograms_and_extra(
 ) -> tuple[Histograms, dict[str, Any]]:
     """Read histograms and ``extra``; an error message ends with ``fix``."""
     try:
-        data = Path(path).read_bytes()
+        data = read_input(path)
     except OSError as error:
         raise CalibrationError(
             f"{path}: cannot be read: {error.strerror or error}; check the path of the histogram file"
@@ -126,7 +130,7 @@ def load_histograms_and_extra(
     try:
         return from_bytes(data)
     except Exception as error:  # numpy, zipfile, zlib and json raise a dozen types
-        why = str(error) if isinstance(error, _Unreadable) else _why(data, error)
+        why = str(error) if isinstance(error, _Unreadable | TooLargeError) else _why(data, error)
         raise CalibrationError(f"{path}: {why}; {fix}") from error
 
 
@@ -173,21 +177,52 @@ def to_bytes(histograms: Histograms, *, extra: dict[str, Any] | None = None) -> 
 
 def from_bytes(data: bytes) -> tuple[Histograms, dict[str, Any]]:
     """Invert `to_bytes`. Other bytes raise an exception of any type."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        header = json.loads(file["header"].tobytes())
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        columns = read_members(archive, ["header"])
+        header = parse_json(columns["header"].tobytes())
         if header["format"] != _FORMAT:
             raise _Unreadable("an .npz file of another format than histograms")
         if header["version"] > _VERSION:
             raise _Unreadable(f"version {header['version']} is newer than this package reads ({_VERSION})")
-        counts = file["counts"].astype(np.int64)
-        columns = [file[name].tolist() for name in _COLUMNS]
-    if counts.shape[1:] != (2 * BINS,):
-        raise ValueError(f"counts have shape {counts.shape}")
-    tensors = {
-        name: Histogram(counts[row], None if exponent == _NO_EXPONENT else exponent, *scalars)
-        for name, row, exponent, *scalars in zip(header["names"], *columns, strict=True)
-    }
-    return Histograms(tensors, header["ties"], header["samples"]), header["extra"]
+        columns |= read_members(archive, ["counts", *_COLUMNS])
+    names, ties, samples, extra = (header[key] for key in ("names", "ties", "samples", "extra"))
+    counts = columns["counts"].astype(np.int64)
+    scalars = [columns[name].tolist() for name in _COLUMNS]
+    if counts.shape[1:] != (2 * BINS,) or not 0 <= counts.min(initial=0) <= counts.max(initial=0) < _MOST:
+        raise ValueError(f"counts of shape {counts.shape}")
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) for name in {*names, *ties, *ties.values()}
+    ):
+        raise TypeError("names")
+    if type(samples) is not int or samples < 0 or not isinstance(extra, dict) or len({*names}) < len(names):
+        raise ValueError("header")
+    if not {*ties, *ties.values()} <= {*names} or not {*ties}.isdisjoint(ties.values()):
+        raise ValueError("ties")
+    tensors = {name: _histogram(counts, *values) for name, *values in zip(names, *scalars, strict=True)}
+    return Histograms(tensors, ties, samples), extra
+
+
+def _histogram(
+    counts: npt.NDArray[np.int64],
+    row: int,
+    exponent: int,
+    zeros: int,
+    minimum: float,
+    maximum: float,
+    infinities: int,
+) -> Histogram:
+    integers = (row, exponent, zeros, infinities)
+    if not all(type(value) is int for value in integers) or row < 0 or not 0 <= zeros < _MOST:
+        raise ValueError("a number of a histogram")
+    found = Histogram(
+        counts[row], None if exponent == _NO_EXPONENT else exponent, zeros, minimum, maximum, infinities
+    )
+    known = found.exponent is None or -1100 < found.exponent < 1024
+    if not known or not -math.inf < minimum <= maximum < math.inf or not 0 <= infinities < _MOST:
+        raise ValueError("a number of a histogram")
+    if (found.exponent is None) == bool(found.counts.any()):
+        raise ValueError("counts without a width")
+    return found
 
 
 def _zip(columns: dict[str, npt.NDArray[Any]]) -> bytes:

@@ -82,6 +82,8 @@ class _Main(Group):
                 raise click.ClickException(
                     "\n".join(filter(None, [text, printable(in_place(written))]))
                 ) from error
+            except (MemoryError, RecursionError) as error:
+                raise click.ClickException(_exhausted(error)) from error
             except KeyboardInterrupt:
                 click.echo(f"\n{printable(stopped(ctx, written))}", err=True)
                 ctx.exit(_INTERRUPTED)
@@ -97,6 +99,17 @@ def _printable_usage_errors() -> Iterator[None]:
     except click.ClickException as error:
         error.message = printable(error.message)  # type: ignore[misc]  # final in later versions of click
         raise
+
+
+def _exhausted(error: MemoryError | RecursionError) -> str:
+    """Say what ran out and what to do. Other unexpected errors are bugs, and keep their traceback."""
+    detail = f" ({' '.join(str(error).split())})" if str(error) else ""
+    if isinstance(error, MemoryError):
+        return (
+            f"memory ran out{detail}; give smaller inputs, more memory, or a smaller --batch-size or "
+            "--limit where the command has them"
+        )
+    return f"an input is nested too deep to be processed{detail}; give a flatter one"
 
 
 @click.group(cls=_Main, commands=_Modules(), context_settings={"help_option_names": ["-h", "--help"]})

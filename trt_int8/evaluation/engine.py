@@ -13,6 +13,7 @@ import numpy.typing as npt
 from trt_int8.engine.log import BuildLog
 from trt_int8.engine.tensorrt import TensorRT, load
 from trt_int8.errors import ModelError
+from trt_int8.files.inputs import read_input
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.streamer.context import PrimaryContext, cuda_errors, load_driver
 
@@ -36,7 +37,7 @@ class EngineSession:
 
     def __init__(self, path: str | os.PathLike[str], *, tensorrt: TensorRT | None = None) -> None:
         try:
-            data = Path(path).read_bytes()
+            data = read_input(path)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
         self._path = path

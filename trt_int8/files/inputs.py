@@ -7,11 +7,13 @@ give.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import select
 import stat
-from typing import BinaryIO
+from pathlib import Path
 
 MIB = 1 << 20
 #: The largest calibration cache, plan, configuration, sidecar or state file, in bytes.
@@ -20,11 +22,12 @@ TEXT_LIMIT = 64 * MIB
 JSON_LIMIT = 1024 * MIB
 #: Places of descriptors that the caller opened: the other end of these pipes is the caller's business.
 _OWN = ("/dev/fd/", "/dev/stdin", "/proc/")
+_GROUP = Path("/sys/fs/cgroup")
 #: Seconds to wait for the first byte from a named pipe.
 _PATIENCE = 5.0
 
 
-def open_input(path: str | os.PathLike[str]) -> BinaryIO:
+def open_input(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a file, ``<(…)``, /dev/stdin or a named pipe with a writer, to read bytes.
 
     Raises:
@@ -43,21 +46,45 @@ def open_input(path: str | os.PathLike[str]) -> BinaryIO:
     raise OSError(errno.EINVAL, "a device or a socket; give a regular file", os.fspath(path))
 
 
-def read_input(path: str | os.PathLike[str], *, limit: int) -> bytes:
-    """Read a file of at most ``limit`` bytes; see `open_input`.
+def read_input(path: str | os.PathLike[str], *, limit: int | None = None) -> bytes:
+    """Read a file of at most ``limit`` bytes (None: what is free in memory); see `open_input`.
 
     Raises:
         OSError: see `open_input`; or the file is larger, which is found before it is read.
     """
+    most = free_memory() if limit is None else limit
     with open_input(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(limit + 1) if size <= limit else b""
-    if max(size, len(data)) > limit:
-        shown = f"{-(-size // MIB)} MiB are" if size > limit else "it is"
-        raise OSError(
-            errno.EFBIG, f"{shown} more than the limit of {limit // MIB} MiB for such a file", os.fspath(path)
-        )
+        data = file.read(most + 1) if size <= most else b""
+    if max(size, len(data)) > most:
+        shown = f"{size_text(size)} are" if size > most else "it is"
+        allowed = "the free memory" if limit is None else "the limit for such a file"
+        raise OSError(errno.EFBIG, f"{shown} more than {size_text(most)}, {allowed}", os.fspath(path))
     return data
+
+
+def free_memory() -> int:
+    """Return about how many bytes this process can still take: of the machine and of its control group."""
+    free = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        free.append(next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
+        limit, used = ((_GROUP / name).read_text("ascii") for name in ("memory.max", "memory.current"))
+        free.append(max(int(limit) - int(used), 0))
+    if not free:
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(free)
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as text, at least 1 MiB.
+
+    Examples:
+        >>> size_text(64 << 20), size_text(5 << 40)
+        ('64 MiB', '5120 GiB')
+    """
+    return f"{-(-size // MIB)} MiB" if size < 10 * 1024 * MIB else f"{size / 1024 / MIB:.0f} GiB"
 
 
 def _is_own(path: str | os.PathLike[str]) -> bool:
@@ -65,7 +92,7 @@ def _is_own(path: str | os.PathLike[str]) -> bool:
     return os.path.abspath(path).startswith(_OWN) or os.path.realpath(path).startswith(_OWN)
 
 
-def _named_pipe(path: str | os.PathLike[str]) -> BinaryIO:
+def _named_pipe(path: str | os.PathLike[str]) -> io.BufferedReader:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for a writer
     if not select.select([descriptor], [], [], _PATIENCE)[0]:
         os.close(descriptor)

@@ -10,6 +10,7 @@ import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from trt_int8.errors import ModelError
+from trt_int8.files.inputs import read_input
 from trt_int8.graph.check import all_tensors
 
 
@@ -21,8 +22,9 @@ def model_id(model: onnx.ModelProto | str | os.PathLike[str]) -> str:
         return digest.hexdigest()
     path = Path(model)
     try:
-        digest.update(path.read_bytes())
-        for name in external_files(onnx.load(path, format="protobuf", load_external_data=False)):
+        data = read_input(path)
+        digest.update(data)
+        for name in external_files(onnx.load_model_from_string(data, format="protobuf")):
             with (path.parent / name).open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

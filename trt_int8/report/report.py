@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
+from trt_int8.files.inputs import open_input
 from trt_int8.printable import json_text
 from trt_int8.report.explain.build import explain
 from trt_int8.report.read.layer_information import read_layer_information, read_profile, with_times
@@ -248,7 +248,7 @@ class _Sniffed:
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_Sniffed]:
     try:
-        with Path(path).open("rb") as file:
+        with open_input(path) as file:
             yield _Sniffed(file)
     except OSError as error:
         raise ReportError(f"cannot read {path}: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from trt_int8.errors import CacheError
 from trt_int8.files import atomic
+from trt_int8.files.inputs import read_input
 
 
 class TimingCache:
@@ -26,11 +27,12 @@ class TimingCache:
         """Give ``config`` the content of the file, or an empty cache.
 
         Raises:
-            CacheError: TensorRT rejects it: it is from another version or device, or damaged.
+            CacheError: it cannot be read, or TensorRT rejects it: it is damaged, or from another version or
+                device.
             OutputError: there is no such folder, or it cannot be locked.
         """
         with self._locked():
-            content = self.path.read_bytes() if self.path.exists() else b""
+            content = self._read()
         timing = config.create_timing_cache(content)
         if timing is None or not config.set_timing_cache(timing, False):
             raise CacheError(
@@ -42,11 +44,17 @@ class TimingCache:
         """Add the timings of the build to the file; OutputError if it cannot be written."""
         timing = config.get_timing_cache()
         with self._locked():
-            if self.path.exists():
-                others = config.create_timing_cache(self.path.read_bytes())
+            if content := self._read():
+                others = config.create_timing_cache(content)
                 if others is not None:
                     timing.combine(others, False)
             atomic.write_bytes(self.path, bytes(timing.serialize()))
+
+    def _read(self) -> bytes:
+        try:
+            return read_input(self.path) if self.path.exists() else b""
+        except OSError as error:
+            raise CacheError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol, cast
 
 from trt_int8.arguments import require_path
 from trt_int8.errors import ReportError
+from trt_int8.files.inputs import open_input
 from trt_int8.ranges.cache import is_header
 
 _BLOCK = 1 << 20
@@ -37,7 +38,7 @@ def read_lines(path: str | os.PathLike[str], file: Peekable | None = None) -> It
     """
     require_path(path, "path", of="a build log")
     try:
-        with open(path, "rb") if file is None else nullcontext(file) as log:
+        with open_input(path) if file is None else nullcontext(file) as log:
             yield from split_lines(_decoded(log, log.peek(4)[:4]))
     except (OSError, EOFError, zlib.error) as error:
         detail = getattr(error, "strerror", None) or error
