@@ -77,7 +77,10 @@ def test_a_device(readers, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder(readers, kind):
     os.mkdir("d")
-    assert "d" in read_by(readers, kind, "d")
+    if kind in ("log", "profile"):
+        assert "is a directory" in refused(*[{"FILE": "d"}.get(a, a) for a in readers[kind]], code=2)
+    else:
+        assert "d" in read_by(readers, kind, "d")
 
 
 LIMITS = {**dict.fromkeys(("configuration", "cache", "plan", "state"), (64, "64 MiB")), "profile": (1024, "1024 MiB")}  # fmt: skip
@@ -101,7 +104,6 @@ CONFIGURATIONS = {
     "model: [" + "1," * 10**7: "1: ",
     f"data: {DEEP}\n": "1: ",
     f"limit: {DIGITS}\n": "1: a number of 10000 digits",
-    f"\nlimit: '{DIGITS}'\n": "2: 'limit': '1",
     "limit: 2020-99-99\n": "1: 'limit': '2020-99-99' is not a valid integer range.",
     "limit: .nan\n": "1: 'limit' is nan; give a whole number",
     "limit: .inf\n": "1: 'limit' is inf; give a whole number",
@@ -122,7 +124,8 @@ def test_configurations(lenet_path, number):
     text, message = list(CONFIGURATIONS.items())[number]
     with open("c.yaml", "w", encoding="utf-8") as file:
         file.write(text)
-    line = refused("calibrate", lenet_path, "--data", "x.npz", "-o", "out", "--config", "c.yaml", code=2)
+    output = [] if "output" in text else ["-o", "out"]
+    line = refused("calibrate", lenet_path, "--data", "x.npz", *output, "--config", "c.yaml", code=2)
     assert f"Error: c.yaml:{message}" in line
 
 
@@ -237,7 +240,7 @@ def test_samples_that_promise_more_than_memory(lenet_path, monkeypatch):
 
 def test_a_model_with_damaged_metadata(run, data, lenet_path):
     run("calibrate", lenet_path, "--data", data / "calibration.npz", "-o", "m.cache")
-    run("migrate", lenet_path, "--cache", "m.cache", "-o", "m.onnx")
+    run("migrate", lenet_path, "m.cache", "-o", "m.onnx")
     model = onnx.load("m.onnx")
     (names,) = [
         entry for entry in model.metadata_props if entry.key == "trt_int8.calibration_cache.names"

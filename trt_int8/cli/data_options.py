@@ -200,11 +200,15 @@ class DataOptions:
         )
 
 
+#: Larger factors are mistakes.
+_LARGE = 1e99
+
+
 def _size(text: str) -> tuple[int, int]:
     # A list in a configuration file (size: [48, 192]) arrives with a comma.
     parts = text.lower().replace(",", "x").split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise click.BadParameter(f"{text!r} is not a size; write HEIGHTxWIDTH, as in 224x224")
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
+        raise click.BadParameter(f"{text!r:.80} is not a size; write HEIGHTxWIDTH, as in 224x224")
     return int(parts[0]), int(parts[1])
 
 
@@ -213,9 +217,16 @@ def _number(text: str) -> float:
         over, slash, under = text.partition("/")
         if "/" in under:
             raise ValueError(text)
-        return float(Fraction(over.strip()) / (Fraction(under.strip()) if slash else 1))
+        return float(_fraction(over) / (_fraction(under) if slash else 1))
     except (ValueError, ZeroDivisionError) as error:
-        raise click.BadParameter(f"{text!r} is not a number; write 0.5 or 1/255") from error
+        raise click.BadParameter(f"{text!r:.80} is not a number; write 0.5 or 1/255") from error
+
+
+def _fraction(text: str) -> Fraction:
+    value = abs(float(text))
+    if not value < _LARGE:  # NaN, too
+        raise ValueError(text)
+    return Fraction(text.strip()) if value > 1 / _LARGE else Fraction(0)  # it would write 1e-999999999 out
 
 
 def _channels(text: str) -> tuple[float, ...]:

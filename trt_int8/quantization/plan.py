@@ -123,7 +123,7 @@ def _nodes(document: Any, place: str) -> dict[str, str]:
     if not isinstance(document, dict) or str(document.get("schema")) != str(SCHEMA):
         found = document.get("schema") if isinstance(document, dict) else None
         raise QuantizationError(
-            f"{place}: schema is {found}; a precision plan starts with 'schema: {SCHEMA}'"
+            f"{place}: schema is {found!s:.80}; a precision plan starts with 'schema: {SCHEMA}'"
         )
     extra = sorted(set(document) - set(_KEYS))
     if extra:
@@ -134,7 +134,7 @@ def _nodes(document: Any, place: str) -> dict[str, str]:
     for name, precision in nodes.items():
         if precision not in _PRECISIONS:
             raise QuantizationError(
-                f"{place}: node {name!r} has precision {precision!r}; write {' or '.join(_PRECISIONS)}"
+                f"{place}: node {name!r} has precision {precision!r:.80}; write {' or '.join(_PRECISIONS)}"
             )
     return dict(nodes)
 
@@ -144,7 +144,7 @@ def _search(document: Mapping[str, Any], place: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in [key for key in ("target", "placement") if key in document]:
         if not isinstance(document[key], str):
-            raise QuantizationError(f"{place}: {key} is {document[key]!r}; write a name")
+            raise QuantizationError(f"{place}: {key} is {document[key]!r:.80}; write a name")
         found[key] = document[key]
     for key in ("budget", "reached"):
         figures = document.get(key, {})

@@ -55,7 +55,7 @@ def _number(value: Any, place: str) -> float:
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise CacheError(f"{place}: {value!r} is not a range; write amax (2.64) or [lowest, highest]")
+        raise CacheError(f"{place}: {value!r:.80} is not a range; write amax (2.64) or [lowest, highest]")
     return number
 
 
