@@ -29,10 +29,10 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
         DataError: the file is missing, damaged, of another format or of object dtype, or lacks a key.
     """
     file, names = Path(path), list(inputs)
-    if file.is_dir():
+    if os.path.isdir(file):
         raise DataError(f"{file} is a folder; give an .npy or .npz file")
     try:
-        mapped = file if file.is_file() else None  # a pipe is read into memory
+        mapped = file if os.path.isfile(file) else None  # a pipe is read into memory
         stream = io.BytesIO(read_input(file)) if mapped is None else open_input(file)
         with stream:
             magic = stream.read(6)

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from trt_int8.files.inputs import TEXT_LIMIT, read_input
 def is_entry(source: str) -> bool:
     """Return whether ``source`` names a function rather than a file."""
     module, colon, function = source.rpartition(":")
-    if not colon or not function.isidentifier() or Path(source).exists():
+    if not colon or not function.isidentifier() or os.path.exists(source):
         return False
     return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
 
@@ -86,7 +87,7 @@ def _import(name: str) -> ModuleType:
     if not name.endswith(".py"):
         return importlib.import_module(name)
     path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{name}: no such file; check the path of the Python file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

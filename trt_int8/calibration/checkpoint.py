@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from trt_int8.calibration.histogram import Histogram
 from trt_int8.calibration.histograms import Histograms, load_histograms_and_extra, to_bytes
@@ -68,12 +69,14 @@ class Checkpoint:
         Raises:
             CalibrationError: the file is damaged, not a checkpoint, or one of another model or other options.
         """
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return None
         fix = "delete it to start again, or give another name"
         histograms, extra = load_histograms_and_extra(self.path, fix=fix)
         if "checkpoint" not in extra:
             raise CalibrationError(f"{self.path}: a histogram file, not a checkpoint; choose another name")
+        if not _is_whole(extra, histograms):
+            raise CalibrationError(f"{self.path}: a damaged checkpoint; {fix}")
         for what in {**extra["checkpoint"], **self._identity}:
             was, now = extra["checkpoint"].get(what, "not given"), self._identity.get(what, "not given")
             if was != now:
@@ -88,6 +91,15 @@ class Checkpoint:
             f"{self.path}: this checkpoint belongs to another calibration ({difference}); delete it to start "
             "again, or give the model, data and options it was made with"
         )
+
+
+def _is_whole(extra: Mapping[str, Any], histograms: Histograms) -> bool:
+    """Return whether ``extra`` has what `Checkpoint.save` writes, in its types."""
+    kinds = {"checkpoint": dict, "done": list, "batches": int, "digest": str, "data": str}
+    if not all(type(extra.get(name)) is kind for name, kind in kinds.items()) or extra["batches"] < 0:
+        return False
+    texts = [*extra["checkpoint"].values(), *extra["done"]]
+    return all(isinstance(text, str) for text in texts) and histograms.tensors.keys() >= {*extra["done"]}
 
 
 def _short(value: str) -> str:

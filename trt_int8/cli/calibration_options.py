@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import click
 
@@ -44,7 +44,7 @@ class CalibrationArguments:
     def _lost(self) -> str:
         if self.checkpoint is None:
             return "That work is lost; with --checkpoint FILE an interrupted run can be resumed."
-        if not Path(self.checkpoint).exists():
+        if not os.path.exists(self.checkpoint):
             from trt_int8.calibration.checkpoint import INTERVAL
 
             first = f"the first checkpoint ({self.checkpoint}) is written after {INTERVAL} batches"
@@ -58,8 +58,8 @@ class CalibrationArguments:
 def _memory(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
     size = float(match[1]) * _UNITS[match[2]] if match else 0
-    if size <= 0:
-        raise click.BadParameter(f"{text!r} is not an amount of memory; write 800M or 2G")
+    if not 0 < size < 2**63:
+        raise click.BadParameter(f"{text!r:.80} is not an amount of memory; write 800M or 2G")
     return int(size)
 
 

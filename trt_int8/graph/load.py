@@ -30,7 +30,7 @@ def load_model(model: onnx.ModelProto | str | os.PathLike[str]) -> onnx.ModelPro
         return model
     require_model(model)
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ModelError(f"{path} is a folder, not an ONNX file; give the .onnx file in it")
     try:
         # Always ONNX's binary format, whatever the suffix of the file.

@@ -183,8 +183,8 @@ def _single_shapes(text: str) -> dict[str, Shape]:
 
 def _sizes(text: str, whole: str) -> Shape:
     parts = text.strip().lower().split("x")
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ShapeError(f"{whole!r}: {text.strip()!r} is not a shape; write sizes like 8x3x224x224")
+    if not all(part.isascii() and part.isdigit() and len(part) < 12 for part in parts):
+        raise ShapeError(f"{whole!r:.200}: {text.strip()!r:.80} is not a shape; write sizes like 8x3x224x224")
     return tuple(map(int, parts))
 
 

@@ -239,7 +239,7 @@ class CalibratorCallbacks:
     def _read(self) -> bytes | None:
         if self._result is None and self.store is not None and self.store.exists():
             # Without a sidecar there is no hash to compare with, so the data need not be read.
-            known = self.store.sidecar.exists()
+            known = os.path.exists(self.store.sidecar)
             now = self._current_fingerprint() if known else Fingerprint(algorithm=self.algorithm)
             self._result = self.store.load(now)
             self.fingerprint = self.store.made_from

@@ -33,7 +33,7 @@ class CacheStore:
         self.made_from: Fingerprint | None = None
 
     def exists(self) -> bool:
-        return self.path.exists()
+        return os.path.exists(self.path)
 
     def check_place(self) -> None:
         """Check before a calibration that its result can be written; an existing cache is only read.
@@ -62,7 +62,7 @@ class CacheStore:
         content = cache.text.encode("utf-8")
         if self.reuse:
             self._warn_of_reuse(content, now)
-        elif not self.sidecar.exists():
+        elif not os.path.exists(self.sidecar):
             _warn(
                 f"{self.path}: there is no file {self.sidecar.name}, so the cache is used without a check "
                 "that it was made from this model and this data"
@@ -110,7 +110,7 @@ class CacheStore:
             _warn(f"{self.path}: used without a check of: {', '.join(unknown)}")
 
     def _warn_of_reuse(self, content: bytes, now: Fingerprint) -> None:
-        if not self.sidecar.exists():
+        if not os.path.exists(self.sidecar):
             return
         try:
             changes = self._read_sidecar(content).changes(now)

@@ -52,7 +52,7 @@ class TimingCache:
 
     def _read(self) -> bytes:
         try:
-            return read_input(self.path) if self.path.exists() else b""
+            return read_input(self.path) if os.path.exists(self.path) else b""
         except OSError as error:
             raise CacheError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 

@@ -113,7 +113,7 @@ class Measurements:
         return digest.hexdigest()
 
     def _read(self) -> dict[str, Score]:
-        if self._state is None or not self._state.exists():
+        if self._state is None or not os.path.exists(self._state):
             return {}
         try:
             document = parse_json(read_input(self._state, limit=TEXT_LIMIT))

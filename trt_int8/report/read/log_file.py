@@ -92,7 +92,7 @@ _WANTED = (
 def no_log(path: str | os.PathLike[str]) -> str:
     """Return the message for a file without a line of TensorRT: its probable content, and what to give."""
     start = b"" if os.fspath(path) == os.devnull else None  # a pipe cannot be read again
-    if Path(path).is_file():
+    if os.path.isfile(path):
         with Path(path).open("rb") as file:
             start = file.read(256)
     if start is not None and not start.strip():
