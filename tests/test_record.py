@@ -1,10 +1,13 @@
 """The record of a quantization as JSON, and in the metadata of a model."""
 
+import contextlib
 import json
 import math
 
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trt_int8.record import RECORD_KEY, Correction, QuantizationRecord, read_record, store_record
 
@@ -73,3 +76,54 @@ def test_a_damaged_record_is_no_record():
     assert read_record(model) == record
     model.metadata_props[0].value = model.metadata_props[0].value[:-9]
     assert read_record(model) is None
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+COUNTS = st.integers(0, 2**40)
+FIGURES = st.dictionaries(TEXT, st.floats(allow_nan=False), max_size=3)
+RECORDS = st.builds(
+    QuantizationRecord,
+    target=TEXT,
+    route=TEXT,
+    placement=TEXT,
+    ranges=TEXT,
+    algorithm=st.none() | TEXT,
+    samples=COUNTS,
+    held_back=st.lists(st.tuples(COUNTS, COUNTS), max_size=3).map(tuple),
+    data=st.none() | TEXT,
+    unseen=st.booleans(),
+    corrections=st.lists(st.builds(Correction, TEXT, st.booleans(), TEXT), max_size=2).map(tuple),
+    sqnr_db=FIGURES,
+    before_db=FIGURES,
+    note=TEXT,
+    profile=st.dictionaries(TEXT, st.lists(st.lists(COUNTS).map(tuple)).map(tuple), max_size=2),
+    versions=st.dictionaries(TEXT, TEXT, max_size=2),
+)
+
+
+@given(RECORDS)
+def test_what_is_written_is_read(record):
+    assert QuantizationRecord.from_json(record.to_json()) == record
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(RECORDS, st.sampled_from(sorted(vars(QuantizationRecord(target="", placement="", ranges="")))), JSON)
+def test_any_value_of_a_field_is_read_or_refused(record, name, value):
+    document = json.loads(record.to_json()) | {name: value}
+    with contextlib.suppress(ValueError):
+        found = QuantizationRecord.from_json(json.dumps(document))
+        assert isinstance(found.text, str)
+        assert found.worst_db is not None
+
+
+@given(RECORDS, st.integers(0, 500), st.integers(0, 9), st.text(max_size=4))
+def test_any_text_is_read_or_refused(record, start, length, new):
+    text = record.to_json()
+    with contextlib.suppress(ValueError):
+        QuantizationRecord.from_json(text[:start] + new + text[start + length :])

@@ -4,6 +4,9 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from trt_int8.calibration import collect
 from trt_int8.calibration.histogram import Histogram
@@ -143,3 +146,73 @@ def test_nothing_is_pickled(histograms, tmp_path):
     save_histograms(histograms, tmp_path / "h.npz")
     with zipfile.ZipFile(tmp_path / "h.npz") as archive:
         assert len(archive.namelist()) == 8
+
+
+#: The folder of a test is used for all its examples.
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+VALUES = hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(0, 6), elements=st.floats(width=32, allow_nan=False))  # fmt: skip
+
+
+@SHARED
+@given(tensors=st.dictionaries(TEXT, VALUES.map(Histogram.empty().add), max_size=4), samples=st.integers(0, 2**40), extra=st.dictionaries(TEXT, TEXT))  # fmt: skip
+def test_what_is_written_is_read(tensors, samples, extra):
+    names = list(tensors)
+    written = Histograms(tensors, {names[1]: names[0]} if len(names) > 1 else {}, samples)
+    found, more = from_bytes(to_bytes(written, extra=extra))
+    assert equal(found, written)
+    assert more == extra
+
+
+#: column → other values for the histograms of the fixture
+WRONG = {
+    "row": [[0, 1, 2, 3, 99], [0, 1, 2, 3, -1], [0.0, 1, 2, 3, 0], [[0]] * 5, [0]],
+    "exponent": [[2**40] * 5, [-5000] * 5, [0.5] * 5, [-(2**31)] * 5, [0] * 5],
+    "zeros": [[-1] * 5, [2**62] * 5, ["a"] * 5, [0.5] * 5],
+    "infinities": [[-1] * 5, [True] * 5],
+    "minimum": [[np.nan] * 5, [-np.inf] * 5, [1e300] * 5, ["a"] * 5],
+    "maximum": [[np.nan] * 5, [np.inf] * 5, [-1e300] * 5],
+    "counts": [-np.ones((4, 4096), int), np.full((4, 4096), 2**62), np.ones((4, 4096)) * np.nan, np.zeros((0, 4096)), [1]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "number"), [(name, i) for name in WRONG for i in range(len(WRONG[name]))])
+def test_columns_with_other_values_are_refused(histograms, tmp_path, column, number):
+    save_histograms(histograms, tmp_path / "h.npz")
+    with np.load(tmp_path / "h.npz") as file:
+        columns = dict(file) | {column: np.array(WRONG[column][number])}
+    np.savez(tmp_path / "h.npz", **columns)
+    with pytest.raises(CalibrationError, match="a damaged histogram file"):
+        load_histograms(tmp_path / "h.npz")
+
+
+HEADERS = [
+    {"names": ["a", "a", "b", "c", "d"]},
+    {"names": [1, 2, 3, 4, 5]},
+    {"names": "abcde"},
+    {"names": ["a"]},
+    {"ties": {"view of a": "no"}},
+    {"ties": {"no": "a"}},
+    {"ties": {"view of a": "a", "a": "zeros"}},
+    {"ties": ["a"]},
+    {"ties": {"view of a": ["a"]}},
+    {"samples": "17"},
+    {"samples": -1},
+    {"samples": 1.5},
+    {"extra": [1]},
+    {"version": "1"},
+    {"version": None},
+    {"names": None},
+]
+
+
+@pytest.mark.parametrize("change", HEADERS, ids=str)
+def test_headers_with_other_values_are_refused(histograms, tmp_path, change):
+    save_histograms(histograms, tmp_path / "h.npz")
+    with np.load(tmp_path / "h.npz") as file:
+        columns = dict(file)
+    header = json.loads(columns["header"].tobytes()) | change
+    columns["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(tmp_path / "h.npz", **columns)
+    with pytest.raises(CalibrationError, match="a damaged histogram file"):
+        load_histograms(tmp_path / "h.npz")

@@ -1,5 +1,6 @@
 """Configuration files: what is read, what is refused, and that printing gives it back for every command."""
 
+import contextlib
 import re
 
 import click
@@ -7,7 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from commands import LEAVES
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trt_int8.cli import main
@@ -254,3 +255,25 @@ def test_without_pyyaml_the_command_is_named(monkeypatch, write):
 def test_texts_survive(text):
     parameter = click.Option(["--data"])
     assert yaml.safe_load(to_yaml([parameter], {"data": text})) == {"data": text}
+
+
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
+
+
+@SHARED
+@given(values=st.dictionaries(st.sampled_from(["--data", "--limit", "--scale", "--quiet"]), ANY | st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.lists(ANY | st.integers(), max_size=3)))  # fmt: skip
+def test_what_is_printed_is_read(tmp_path, values):
+    parameters = [click.Option([name]) for name in values]
+    (tmp_path / "c.yaml").write_text(to_yaml(parameters, {n[2:]: v for n, v in values.items()}), "utf-8")
+    found = {name: setting.value for name, setting in read_settings(tmp_path / "c.yaml").items()}
+    assert found == {name[2:]: value for name, value in values.items()}
+
+
+@SHARED
+@given(start=st.integers(0, 80), length=st.integers(0, 9), new=st.binary(max_size=5))
+def test_damaged_configurations_are_read_or_refused(tmp_path, start, length, new):
+    data = b"model: m.onnx\ndata: [a, 'b', 1.5]\nlimit: 3\nquiet: true\nsize: [48, 192]\nshapes:\n- x:1x3\n"
+    (tmp_path / "c.yaml").write_bytes(data[:start] + new + data[start + length :])
+    with contextlib.suppress(ConfigError):
+        default_map(read_settings(tmp_path / "c.yaml"), LEAVES["build"].params, place="c.yaml")

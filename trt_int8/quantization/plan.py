@@ -149,7 +149,8 @@ def _search(document: Mapping[str, Any], place: str) -> dict[str, Any]:
     for key in ("budget", "reached"):
         figures = document.get(key, {})
         try:
-            found[key] = {str(name): float(value) for name, value in figures.items()}
+            # .inf as YAML writes it: outputs that are exact
+            found[key] = {name: float(value.replace(".inf", "inf")) for name, value in figures.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise QuantizationError(
                 f"{place}: {key} must map names to numbers, such as min_sqnr: 22"

@@ -41,8 +41,10 @@ class RangeFile:
             MissingDependencyError: YAML needs PyYAML, flatbuffers needs flatbuffers.
         """
         require_path(path, "path", of="a file of ranges")
-        source = str(path)
-        data = read_bytes(path)
+        return cls._parse(read_bytes(path), str(path))
+
+    @classmethod
+    def _parse(cls, data: bytes, source: str) -> RangeFile:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -55,7 +57,7 @@ class RangeFile:
             return cls(cache.ranges(), "tensorrt", cache.header)
         if first.startswith("{"):
             return _from_json(text, source)
-        if Path(path).suffix in (".yaml", ".yml") or _looks_like_yaml(text):
+        if Path(source).suffix in (".yaml", ".yml") or _looks_like_yaml(text):
             return cls(_ranges(_parse_yaml(text, source), source), "yaml")
         if not first or not re.fullmatch(r".+ [-+.0-9a-zA-Z]+", first) or first.startswith("TRT-"):
             CalibrationCache.parse(text, source=source)  # its error shows what a cache looks like
@@ -81,17 +83,27 @@ class RangeFile:
         amax = {name: entry.amax for name, entry in self.ranges.items()}
         try:
             if form == "tensorrt":
-                CalibrationCache.from_ranges(self.ranges, header=header or self.header).write(path)
-            elif form == "ort-flatbuffers":
-                atomic.write_bytes(path, ort.to_flatbuffers(amax))
+                data = CalibrationCache.from_ranges(self.ranges, header=header or self.header).text.encode()
             else:
-                atomic.write_text(path, _TEXTS[form](amax))
+                data = ort.to_flatbuffers(amax) if form == "ort-flatbuffers" else _TEXTS[form](amax).encode()
         except UnicodeEncodeError as error:
             name = next(name for name in amax if not name.isprintable() and error.object[error.start] in name)
             raise CacheError(
                 f"tensor name {name!r} has half of a surrogate pair, which {form} cannot have; "
                 "rename the tensor"
             ) from error
+        self._require_readable(data, form, str(path))
+        atomic.write_bytes(path, data)
+
+    def _require_readable(self, data: bytes, form: str, path: str) -> None:
+        """Refuse names that this format loses, such as one with a line break."""
+        try:
+            found = set(self._parse(data, path).ranges)
+        except CacheError:
+            found = set()
+        lost = sorted(set(self.ranges) - found)
+        if lost:
+            raise CacheError(f"tensor name {lost[0]!r} cannot be written as {form}; choose another format")
 
 
 def _ranges(amax: Mapping[str, float], source: str) -> Ranges:

@@ -149,8 +149,11 @@ def to_json(amax: Mapping[str, float]) -> str:
 def to_tensors_json(amax: Mapping[str, float]) -> str:
     """Write the JSON that ``load_tensors_data`` of onnxruntime reads."""
 
+    with np.errstate(over="ignore"):
+        amax = {name: float(np.float32(value)) for name, value in amax.items()}
+
     def array(value: float) -> dict[str, Any]:
-        return {"data": float(np.float32(value)), "dtype": "float32", "CLS": "numpy.array"}
+        return {"data": value, "dtype": "float32", "CLS": "numpy.array"}
 
     tensors = {
         name: {"lowest": array(-value), "highest": array(value), "CLS": "TensorData"}
