@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.errors import ModelError
 from trt_int8.graph import load_model
-from trt_int8.graph.check import all_tensors, check_functions, check_tensors
+from trt_int8.graph.check import all_tensors, check_functions, check_tensors, check_texts
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]
 
@@ -200,6 +200,38 @@ def test_functions_in_bodies_count():
     function = helper.make_function("my", "F0", ["a"], ["b"], nodes, OPSETS)
     with pytest.raises(ModelError, match="has 80001 nodes"):
         check_functions(model_of([branch], functions=[function]))
+
+
+@pytest.mark.parametrize(
+    "kind", ["op_type", "name", "input", "doc_string", "attribute", "dim_param", "metadata"]
+)
+def test_texts_that_are_not_utf_8(kind, tmp_path):
+    node = helper.make_node("Add", ["x", "w"], ["y"], name="TEXT" if kind == "name" else "n")
+    model = model_of([node], weights=[weight()])
+    if kind == "op_type":
+        model.graph.node[0].op_type = "TEXT"
+    elif kind == "input":
+        model.graph.node[0].input[1] = "TEXT"
+    elif kind == "doc_string":
+        model.graph.doc_string = "TEXT"
+    elif kind == "attribute":
+        model.graph.node[0].attribute.add(name="TEXT", type=onnx.AttributeProto.INT)
+    elif kind == "dim_param":
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "TEXT"
+    elif kind == "metadata":
+        model.metadata_props.add(key="k", value="TEXT")
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString().replace(b"TEXT", b"T\xe9\xffT"))
+    with pytest.raises(
+        ModelError, match=r"m\.onnx: (the \w+ b'T.xe9.xffT' is not UTF-8 text|not an ONNX file)"
+    ):
+        load_model(tmp_path / "m.onnx")
+
+
+def test_an_attribute_may_have_any_bytes(tmp_path):
+    """Only names are texts: the value of an attribute is bytes in ONNX."""
+    model = add(weight())
+    model.graph.node[0].attribute.add(name="s", type=onnx.AttributeProto.STRING, s=b"\xe9\xff")
+    check_texts(model)
 
 
 def field(number, data):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from trt_int8.graph.index import GraphIndex
+from trt_int8.graph.index import GraphIndex, is_standard
 from trt_int8.graph.operators import ACTIVATION_PARTS, ACTIVATIONS, GATES
 
 _LONGEST = 12
@@ -14,8 +14,9 @@ _LONGEST = 12
 
 def fused_activations(index: GraphIndex) -> frozenset[str]:
     """Return the first outputs of the nodes of every activation function of the graph."""
-    found = {node.output[0] for node in index.graph.node if node.op_type in ACTIVATIONS}
-    for node in index.graph.node:
+    standard = [node for node in index.graph.node if is_standard(node)]
+    found = {node.output[0] for node in standard if node.op_type in ACTIVATIONS}
+    for node in standard:
         if node.op_type == "Mul":
             for x in _sources(node, index):
                 found.update(_pattern(node, x, index))
@@ -45,7 +46,9 @@ def _pattern(product: onnx.NodeProto, x: str, index: GraphIndex) -> set[str]:
         if name == x or not name or index.is_constant(name):
             continue
         producer = index.producers.get(name)
-        if producer is None or producer.op_type not in ACTIVATION_PARTS or len(nodes) > _LONGEST:
+        if producer is None or producer.op_type not in ACTIVATION_PARTS or not is_standard(producer):
+            return set()
+        if len(nodes) > _LONGEST:
             return set()
         if producer.output[0] not in nodes:
             nodes[producer.output[0]] = producer

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
@@ -35,6 +37,26 @@ _FIELDS = {
     "COMPLEX128": ("double_data", 0.5),
 }
 _FunctionKey = tuple[str, str, str]
+
+
+def check_texts(model: onnx.ModelProto) -> None:
+    """Check that all names and other texts are UTF-8: protobuf would return bytes for them.
+
+    Raises:
+        ModelError: one is not; with the field and the first bytes.
+    """
+    messages: list[Message] = [model]
+    while messages:
+        for field, value in messages.pop().ListFields():
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                messages += [value] if isinstance(value, Message) else value
+            elif field.type == FieldDescriptor.TYPE_STRING:
+                for text in [value] if isinstance(value, str | bytes) else value:
+                    if isinstance(text, bytes):
+                        raise ModelError(
+                            f"the {field.name} {text[:40]!r} is not UTF-8 text; rename it, or export the "
+                            "model again"
+                        )
 
 
 def check_tensors(model: onnx.ModelProto) -> None:

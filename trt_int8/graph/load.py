@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from trt_int8.errors import ModelError
 from trt_int8.files import atomic
 from trt_int8.files.inputs import read_input
-from trt_int8.graph.check import check_external_data, check_functions, check_tensors
+from trt_int8.graph.check import check_external_data, check_functions, check_tensors, check_texts
 
 #: The largest message in bytes that protobuf can serialize.
 PROTOBUF_LIMIT = 2**31 - 1
@@ -113,6 +113,7 @@ def _require_graph(model: onnx.ModelProto, place: str) -> None:
 def _check(model: onnx.ModelProto, place: str) -> None:
     _require_graph(model, place)
     try:
+        check_texts(model)
         check_functions(model)
         check_tensors(model)
     except ModelError as error:

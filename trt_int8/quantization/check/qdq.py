@@ -32,8 +32,8 @@ class QdqGraph:
 
     @property
     def linear(self) -> list[onnx.NodeProto]:
-        """All QuantizeLinear and DequantizeLinear nodes, in order."""
-        return [node for node in self.index.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)]
+        """All QuantizeLinear and DequantizeLinear nodes that have a scale, in order."""
+        return [node for node in self.index.graph.node if _is(node, QUANTIZE) or _is(node, DEQUANTIZE)]
 
     def scale(self, node: onnx.NodeProto) -> npt.NDArray[np.floating] | None:
         """Return the scale as float64, any rank; None if it is computed."""
@@ -46,7 +46,7 @@ class QdqGraph:
 
     def weight(self, node: onnx.NodeProto) -> Array | None:
         """Return the constant integers that a DequantizeLinear reads; None for any other node."""
-        return self.index.constant(node.input[0]) if node.op_type == DEQUANTIZE else None
+        return self.index.constant(node.input[0]) if _is(node, DEQUANTIZE) else None
 
     def readers(self, tensor: str) -> list[Use]:
         return self.index.consumers.get(tensor, [])
@@ -54,12 +54,12 @@ class QdqGraph:
     def dequantize_behind(self, tensor: str) -> onnx.NodeProto | None:
         """Return the DequantizeLinear that computes ``tensor``, or None."""
         node = self.index.producers.get(tensor)
-        return node if node is not None and node.op_type == DEQUANTIZE else None
+        return node if node is not None and _is(node, DEQUANTIZE) else None
 
     def quantize_behind(self, dequantize: onnx.NodeProto) -> onnx.NodeProto | None:
         """Return the QuantizeLinear before a DequantizeLinear; None for weights."""
         node = self.index.producers.get(dequantize.input[0])
-        return node if node is not None and node.op_type == QUANTIZE else None
+        return node if node is not None and _is(node, QUANTIZE) else None
 
     def pairs(self) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
         """Yield each QuantizeLinear with a DequantizeLinear behind it."""
@@ -176,3 +176,8 @@ def requantize(graph: QdqGraph, node: onnx.NodeProto, exact: np.ndarray) -> None
     scales = weight_scales(exact, axis)
     node.input[0] = graph.add(node.input[0], quantize_int8(exact, scales, axis))
     graph.set_parameters([node], scales, axis)
+
+
+def _is(node: onnx.NodeProto, operator: str) -> bool:
+    """Return whether ``node`` quantizes or dequantizes: one of another domain may have no scale."""
+    return node.op_type == operator and len(node.input) > 1

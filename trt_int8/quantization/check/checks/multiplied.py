@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from trt_int8.graph.index import opset_version
+from trt_int8.graph.index import is_standard, opset_version
 from trt_int8.graph.operators import MULTIPLYING, PASSING
 from trt_int8.graph.tensors import ConstantOperands
 from trt_int8.quantization.check.qdq import (
@@ -116,7 +116,7 @@ def _dequantize(graph: QdqGraph, node: onnx.NodeProto, slot: int, values: Array)
 def _weights(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, int, onnx.NodeProto]]:
     """Yield multiplying nodes, the slots of their INT8 weights, and the DequantizeLinear there."""
     for node in graph.index.graph.node:
-        if node.op_type in MULTIPLYING:
+        if node.op_type in MULTIPLYING and is_standard(node):
             for slot in (0, 1):
                 dequantize = graph.dequantize_behind(node.input[slot])
                 if dequantize is not None and graph.weight(dequantize) is not None:
@@ -126,7 +126,7 @@ def _weights(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, int, onnx.NodePr
 def half_quantized(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, int]]:
     """Yield multiplying nodes of which one operand is quantized, and the slot of the other."""
     for node in graph.index.graph.node:
-        if node.op_type in MULTIPLYING:
+        if node.op_type in MULTIPLYING and is_standard(node):
             bare = [slot for slot in (0, 1) if not _is_quantized(graph, node.input[slot])]
             if len(bare) == 1:
                 yield node, bare[0]
@@ -135,6 +135,6 @@ def half_quantized(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, int]]:
 def _is_quantized(graph: QdqGraph, tensor: str) -> bool:
     """Return whether ``tensor`` holds INT8 values, directly or behind operators that only move them."""
     node = graph.index.producers.get(tensor)
-    while node is not None and node.op_type in PASSING:
+    while node is not None and node.op_type in PASSING and is_standard(node):
         node = graph.index.producers.get(node.input[0])
     return node is not None and node.op_type in (DEQUANTIZE, QUANTIZE)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import onnx
 
-from trt_int8.graph.index import Use, label
+from trt_int8.graph.index import Use, is_standard, label
 from trt_int8.graph.operators import ACTIVATIONS, CONVOLUTIONS, MULTIPLYING
 from trt_int8.quantization.check.qdq import NOT_CALIBRATED, QdqGraph
 from trt_int8.quantization.check.register import Fault, check
@@ -86,8 +86,12 @@ def _breaking(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto,
         for use in graph.readers(behind.output[0]):
             reader = use.node
             fuses = reader.op_type in ACTIVATIONS or reader.op_type == "BatchNormalization"
-            if fuses or (reader.op_type == "Add" and _fused_slot(graph, reader) == use.slot):
+            if fuses or (_is_sum(reader) and _fused_slot(graph, reader) == use.slot):
                 yield before, behind, use
+
+
+def _is_sum(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Add" and is_standard(node)
 
 
 def _fused_slot(graph: QdqGraph, add: onnx.NodeProto) -> int | None:
@@ -99,9 +103,9 @@ def _fused_slot(graph: QdqGraph, add: onnx.NodeProto) -> int | None:
     for slot in (0, 1):
         tensor = graph.float_tensor(add.input[slot])
         producer = graph.index.producers.get(tensor)
-        if producer is not None and producer.op_type == "BatchNormalization":
+        if producer is not None and producer.op_type == "BatchNormalization" and is_standard(producer):
             producer = graph.index.producers.get(producer.input[0])
-        if producer is None or producer.op_type not in CONVOLUTIONS:
+        if producer is None or producer.op_type not in CONVOLUTIONS or not is_standard(producer):
             continue
         if len(graph.readers(tensor)) == 1 and len(graph.readers(add.input[slot])) == 1:
             found[slot] = positions[producer.output[0]]
@@ -110,7 +114,7 @@ def _fused_slot(graph: QdqGraph, add: onnx.NodeProto) -> int | None:
 
 def _bare_residuals(graph: QdqGraph) -> Iterator[Use]:
     for node in graph.index.graph.node:
-        if node.op_type == "Add":
+        if _is_sum(node):
             fused = _fused_slot(graph, node)
             if fused is not None and graph.dequantize_behind(node.input[1 - fused]) is None:
                 convolution = graph.index.producers.get(graph.float_tensor(node.input[fused]))
@@ -122,7 +126,7 @@ def _concats(graph: QdqGraph) -> Iterator[tuple[onnx.NodeProto, list[onnx.NodePr
     """Yield each Concat with the Q and DQ nodes of its inputs and output."""
     pairs = list(graph.pairs())
     for node in graph.index.graph.node:
-        if node.op_type == "Concat":
+        if node.op_type == "Concat" and is_standard(node):
             tensors = {graph.float_tensor(name) for name in node.input} | {node.output[0]}
             found = [linear for pair in pairs if pair[0].input[0] in tensors for linear in pair]
             if found:
