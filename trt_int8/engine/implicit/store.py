@@ -28,7 +28,7 @@ class CacheStore:
 
     def __init__(self, path: str | os.PathLike[str], *, reuse: bool = False) -> None:
         self.path = Path(path)
-        self.sidecar = self.path.with_name(self.path.name + ".json")
+        self.sidecar = Path(f"{self.path}.json")
         self.reuse = reuse
         self.made_from: Fingerprint | None = None
 
