@@ -45,7 +45,7 @@ def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> Array
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
     except npz.ObjectsError as error:
-        raise DataError(f"{file}: {error}; save a plain numeric array") from error
+        raise DataError(f"{file}: {error}; save it as a plain numeric array") from error
     except npz.TooLargeError as error:
         raise DataError(f"{file}: {error}") from error
     except npz.DAMAGE as error:
