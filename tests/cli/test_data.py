@@ -136,7 +136,7 @@ def dynamic(folder, make_model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "size is 32x32, but --shapes 'x:4x1x28x28,4x1x28x28,4x1x28x28' takes images from 28x28 to 28x28; omit --size"),
+        (["--data", "photos", "--scale", "1", "--size", "32x32", "--shapes", "x:4x1x28x28"], "size is 32x32, but --shapes x:4x1x28x28,4x1x28x28,4x1x28x28 takes images from 28x28 to 28x28; omit --size"),
         (["--data", "photos", "--scale", "1", "--size", "28x64", "--shapes", "x:1x1x28x28,4x1x32x32,4x1x48x48"], "size is 28x64, but --shapes"),
         (["--data", "photos", "--scale", "1", "--shapes", "y:4x1x28x28"], "shapes: the model has no input 'y'; its inputs are x"),
         (["--data", "x.npz", "--shapes", "x:4x1x28"], "shapes 4x1x28,4x1x28,4x1x28 do not fit input x"),

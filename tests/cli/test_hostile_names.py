@@ -71,7 +71,7 @@ def end(request, tmp_path_factory):
         layer |= {"TacticName": end, "Metadata": f"[ONNX Layer: c1{end}]"}
         documents = {
             "a.json": {name: 1.0 + i for i, name in enumerate(tensors)},
-            "b.json": {name: 2.0 + i for i, name in enumerate([*tensors[1:], "\ud800" + end])},
+            "b.json": {name: 2.0 + i for i, name in enumerate([*tensors[1:], "new" + end])},
             "plan": {"schema": 1, "nodes": {"c1" + end: "float"}},
             "other": {"schema": 1, "nodes": {"no" + end: "float"}},
             "searched": {"schema": 1, "placement": end, "budget": {end: 1}, "nodes": {"c1" + end: "float"}},

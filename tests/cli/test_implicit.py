@@ -27,15 +27,12 @@ def build(lenet_path, data, tmp_path, monkeypatch):
     return run
 
 
-def test_two_lines_say_what_is_missing_and_how_to_install_it(build, tmp_path, data):
+def test_one_line_says_what_is_missing_and_how_to_install_it(build, tmp_path, data):
     result = build("--mode", "implicit")
     assert result.exit_code == 1
-    lines = result.stderr.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("Error: the implicit route needs TensorRT 8.6 to 10")
-    assert lines[1].startswith(
-        "Install it on a machine with a GPU (pip install 'tensorrt-cu12>=10,<11' pycuda), or"
-    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: the implicit route needs TensorRT 8.6 to 10")
+    assert "nstall it on a machine with a GPU (pip install 'tensorrt-cu12>=10,<11' pycuda), or" in line
     assert list(tmp_path.iterdir()) == [data]
 
 
