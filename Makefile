@@ -15,7 +15,7 @@ mnist: $(READY)
 	$(BIN)/python samples/mnist/main.py
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # On a machine with a GPU and the CUDA toolkit; elsewhere the tests skip and say why.
 test-gpu: $(READY)

@@ -59,8 +59,8 @@ CASES = {
         "migrate lenet.onnx lenet.cache --target sm89 -o q.onnx", "migrate lenet.onnx few.cache --target sm89 -o q.onnx", [("q.onnx",)]
     ),
     "sensitivity": Case(
-        "sensitivity lenet.onnx --data few.npz --target sm89 -o p.yaml --state s.json --min-sqnr 20",
-        "sensitivity lenet.onnx --data few.npz --target sm89 -o p.yaml --min-sqnr 40",
+        "sensitivity big.onnx --data big.npz --target sm89 -o p.yaml --state s.json --min-sqnr 20",
+        "sensitivity big.onnx --data big.npz --target sm89 -o p.yaml --min-sqnr 10",
         [("p.yaml",)],
         kept=("s.json",),
     ),

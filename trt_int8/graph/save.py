@@ -30,7 +30,7 @@ def save_like(model: onnx.ModelProto, path: FilePath, *, source: FilePath | None
     Weights are also external if the model is larger than one protobuf message. Their file is named after
     its content, ``<path>.<hash>.data``, and the model is written after it: a reader finds the old model with
     its old weights, or the new one with its new weights. Weights of older versions of ``path`` are removed
-    afterwards, unless another file in the folder has their name in it.
+    afterwards, unless another model in the folder has their name in it.
 
     Raises:
         OutputError: a file cannot be written, or would overwrite weights of ``source``.
@@ -131,7 +131,7 @@ def _add(weights: atomic.Staged, digest: hashlib._Hash, raw: bytes) -> tuple[int
 
 
 def _remove_unused(path: Path, *, keep: str) -> None:
-    """Remove weights of older versions of ``path`` whose file name stands in no other file of the folder."""
+    """Remove weights of older versions of ``path`` whose file name stands in no model of the folder."""
     ours = re.compile(re.escape(path.name) + r"\.[0-9a-f]{16}\.data")
     with contextlib.suppress(OSError):  # what cannot be read may name them, so they stay
         files = [file for file in path.parent.iterdir() if file.is_file()]
@@ -143,8 +143,10 @@ def _remove_unused(path: Path, *, keep: str) -> None:
 
 
 def _names(path: Path, name: str) -> bool:
-    """Return whether ``name`` stands in the file."""
-    if not path.stat().st_size:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(name.encode()) >= 0
+    """Return whether ``path`` may be a model that has ``name`` in it."""
+    with path.open("rb") as file:
+        # A serialized model begins with the key of ir_version, its field 1.
+        if file.read(1) != b"\x08":
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(name.encode()) >= 0
