@@ -123,7 +123,7 @@ def test_ctrl_c_in_the_loader_leaves_nothing_but_the_log(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path, [], batches=loader(), cache=tmp_path / "lenet.cache")
-    assert [path.name for path in tmp_path.iterdir()] == ["lenet.log.failed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lenet.engine.log.failed"]
 
 
 def test_from_ranges_alone(tmp_path):

@@ -124,7 +124,7 @@ def test_a_budget_that_is_missed_is_told(build, batches, caplog):
     result = build(batches, options=QuantizationOptions(plan=plan), tell=log_info)
     (warning,) = [entry for entry in caplog.records if entry.levelname == "WARNING"]
     assert warning.getMessage() == (
-        "plan.yaml was searched for at least 300 dB, but the worst output has "
+        "plan.yaml was searched for at least 300 dB, but SQNR of the worst output is "
         f"{result.record.worst_db:.2f} dB on these samples; search again with more samples"
     )
 

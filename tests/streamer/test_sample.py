@@ -60,9 +60,9 @@ def test_the_digits_reach_the_builder_normalized(standin, fake_tensorrt, monkeyp
     assert "data: 3c008912" in (tmp_path / "lenet.cache").read_text()
 
 
-def test_without_tensorrt_two_lines_say_what_to_do(monkeypatch, tmp_path):
+def test_without_tensorrt_one_line_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     result = CliRunner().invoke(sample_command(), ["--out", str(tmp_path)])
     assert result.exit_code == 1
-    assert len(result.output.splitlines()) == 2
+    assert len(result.output.splitlines()) == 1
     assert "pip install 'tensorrt-cu12>=10,<11' pycuda" in result.output

@@ -230,6 +230,6 @@ def warn_of_budget(prepared: Prepared, record: QuantizationRecord, tell: Tell) -
     wanted = None if plan is None else plan.budget.get("min_sqnr")
     if plan is not None and wanted is not None and record.sqnr_db and not record.worst_db >= wanted:
         tell(
-            f"{WARNING}{plan.source} was searched for at least {wanted:g} dB, but the worst output has "
-            f"{decibels(record.worst_db)} on these samples; search again with more samples"
+            f"{WARNING}{plan.source} was searched for at least {wanted:g} dB, but SQNR of the worst "
+            f"output is {decibels(record.worst_db)} on these samples; search again with more samples"
         )

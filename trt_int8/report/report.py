@@ -83,7 +83,7 @@ class PrecisionReport:
         """Read a verbose log of TensorRT 4 to 10 or TensorRT-RTX.
 
         Examples:
-            >>> build = PrecisionReport.from_log("model.log").last
+            >>> build = PrecisionReport.from_log("model.engine.log").last
             >>> [node.node for node in build.nodes if node.precision == "int8"]
             ['conv1', 'conv2', 'ip1', 'ip2']
 

@@ -112,8 +112,10 @@ def test_another_normalization_on_the_device_is_refused(cache, model):
     calibrate(Calibrator([batch(0)], device=Scaling(0.5), **options))
     assert calibrate(Calibrator([batch(0)], device=Scaling(0.5), **options)) == CACHE
     message = refused(Calibrator([batch(0)], device=Scaling(0.25), **options))
-    assert "conversion on the device: x: times 0.5, now x: times 0.25\n" in message
-    assert "conversion on the device: x: times 0.5, now none\n" in refused(make([batch(0)], **options))
+    assert "conversion on the device: x: times 0.5, now x: times 0.25. Delete it" in message
+    assert "conversion on the device: x: times 0.5, now none. Delete it" in refused(
+        make([batch(0)], **options)
+    )
 
 
 def test_weights_in_files_of_their_own_are_part_of_the_model(tmp_path):
