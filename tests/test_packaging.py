@@ -69,4 +69,4 @@ def test_the_wheel_says_what_it_is(wheel):
                  "Description-Content-Type: text/markdown", "Provides-Extra: trt10"):  # fmt: skip
         assert line in text.splitlines()
     scripts = wheel.read(name.replace("METADATA", "entry_points.txt")).decode()
-    assert "trt-int8 = trt_int8.cli:main" in scripts
+    assert "trt-int8 = trt_int8.__main__:main" in scripts

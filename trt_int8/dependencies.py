@@ -10,6 +10,7 @@ from trt_int8.errors import MissingDependencyError
 #: Module → the package to install, if the names differ.
 _INSTALL = {
     "PIL": "pillow",
+    "distributed": "distributed cryptography",
     "tensorrt": "'tensorrt-cu12>=10,<11'",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
     "yaml": "pyyaml",

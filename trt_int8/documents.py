@@ -240,6 +240,8 @@ def _loader(typed: bool) -> Any:
         }
 
     def number(loader: Any, node: Any) -> Any:
+        if ":" in node.value:  # a time of day, which YAML 1.1 reads as a number
+            return node.value
         if len(node.value) <= DIGITS:
             try:
                 return base.yaml_constructors[node.tag](loader, node)

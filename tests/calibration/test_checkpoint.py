@@ -172,7 +172,7 @@ def test_a_finished_one_of_other_data(lenet_path, digits, tmp_path):
 def test_files_that_are_no_checkpoint(lenet_path, digits, tmp_path):
     path = tmp_path / "h.npz"
     path.write_text("hello")
-    fix = r"h\.npz: not a histogram file.*; delete it to start again, or give another name$"
+    fix = r"h\.npz: not a histogram file.*; give another name, or delete it if it is a damaged checkpoint$"
     with pytest.raises(CalibrationError, match=fix):
         calibrate(lenet_path, images(digits), checkpoint=path)
     save_histograms(calibrate(lenet_path, images(digits, 2)).histograms, path)

@@ -77,7 +77,7 @@ def test_while_calibrating(folder, lenet_path):
     assert line.startswith("Stopped while calibrating: ")
     assert line.endswith(
         "batches. That work is lost; with --checkpoint FILE an interrupted run can be resumed. "
-        "No result was written; existing files were not changed."
+        "No result was written; existing results were not changed."
     )
     assert (folder / "old").read_bytes() == b"precious"
     assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == [
@@ -142,7 +142,7 @@ def test_on_a_terminal_with_a_checkpoint(folder, lenet_path):
     assert last.startswith("Stopped while calibrating: ")
     assert last.endswith(
         "batches. The histograms up to the last checkpoint are in c.npz: run the same command again to "
-        "resume from there. No result was written; existing files were not changed."
+        "resume from there. No result was written; existing results were not changed."
     )
     assert "Traceback" not in "".join(lines)
     assert (folder / "old").read_bytes() == b"precious"
@@ -215,7 +215,7 @@ def test_while_dask_workers_start(folder, lenet_path, delay):
     assert (process.returncode, text) == (130, "")
     (line,) = errors.strip().splitlines()
     assert line.startswith("Stopped ")
-    assert line.endswith(" No result was written; existing files were not changed.")
+    assert line.endswith(" No result was written; existing results were not changed.")
 
 
 def test_after_building_it_says_what_is_written(invoke, folder, lenet_path, monkeypatch):

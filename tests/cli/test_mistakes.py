@@ -16,6 +16,12 @@ def corrupt(path, content=b"no model"):
     return path
 
 
+def linked(folder):
+    (folder / "links").mkdir()
+    (folder / "links" / "a.png").symlink_to(corrupt(folder / "1.png"))
+    return folder / "links"
+
+
 def read_only(path):
     path.touch(mode=0o444)
     return path
@@ -68,7 +74,10 @@ MISTAKES = {
     "the plan over the metric": (lambda d, t, m: ["sensitivity", m, "--data", d, "--metric", f"{corrupt(t / 'm.py')}:f", "--max-drop", 1, "-o", t / "m.py"], 1, "the precision plan would overwrite the metric"),
     "the log over the ranges": (lambda d, t, m: ["build", m, "--ranges", corrupt(t / "r.json"), "-o", t / "old", "--log", t / "r.json"], 1, "the log would overwrite the ranges"),
     "the checkpoint over the loader": (lambda d, t, m: ["calibrate", m, "--data", f"{corrupt(t / 'd.py')}:f", "-o", t / "old", "--checkpoint", t / "d.py"], 1, "the checkpoint would overwrite the data"),
-    "the cache over an image": (lambda d, t, m: ["calibrate", m, "--data", t, "-o", corrupt(t / "1.png")], 1, "which may be one of the data"),
+    "the cache over an image": (lambda d, t, m: ["calibrate", m, "--data", t, "-o", corrupt(t / "1.png")], 1, "1.png, an image of the data"),
+    "the cache over an image by a pattern": (lambda d, t, m: ["calibrate", m, "--data", t / "*.png", "-o", corrupt(t / "1.png")], 1, "1.png, an image of the data"),
+    "the cache over a linked image": (lambda d, t, m: ["calibrate", m, "--data", linked(t), "-o", t / "1.png"], 1, "1.png, an image of the data"),
+    "the failed log over the data": (lambda d, t, m: ["build", m, "--data", shutil.copy(d, t / "e.log.failed"), "-o", t / "e", "--target", "sm89"], 1, "the log of a failed build would overwrite the data"),
     "the merged cache over one of them": (lambda d, t, m: ["cache", "merge", corrupt(t / "a"), corrupt(t / "b"), "-o", t / "b"], 1, "the merged cache would overwrite the right"),
     "merged histograms over a shard": (lambda d, t, m: ["ranges", "merge", corrupt(t / "a"), corrupt(t / "b"), "-o", t / "b"], 1, "the merged histograms would overwrite the shards 2"),
     "the report over a log": (lambda d, t, m: ["report", "--diff", corrupt(t / "a"), corrupt(t / "b"), "-o", t / "b"], 1, "the report would overwrite the diff 2"),

@@ -69,6 +69,12 @@ def test_links_in_the_place_of_a_log_are_replaced_not_followed(tmp_path):
     assert not (tmp_path / "b.log.failed").is_symlink()
     (tmp_path / "b.log").unlink()
     (tmp_path / "b.log").symlink_to(victim)
+    with BuildLog(tmp_path / "b.log") as log:
+        log.publish(tmp_path / "b", b"engine")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "b.log").is_symlink()
+    (tmp_path / "b.log").unlink()
+    (tmp_path / "b.log").symlink_to(victim)
     with pytest.raises(OutputError, match="cannot write the log"):
         append_line(tmp_path / "b.log", "I", "x")
     assert victim.read_text() == "precious"

@@ -18,7 +18,7 @@ import pytest
 HERE = Path(__file__).parent
 #: Faults of one command, unless all are asked for.
 SOME = 8
-UNCHANGED = "No result was written; existing files were not changed."
+UNCHANGED = "No result was written; existing results were not changed."
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
+import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -169,6 +171,101 @@ def test_ctrl_c_waits_until_results_that_belong_together_are_in_place(tmp_path, 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"m": "new", "m.log": "new"}
 
 
+def test_all_is_as_before_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    pair(tmp_path, "old")
+    real, moves = os.replace, []
+
+    def refuse(old, new):
+        moves.append(new)
+        if len(moves) == 2:
+            raise OSError(5, "Input/output error")
+        real(old, new)
+
+    def unsupported(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError, match="Input/output error"):
+        pair(tmp_path, "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"m": "old", "m.log": "old"}
+
+
+def test_a_lock_that_stays_is_passed_over(tmp_path, monkeypatch):
+    """Whoever can read a folder can lock it."""
+    monkeypatch.setattr(atomic, "_PATIENCE", 0.1)
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    pair(tmp_path, "new")
+    os.close(other)
+    assert sorted(os.listdir(tmp_path)) == ["m", "m.log"]
+
+
+UNREADABLE = """
+import os, sys
+from pathlib import Path
+from trt_int8.files import atomic
+folder = Path(sys.argv[1])
+if os.geteuid() == 0:
+    os.chown(folder, 65534, 65534)
+    os.setegid(65534), os.seteuid(65534)
+folder.chmod(0o333)
+atomic.require_writable(folder / "m")
+atomic.write_text(folder / "m", "new")
+with atomic.Staged(folder / "m") as main, atomic.Staged(folder / "log") as log:
+    atomic.commit(main, log)
+folder.chmod(0o755)
+print(*sorted(os.listdir(folder)))
+"""
+
+
+def test_a_folder_that_cannot_be_read_can_be_written():
+    with tempfile.TemporaryDirectory() as folder:  # other users do not come to that of the tests
+        os.chmod(folder, 0o755)
+        command = [sys.executable, "-c", UNREADABLE, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("log m\n", "")
+
+
+def test_a_stream_that_cannot_be_written_is_found_before(tmp_path):
+    code = "import sys; from trt_int8.files.atomic import require_writable; require_writable(sys.argv[1])"
+    with (tmp_path / "in").open("w+") as file:
+        for name in ("/dev/stdin", "/dev/fd/9"):
+            command = [sys.executable, "-c", code, name]
+            with open(__file__) as stdin:
+                done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=False)
+            assert f"OutputError: cannot write {name}: " in done.stderr
+        subprocess.run([sys.executable, "-c", code, "/dev/stdout"], stdout=file, check=True)
+
+
+FULL = """
+import subprocess, sys
+from pathlib import Path
+from trt_int8.files import atomic
+path = Path(sys.argv[1])
+mounted = path.with_name("small")
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", mounted], check=True)
+(mounted / "b").write_bytes(b"old" * 1000)
+subprocess.run(["mount", "--bind", mounted / "b", path], check=True)
+try:
+    atomic.write_bytes(path, b"n" * 1_000_000)
+finally:
+    assert path.read_bytes() == b"old" * 1000
+"""
+
+
+def test_a_mounted_file_stays_if_there_is_no_room_for_the_new_content(tmp_path):
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root and the right to unshare")
+    (tmp_path / "f").touch()
+    (tmp_path / "small").mkdir()
+    command = ["unshare", "-m", sys.executable, "-c", FULL, tmp_path / "f"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OutputError: cannot write" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert "AssertionError" not in done.stderr
+
+
 MOUNTED = """
 import subprocess, sys
 from pathlib import Path
@@ -177,6 +274,11 @@ path = Path(sys.argv[1])
 subprocess.run(["mount", "--bind", path.with_name("b"), path], check=True)
 atomic.require_writable(path)
 atomic.write_bytes(path, b"new")
+import os
+os.chdir(path.parent)
+with atomic.Staged("f", follow=False) as staged:
+    staged.write(b"once more, by a relative name")
+    atomic.commit(staged)
 """
 
 
@@ -191,10 +293,10 @@ def test_a_mounted_file_is_written_in_place(tmp_path, folder):
     command = ["unshare", "-m", sys.executable, "-c", MOUNTED, path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == (
+    assert done.stderr == 2 * (
         f"{path} is a mount point, so it was written in place; other readers may have seen a part of it\n"
     )
-    assert mounted.read_bytes() == b"new"
+    assert mounted.read_bytes() == b"once more, by a relative name"
     assert sorted(os.listdir(tmp_path / folder)) == ["b", "f"]
 
 

@@ -99,6 +99,22 @@ def test_weights_that_nobody_refers_to_are_removed(external, tmp_path):
     save_like(scaled(model, 5), output, source=external)
     assert np.array_equal(first_weight(output), first_weight(external) * 5)
     assert (tmp_path / "q.onnx.data").read_text() == "an exporter's"
+    kept.unlink()
+    save_like(model, output, source=None)
+    assert sorted(path.name for path in tmp_path.glob("q.onnx*")) == ["q.onnx", "q.onnx.data"]
+
+
+def test_external_weights_are_not_put_where_no_reader_finds_them(external, tmp_path):
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "in" / "q.onnx")
+    for refused in (
+        lambda: check_saving({"Q/DQ model": tmp_path / "link.onnx"}, inputs={"model": external}),
+        lambda: save_like(load_model(external), tmp_path / "link.onnx", source=external),
+    ):
+        with pytest.raises(OutputError, match="not found through a link to another folder; give the name of"):
+            refused()
+    (tmp_path / "in" / "link.onnx").symlink_to("q.onnx")
+    save_like(load_model(external), tmp_path / "in" / "link.onnx", source=external)
+    assert np.array_equal(first_weight(tmp_path / "in" / "link.onnx"), first_weight(external))
 
 
 def test_the_weights_of_the_source_are_never_overwritten(external, tmp_path):
@@ -122,8 +138,12 @@ def test_the_weights_of_the_source_are_never_overwritten(external, tmp_path):
 
 def test_external_weights_need_a_file_whose_name_can_be_stored(external, tmp_path):
     model = load_model(external)
-    with pytest.raises(OutputError, match="/dev/null: the model has external weights, which need a file"):
-        save_like(model, "/dev/null", source=external)
+    for refused in (
+        lambda: save_like(model, "/dev/null", source=external),
+        lambda: check_saving({"Q/DQ model": "/dev/stdout"}, inputs={"model": external}),
+    ):
+        with pytest.raises(OutputError, match="/dev/.*: the model has external weights, which need a file"):
+            refused()
     for path, message in (
         (os.fsdecode(os.fsencode(tmp_path) + b"/\xff.onnx"), "ONNX stores the name of their file in UTF-8"),
         (tmp_path / ("x" * 250), "the name is too long"),

@@ -103,7 +103,8 @@ def test_crlf_and_missing_final_newline(text, tmp_path):
         (HEADER + "x: 7fc00000\n", "c:2: scale 7fc00000 of tensor 'x' is nan"),
         (HEADER + "x: bf800000\n", "c:2: scale bf800000 of tensor 'x' is -1"),
         (HEADER + "x: 3f800000\nx: 3f800000\n", "c:3: tensor 'x' is listed twice"),
-        (HEADER + "x: 3f800000\ny: 3f80", "c:3: the file ends in the middle of the scale of tensor 'y'"),
+        (HEADER + "x: 3f800000\ny: 3f80", "c:3: the scale of tensor 'y' has fewer than 8 digits"),
+        (HEADER + "x: 9122\ny: 3f800000\n", "c:2: the scale of tensor 'x' has fewer than 8 digits"),
     ],
 )
 def test_bad_lines_are_named(text, message):

@@ -71,7 +71,7 @@ class Checkpoint:
         """
         if not os.path.exists(self.path):
             return None
-        fix = "delete it to start again, or give another name"
+        fix = "give another name, or delete it if it is a damaged checkpoint"
         histograms, extra = load_histograms_and_extra(self.path, fix=fix)
         if "checkpoint" not in extra:
             raise CalibrationError(f"{self.path}: a histogram file, not a checkpoint; choose another name")

@@ -75,14 +75,15 @@ def build(
     from pathlib import Path
 
     from trt_int8.cli.placement import read_plan
-    from trt_int8.engine.log import default_log
+    from trt_int8.engine.log import default_log, failed_log
     from trt_int8.graph.model import Model
     from trt_int8.pipeline import Profile, QuantizationOptions
     from trt_int8.pipeline.build import build_engine
     from trt_int8.report.gate import deviations
 
     log = log or str(default_log(Path(output)))
-    results = {"engine": output, "log": log, "Q/DQ model": qdq}
+    failed = str(failed_log(Path(log)))
+    results = {"engine": output, "log": log, "log of a failed build": failed, "Q/DQ model": qdq}
     options.check_outputs(results)
     loaded = Model.of(model)
     if not loaded.has_qdq and not (implicit.ranges and not data.given):

@@ -55,7 +55,7 @@ def stopped(context: click.Context, written: Sequence[Path]) -> str:
     """Return the message after Ctrl-C: what was interrupted, what is lost, and what was ``written``."""
     interrupted, finished = context.meta.get(_WHERE), context.meta.get(_AFTER)
     phase = finished if interrupted is None else interrupted
-    kept = in_place(written) or "No result was written; existing files were not changed."
+    kept = in_place(written) or "No result was written; existing results were not changed."
     if phase is None:
         return f"Stopped {'at the end' if written else 'before the work began'}. {kept}"
     when = f"Stopped {'after' if interrupted is None else 'while'} {phase}."
@@ -65,7 +65,9 @@ def stopped(context: click.Context, written: Sequence[Path]) -> str:
 
 def in_place(written: Sequence[Path]) -> str:
     """Return a sentence that names the files that were written; empty without any."""
-    names = list(dict.fromkeys(str(path) for path in written if path.exists()))
+    here = Path.cwd()
+    paths = dict.fromkeys(path for path in written if path.exists())
+    names = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in paths]
     return f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} written." if names else ""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,6 +148,7 @@ def check_outputs(outputs: Mapping[str, str | Path | None]) -> None:
     else:
         from trt_int8.files.outputs import check_outputs as check
     check(written, inputs=read)
+    _keep_images(written, read.get("data"))
     terminal.keep_stdout_for_results(*written.values())
 
 
@@ -159,10 +162,30 @@ def _inputs(context: click.Context) -> Iterator[tuple[str, str]]:
         values = value if isinstance(value, tuple | list) else [value]
         for number, text in enumerate(map(str, values), start=1):
             what = key(parameter).replace("-", " ") + (f" {number}" if len(values) > 1 else "")
-            module = text.rpartition(":")[0]  # of MODULE:FUNCTION
-            path = module if os.path.isfile(module) else text
-            if parameter.name == "data" or not os.path.isdir(path):  # else the command refuses it
-                yield what, path
+            yield what, "/dev/stdin" if text == "-" else _source_file(text)
+
+
+def _source_file(text: str) -> str:
+    """Return the file of MODULE:FUNCTION or file.py:function, without importing it; else ``text``."""
+    module, separator, _ = text.rpartition(":")
+    places = [module, *(os.path.join(p, *module.split(".")) + ".py" for p in (os.curdir, *sys.path))]
+    return next((place for place in places if os.path.isfile(place)), text) if separator else text
+
+
+def _keep_images(written: Mapping[str, str | Path], data: str | None) -> None:
+    """Refuse to overwrite an image of the folder or pattern that is read."""
+    from trt_int8.batches.images import SUFFIXES, find_images, means_images
+    from trt_int8.errors import DataError, OutputError
+
+    for what, path in written.items():
+        if data is None or Path(path).suffix.lower() not in SUFFIXES or not os.path.exists(path):
+            continue
+        with suppress(DataError):  # opening the data says what is wrong
+            images = find_images(data) if means_images(data) else ()
+            if any(os.path.samefile(path, image) for image in images if image.exists()):
+                raise OutputError(
+                    f"the {what} would overwrite {path}, an image of the data {data}; choose another name"
+                )
 
 
 def read_ranges(cache: str | None) -> Ranges | None:

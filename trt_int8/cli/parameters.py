@@ -31,10 +31,9 @@ class _Parameter(click.Parameter):
 
         With ``--print-config``, which is eager and so comes first, required values may be missing.
         """
-        values = value if isinstance(value, tuple | list) else [value]
         try:
-            if isinstance(self.type, click.Path) and "" in values:  # Path("") would be the current folder
-                raise click.BadParameter("the name is empty; is a variable of your script unset?", ctx, self)
+            if isinstance(self.type, click.Path):
+                value = self._paths(ctx, value)
             return super().process_value(ctx, value)
         except click.MissingParameter:
             if ctx.params.get("print_config"):
@@ -45,6 +44,14 @@ class _Parameter(click.Parameter):
             if place is None or ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
                 raise
             raise click.UsageError(f"{place}: {error.message}", ctx) from error
+
+    def _paths(self, ctx: click.Context, value: Any) -> Any:
+        """Refuse an empty path, which would be the current folder. ``-`` is stdin, or stdout for a result."""
+        if isinstance(value, tuple | list):
+            return type(value)(self._paths(ctx, item) for item in value)
+        if value == "":
+            raise click.BadParameter("the name is empty; is a variable of your script unset?", ctx, self)
+        return ("/dev/stdout" if getattr(self, "result", False) else "/dev/stdin") if value == "-" else value
 
 
 class Option(_Parameter, click.Option):

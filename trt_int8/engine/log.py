@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.files import atomic
+from trt_int8.files.places import is_stream
 
 #: Fatal, error, warning, info, verbose: the letters TensorRT's own tools print.
 Severity = Literal["F", "E", "W", "I", "V"]
@@ -27,11 +28,16 @@ def default_log(engine: Path) -> Path:
     Raises:
         OutputError: the engine goes to a pipe or a device, which has nothing next to it.
     """
-    if atomic.is_stream(engine):
+    if is_stream(engine):
         raise OutputError(
             f"the engine is written to {engine}, and its log needs a file: give the log's name (log=)"
         )
     return engine.with_name(f"{engine.name}.log")
+
+
+def failed_log(log: Path) -> Path:
+    """Return the file of the log of a failed build."""
+    return log.with_name(f"{log.name}.failed")
 
 
 def require_regular(path: Path) -> None:
@@ -124,7 +130,7 @@ class BuildLog:
         Raises:
             OutputError: one of them cannot be written; neither is in place.
         """
-        if self._staged is None or atomic.is_stream(engine):
+        if self._staged is None or is_stream(engine):
             atomic.write_bytes(engine, data)
             return
         with self._lock, atomic.Staged(engine) as staged:
@@ -150,7 +156,7 @@ class BuildLog:
     @property
     def path_if_failed(self) -> Path | None:
         """The file after a failure, or None."""
-        return None if self.path is None else self.path.with_name(f"{self.path.name}.failed")
+        return None if self.path is None else failed_log(self.path)
 
     def __enter__(self) -> BuildLog:
         return self

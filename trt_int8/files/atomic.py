@@ -12,26 +12,31 @@ import errno
 import fcntl
 import logging
 import os
-import re
+import shutil
 import signal
-import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from trt_int8.arguments import require_path
-from trt_int8.errors import OutputError
+from trt_int8.files.places import (
+    FilePath,
+    error_of,
+    file_to_write,
+    is_mount_point,
+    is_stream,
+    open_stream,
+    require_open_stream,
+    translated,
+)
 
-FilePath = str | os.PathLike[str]
-#: Names of a stream that is open already; opening it again would begin at the start of a redirected file.
-_STREAMS = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
-_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
-_SUFFIX = ".trt_int8.tmp"
-_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-
+_SUFFIX, _OLD = ".trt_int8.tmp", ".old.trt_int8.tmp"
+#: Seconds to wait for another commit in the folder.
+_PATIENCE = 10.0
 _recordings: list[list[Path]] = []
 
 
@@ -53,8 +58,8 @@ def write_bytes(path: FilePath, data: bytes | bytearray | memoryview, *, result:
     """
     require_path(path, "path", of="the file to write")
     if is_stream(path):
-        with _translated(path):
-            flags, descriptor = os.O_WRONLY | os.O_NOCTTY, _open_stream(path)
+        with translated(path):
+            flags, descriptor = os.O_WRONLY | os.O_NOCTTY, open_stream(path)
             target = os.open(path, flags) if descriptor is None else os.dup(descriptor)
             with os.fdopen(target, "wb") as stream:
                 stream.write(data)
@@ -89,16 +94,14 @@ class Staged:
     file: BinaryIO
 
     def __init__(self, path: FilePath, *, follow: bool = True) -> None:
-        with _translated(path):
-            self.target = _resolved(path) if follow else Path(path)
-            _require_no_read_only(self.target)
-            self._in_place = _is_mount_point(self.target)
+        with translated(path):
+            self.target = file_to_write(path, follow=follow)
+            self._in_place = is_mount_point(self.target)
             folder = Path(tempfile.gettempdir()) if self._in_place else self.target.parent
             prefix = _prefix(self.target)
             _remove_leftovers(folder, prefix)
             self.committed = False
             self._backup: Path | None = None
-            self._lock: int | None = None
             try:
                 with _uninterrupted():
                     self.file, self.path = _create(folder, prefix)
@@ -123,7 +126,7 @@ class Staged:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Add ``data``; OutputError if it cannot be written."""
-        with _translated(self.target):
+        with translated(self.path if self._in_place else self.target):
             self.file.write(data)
 
     def keep_as(self, path: FilePath) -> None:
@@ -134,7 +137,14 @@ class Staged:
         """
         with contextlib.suppress(OSError):  # a full disk: the rest is lost
             self._finish()
-        os.replace(self.path, path)
+        if self._in_place:  # the temporary file is in another folder
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            with self.path.open("rb") as kept, Path(path).open("xb") as file:
+                shutil.copyfileobj(kept, file)
+            os.unlink(self.path)
+        else:
+            os.replace(self.path, path)
         self.target, self.committed = Path(path), True
 
     def _finish(self) -> None:
@@ -142,16 +152,23 @@ class Staged:
         os.fchmod(self.file.fileno(), _mode(self.target))
         os.fsync(self.file.fileno())
 
-    def _back_up(self, *, keep: bool) -> None:
-        """Give the old file a second name, or with ``keep=False`` only that one. It is locked, too."""
-        if self._in_place or not self.target.exists():
-            return
-        self._lock = os.open(self.target, os.O_RDONLY | os.O_NOFOLLOW)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        backup = self.path.with_name(f"{self.path.name[: -len(_SUFFIX)]}.old{_SUFFIX}")
-        (os.link if keep else os.rename)(self.target, backup)
-        self._backup = backup
+    def _move_aside(self) -> None:
+        """Give the old file, or link, another name."""
+        if not self._in_place and os.path.lexists(self.target):
+            os.rename(self.target, self._aside())
+
+    def _copy_aside(self) -> None:
+        """Give the old file a second name."""
+        if not self._in_place and self.target.exists():
+            try:
+                os.link(self.target, self._aside())
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.target, self._aside())
+
+    def _aside(self) -> Path:
+        """Return where the old file goes."""
+        self._backup = self.path.with_name(f"{self.path.name[: -len(_SUFFIX)]}{_OLD}")
+        return self._backup
 
     def _replace(self) -> None:
         if not self._in_place:
@@ -162,31 +179,43 @@ class Staged:
             except OSError as error:
                 if error.errno != errno.EBUSY:
                     raise
+        self._write_in_place()
+        os.unlink(self.path)
+        self.committed = True
         logging.getLogger("trt_int8").warning(
             "%s is a mount point, so it was written in place; other readers may have seen a part of it",
             self.target,
         )
+
+    def _write_in_place(self) -> None:
+        size = self.path.stat().st_size
         with self.path.open("rb") as new, self.target.open("r+b") as file:
-            while block := new.read(1 << 20):
-                file.write(block)
-            file.truncate()
-            os.fsync(file.fileno())
-        os.unlink(self.path)
-        self.committed = True
+            before = os.fstat(file.fileno()).st_size
+            try:
+                if size > before:  # while the old content is still there
+                    os.posix_fallocate(file.fileno(), before, size - before)
+            except OSError as error:
+                file.truncate(before)
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+            try:
+                shutil.copyfileobj(new, file)
+                file.truncate()
+                os.fsync(file.fileno())
+            except OSError as error:
+                reason = f"{error.strerror}; it is a mount point, so its old content is lost"
+                raise OSError(error.errno, reason) from error
 
     def _restore(self) -> None:
-        if self._backup is not None:
+        if self._backup is not None and os.path.lexists(self._backup):
             os.replace(self._backup, self.target)
-        elif self.committed:
+        elif self.committed and not self._in_place:
             os.unlink(self.target)
 
     def _forget_backup(self) -> None:
         if self._backup is not None:
             with contextlib.suppress(OSError):  # gone if it was restored
                 os.unlink(self._backup)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
 
 def commit(main: Staged, *others: Staged, result: bool = True) -> None:
@@ -199,21 +228,18 @@ def commit(main: Staged, *others: Staged, result: bool = True) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    with _uninterrupted(), contextlib.ExitStack() as stack:
-        for staged in (main, *others):
-            with _translated(staged.target):
-                staged._finish()
-        if others:
-            with _translated(main.target):
-                stack.enter_context(locked(main.target.parent))
+    for staged in (main, *others):
+        with translated(staged.target):
+            staged._finish()
+    folder = locked(main.target.parent) if others else contextlib.nullcontext()
+    with translated(main.target), folder, _uninterrupted():
         now = main
         try:
             for now in others:
-                now._back_up(keep=False)
+                now._move_aside()
             now = main
             if others:
-                with contextlib.suppress(OSError):  # a file system without hard links
-                    now._back_up(keep=True)
+                now._copy_aside()
             for now in (main, *others):
                 now._replace()
         except BaseException as error:
@@ -221,7 +247,7 @@ def commit(main: Staged, *others: Staged, result: bool = True) -> None:
                 with contextlib.suppress(OSError):
                     staged._restore()
             if isinstance(error, OSError):
-                raise _error(now.target, error) from error
+                raise error_of(now.target, error) from error
             raise
         finally:
             for staged in (main, *others):
@@ -241,89 +267,52 @@ def recorded() -> Iterator[list[Path]]:
         _recordings.remove(recording)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process or thread has locked ``folder``, and lock it until the block ends.
-
-    Raises:
-        OSError: there is no such folder, or it cannot be read.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def require_writable(path: FilePath) -> None:
-    """Find out whether `write_bytes` can write ``path``, without changing it.
+def require_writable(path: FilePath, *, follow: bool = True) -> None:
+    """Find out whether `write_bytes` can write ``path``, or `Staged`, without changing it.
 
     Raises:
         OutputError: it cannot.
     """
-    with _translated(path):
-        if (descriptor := _open_stream(path)) is not None:
-            os.fstat(descriptor)
-            return
-        if is_stream(path):
+    with translated(path):
+        if (descriptor := open_stream(path)) is not None:
+            require_open_stream(descriptor)
+        elif is_stream(path):
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, "Permission denied")
-            return
-        target = _resolved(path)
-        _require_no_read_only(target)
-        if not _is_mount_point(target):
+        elif not is_mount_point(target := file_to_write(path, follow=follow)):
             with _uninterrupted():
                 file, temporary = _create(target.parent, _prefix(target))
                 file.close()
                 os.unlink(temporary)
 
 
-def is_stream(path: FilePath) -> bool:
-    """Return whether ``path`` is a pipe, a device, a socket, or a stream that is open already."""
-    if _open_stream(path) is not None:
-        return True
-    try:
-        kind = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return False
-    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock ``folder`` until the block ends. Wait until nobody else has locked it, but no longer than 10 s.
 
-
-def _resolved(path: FilePath) -> Path:
-    """Return the file that ``path`` is or points to, which need not exist.
+    Whoever can read the folder can lock it, so a lock that stays is passed over.
 
     Raises:
-        OSError: it is a folder, the folder is missing, a name is too long, or links make a loop.
+        OSError: there is no such folder.
     """
-    if os.fspath(path).endswith(os.sep):
-        raise IsADirectoryError(errno.EISDIR, "Is a directory")
-    target = Path(os.path.realpath(path))
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(PermissionError):  # it cannot be read
+            descriptor = stack.enter_context(_open(folder))
+            end = time.monotonic() + _PATIENCE
+            while not _try_lock(descriptor) and time.monotonic() < end:
+                time.sleep(0.02)
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Return False if somebody else has the lock; on a file system without locks, nobody has."""
     try:
-        kind = os.lstat(target).st_mode
-    except FileNotFoundError:
-        os.stat(target.parent)
-        return target
-    if stat.S_ISDIR(kind):
-        raise IsADirectoryError(errno.EISDIR, "Is a directory")
-    if stat.S_ISLNK(kind):  # realpath gives up
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    return target
-
-
-def _require_no_read_only(target: Path) -> None:
-    """Refuse a file that its owner made read-only, also for root, who may write everything."""
-    if target.exists() and not (os.access(target, os.W_OK) and target.stat().st_mode & _WRITABLE):
-        raise PermissionError(errno.EACCES, "it is read-only; make it writable, or choose another name")
-
-
-def _open_stream(path: FilePath) -> int | None:
-    """Return the open descriptor that ``path`` names, such as 1 for /dev/stdout."""
-    named = _STREAMS.fullmatch(os.fspath(path))
-    if named is None:
-        return None
-    return _STANDARD[named[1]] if named[1] else int(named[2])
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _prefix(target: Path) -> str:
@@ -342,17 +331,24 @@ def _create(folder: Path, prefix: str) -> tuple[BinaryIO, Path]:
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove temporary files of processes that were killed: those that nobody has locked."""
-    with os.scandir(folder) as entries:
+    """Remove temporary files of processes that were killed. It may fail: they do no harm."""
+    names = list[str]()
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.startswith(prefix) and e.name.endswith(_SUFFIX)]
     for name in names:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A living process has locked its file, and the folder while there are old files.
+        with contextlib.suppress(OSError), _open(folder if name.endswith(_OLD) else folder / name) as file:
+            if _try_lock(file):
                 os.unlink(folder / name)
-            finally:
-                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _mode(target: Path) -> int:
@@ -363,20 +359,6 @@ def _mode(target: Path) -> int:
         mask = os.umask(0)
         os.umask(mask)
         return 0o666 & ~mask
-
-
-def _is_mount_point(target: Path) -> bool:
-    """Return whether the file is mounted by itself (``docker run -v FILE:FILE``): it cannot be replaced."""
-    if not target.exists():
-        return False
-    try:
-        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:  # not Linux: os.replace finds out
-        return False
-    points = (mount.split(b" ")[4] for mount in mounts)
-    return os.fsencode(target) in {
-        re.sub(rb"\\(\d{3})", lambda code: bytes([int(code[1], 8)]), point) for point in points
-    }
 
 
 @contextlib.contextmanager
@@ -394,33 +376,3 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pending:
         raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _translated(path: FilePath) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:  # a null byte
-        raise OutputError(f"cannot write {os.fspath(path)!r}: {error}; choose another name") from error
-    except OSError as error:
-        raise _error(path, error) from error
-
-
-def _error(path: FilePath, error: OSError) -> OutputError:
-    folder = Path(path).parent
-    if folder.is_dir():  # of a link
-        folder = Path(os.path.realpath(path)).parent
-    reason = error.strerror or str(error)
-    if error.errno == errno.EISDIR:
-        reason = "it is a folder; give a file name"
-    elif error.errno in (errno.ENOENT, errno.ENOTDIR) and not folder.is_dir():
-        reason = f"the folder {folder} does not exist; create it first"
-    elif error.errno in (errno.EACCES, errno.EROFS) and not os.access(folder, os.W_OK):
-        reason = f"the folder {folder} is not writable; choose another"
-    elif error.errno == errno.ENAMETOOLONG:
-        reason = "the name is too long; choose a shorter one"
-    elif error.errno == errno.ELOOP:
-        reason = "it is a link that leads back to itself; choose another name"
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = f"{reason}; free some space, or choose another folder"
-    return OutputError(f"cannot write {path}: {reason}")

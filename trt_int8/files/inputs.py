@@ -14,6 +14,7 @@ import os
 import select
 import stat
 from pathlib import Path
+from typing import Protocol
 
 MIB = 1 << 20
 #: The largest calibration cache, plan, configuration, sidecar or state file, in bytes.
@@ -25,6 +26,14 @@ _OWN = ("/dev/fd/", "/dev/stdin", "/proc/")
 _GROUP = Path("/sys/fs/cgroup")
 #: Seconds to wait for the first byte from a named pipe.
 _PATIENCE = 5.0
+
+
+class Readable(Protocol):
+    """A file that is open for reading bytes."""
+
+    def fileno(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def open_input(path: str | os.PathLike[str]) -> io.BufferedReader:
@@ -47,18 +56,27 @@ def open_input(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def read_input(path: str | os.PathLike[str], *, limit: int | None = None) -> bytes:
-    """Read a file of at most ``limit`` bytes (None: what is free in memory); see `open_input`.
+    """Read a file of at most ``limit`` bytes (None: half of the free memory); see `open_input`.
 
     Raises:
         OSError: see `open_input`; or the file is larger, which is found before it is read.
     """
-    most = free_memory() if limit is None else limit
     with open_input(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(most + 1) if size <= most else b""
+        return read_limited(file, path, limit=limit)
+
+
+def read_limited(file: Readable, path: str | os.PathLike[str], *, limit: int | None) -> bytes:
+    """Return the rest of ``file``, of at most ``limit`` bytes; see `read_input`.
+
+    Raises:
+        OSError: there is more; names ``path``.
+    """
+    most = free_memory() // 2 if limit is None else limit  # readers make a copy
+    size = os.fstat(file.fileno()).st_size
+    data = file.read(most + 1) if size <= most else b""
     if max(size, len(data)) > most:
         shown = f"{size_text(size)} are" if size > most else "it is"
-        allowed = "the free memory" if limit is None else "the limit for such a file"
+        allowed = "half of the free memory" if limit is None else "the limit for such a file"
         raise OSError(errno.EFBIG, f"{shown} more than {size_text(most)}, {allowed}", os.fspath(path))
     return data
 

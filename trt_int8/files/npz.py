@@ -26,6 +26,8 @@ NPY, ZIP = b"\x93NUMPY", b"PK"
 DAMAGE = (ValueError, EOFError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 #: Fixed part of a zip local file header; lengths of name and extra field are its last two numbers.
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+#: The longest header of an array in bytes; numpy itself takes 10,000.
+_HEADER_LIMIT = 1 << 16
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -127,6 +129,11 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], Literal["C", "F"], np.d
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         raise ValueError(f"format {version[0]}.{version[1]} of .npy is not known")
+    start = stream.tell()
+    length = int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little")
+    if length > _HEADER_LIMIT:  # numpy reads it before it looks at the length
+        raise ValueError(f"header of an array has {length} bytes, more than {_HEADER_LIMIT}")
+    stream.seek(start)
     try:
         shape, fortran, dtype = _HEADERS[version](stream)
     except Exception as error:  # numpy reads it as Python, which raises a dozen types

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from trt_int8.errors import OutputError
-from trt_int8.files.atomic import FilePath, require_writable
+from trt_int8.files.atomic import require_writable
+from trt_int8.files.places import FilePath
 
 
 def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath] | None = None) -> None:
@@ -15,21 +15,14 @@ def check_outputs(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FileP
 
     Args:
         outputs: content of a file (``"engine"``) → its path.
-        inputs: likewise, files that are read, or folders whose files are read.
+        inputs: likewise, files that are read.
 
     Raises:
         OutputError: with both files or the folder, and what to do.
     """
     taken = {_identity(path): what for what, path in (inputs or {}).items()}
-    folders = {os.path.realpath(p): what for what, p in (inputs or {}).items() if os.path.isdir(p)}
     for what, path in outputs.items():
         identity = _identity(path)
-        for folder, read in folders.items():
-            if os.path.isfile(path) and Path(os.path.realpath(path)).is_relative_to(folder):
-                raise OutputError(
-                    f"the {what} would overwrite {path}, which may be one of the {read} {folder}; choose "
-                    "another name for it"
-                )
         if identity in taken:
             raise OutputError(
                 f"the {what} would overwrite the {taken[identity]} {path}; choose another name for it"

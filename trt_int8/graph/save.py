@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 
 from trt_int8.errors import OutputError
 from trt_int8.files import atomic
-from trt_int8.files.atomic import FilePath
 from trt_int8.files.outputs import check_outputs
+from trt_int8.files.places import FilePath, is_stream
 from trt_int8.graph.identity import external_files
 from trt_int8.graph.load import PROTOBUF_LIMIT, save_model, serialize, serialized_size
 
@@ -41,6 +41,8 @@ def save_like(model: onnx.ModelProto, path: FilePath, *, source: FilePath | None
         _save_external(model, path)
     else:
         save_model(model, path)
+        if not is_stream(path):
+            _remove_unused(Path(os.path.realpath(path)))
 
 
 def check_saving(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath]) -> None:
@@ -49,6 +51,7 @@ def check_saving(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePa
     read = {f"weights of the model (file {n})": path for n, path in enumerate(weights, start=1)}
     models = {what: path for what, path in outputs.items() if "model" in what} if weights else {}
     for what, path in models.items():
+        _require_neighbours(path)
         if any(os.path.realpath(f"{os.fspath(path)}.data") == os.path.realpath(file) for file in weights):
             raise OutputError(
                 f"the {what} {path} would overwrite {path}.data, which has weights of the model "
@@ -81,12 +84,8 @@ def _save_external(model: onnx.ModelProto, path: FilePath) -> None:
     if not large:
         save_model(model, path)
         return
-    if atomic.is_stream(path):
-        raise OutputError(
-            f"cannot write {path}: the model has external weights, which need a file beside it; give the "
-            "name of a regular file"
-        )
-    with atomic.Staged(path) as file, atomic.Staged(file.target) as weights:
+    _require_neighbours(path)
+    with atomic.Staged(path) as file, atomic.Staged(_data_file(file.target, "0" * 16)) as weights:
         digest = hashlib.sha256()
         spans = [_add(weights, digest, tensor.raw_data) for tensor in large]
         weights.target = _data_file(file.target, digest.hexdigest()[:16])
@@ -105,6 +104,17 @@ def _save_external(model: onnx.ModelProto, path: FilePath) -> None:
                     weights.target.unlink(missing_ok=True)
                 raise
             _remove_unused(file.target, keep=weights.target.name)
+
+
+def _require_neighbours(path: FilePath) -> None:
+    """Refuse a model with external weights where no reader would find a file beside it."""
+    if is_stream(path):
+        reason = "which need a file beside it; give the name of a regular file"
+    elif os.path.realpath(Path(path).parent) != os.path.dirname(os.path.realpath(path)):
+        reason = "which are not found through a link to another folder; give the name of the file itself"
+    else:
+        return
+    raise OutputError(f"cannot write {path}: the model has external weights, {reason}")
 
 
 def _data_file(path: Path, content: str) -> Path:
@@ -130,7 +140,7 @@ def _add(weights: atomic.Staged, digest: hashlib._Hash, raw: bytes) -> tuple[int
     return offset + len(padding), len(raw)
 
 
-def _remove_unused(path: Path, *, keep: str) -> None:
+def _remove_unused(path: Path, *, keep: str = "") -> None:
     """Remove weights of older versions of ``path`` whose file name stands in no model of the folder."""
     ours = re.compile(re.escape(path.name) + r"\.[0-9a-f]{16}\.data")
     with contextlib.suppress(OSError):  # what cannot be read may name them, so they stay

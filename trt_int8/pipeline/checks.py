@@ -9,10 +9,10 @@ from pathlib import Path
 from trt_int8.arguments import require_path
 from trt_int8.engine.implicit.build import ImplicitOptions
 from trt_int8.engine.implicit.store import CacheStore
-from trt_int8.engine.log import require_regular
+from trt_int8.engine.log import failed_log, require_regular
 from trt_int8.engine.route import ChosenRoute
 from trt_int8.errors import BuildError
-from trt_int8.files.atomic import FilePath
+from trt_int8.files.places import FilePath
 from trt_int8.graph.load import require_model
 from trt_int8.graph.model import Model
 from trt_int8.graph.save import check_saving
@@ -55,7 +55,7 @@ def check_files(
     inputs: dict[str, FilePath] = {"model": source} if isinstance(source, str | os.PathLike) else {}
     ranges = [source for source in implicit.ranges if isinstance(source, str | os.PathLike)]
     inputs |= {f"dynamic ranges {number}": path for number, path in enumerate(ranges, start=1)}
-    outputs: dict[str, FilePath] = {"engine": engine, "log": log}
+    outputs: dict[str, FilePath] = {"engine": engine, "log": log, "log of a failed build": failed_log(log)}
     if qdq is not None:
         require_path(qdq, "qdq", of="the Q/DQ model to write")
         outputs["Q/DQ model"] = qdq

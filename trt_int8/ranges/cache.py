@@ -111,10 +111,11 @@ class CalibrationCache:
                 continue
             place = f"{source}:{number}"
             name, scale = _entry(line, place)
-            if number == len(lines) and scale and len(line.rpartition(": ")[2].strip()) < 8:
+            short = len(line.rpartition(": ")[2].strip()) < 8
+            if short and (0 < scale < np.finfo(np.float32).tiny or (scale and number == len(lines))):
                 raise CacheError(
-                    f"{place}: the file ends in the middle of the scale of tensor {name!r}; copy it again or "
-                    "calibrate again"
+                    f"{place}: the scale of tensor {name!r} has fewer than 8 digits, so the line was cut; "
+                    "copy the file again or calibrate again"
                 )
             if name in scales:
                 raise CacheError(f"{place}: tensor {name!r} is listed twice; remove one of the lines")

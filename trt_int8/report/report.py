@@ -64,7 +64,7 @@ class PrecisionReport:
         require_path(path, "path", of="a build log or of layer information")
         with _opened(path) as file:
             if file.holds_json:
-                seen = read_layer_information(path, file.read())
+                seen = read_layer_information(path, file)
                 report = cls(
                     [explain(seen, network=_network(model), cached=_scales(cache))], source=str(path)
                 )
@@ -235,10 +235,13 @@ class _Sniffed:
         start = self._start.lstrip(b"\xef\xbb\xbf \t\r\n")
         self.holds_json = start.startswith(b"{") and start[1:].lstrip()[:1] in (b'"', b"}")
 
+    def fileno(self) -> int:
+        return self._file.fileno()
+
     def peek(self, size: int) -> bytes:
         return self._start[:size]
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, all by default."""
         start = self._start if size < 0 else self._start[:size]
         self._start = self._start[len(start) :]

@@ -94,12 +94,15 @@ def _started(distributed: Any, workers: int) -> Iterator[Any]:
 @contextmanager
 def _unlogged() -> Iterator[None]:
     """Keep the lines and tracebacks that Dask logs off the terminal; our errors say what they mean."""
-    levels = {handler: handler.level for handler in logging.getLogger("distributed").handlers}
+    logger = logging.getLogger("distributed")
+    levels, propagated = {handler: handler.level for handler in logger.handlers}, logger.propagate
+    logger.propagate = False
     for handler in levels:
         handler.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        logger.propagate = propagated
         for handler, level in levels.items():
             handler.setLevel(level)
 

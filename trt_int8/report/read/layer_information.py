@@ -12,13 +12,14 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
 from trt_int8.arguments import require_path
 from trt_int8.documents import DocumentError, parse_json
 from trt_int8.errors import ReportError
-from trt_int8.files.inputs import JSON_LIMIT, read_input
+from trt_int8.files.inputs import JSON_LIMIT, Readable, open_input, read_limited
 from trt_int8.report.read.datatypes import dtype
 from trt_int8.report.read.observed import Observed
 from trt_int8.report.records import Layer, Tensor
@@ -151,15 +152,15 @@ def _split_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] |
     return tuple(sides[0]), tuple(sides[1])
 
 
-def read_layer_information(path: str | os.PathLike[str], data: bytes | None = None) -> Observed:
+def read_layer_information(path: str | os.PathLike[str], file: Readable | None = None) -> Observed:
     """Read the layers of one engine: ``{"Layers": […]}``, each an object, or a name only.
 
-    ``data`` is the content of the file, if it was read already.
+    ``file`` is the open file, if it is a pipe whose beginning was looked at.
 
     Raises:
         ReportError: the file is not JSON, or not layer information.
     """
-    document = _load(path, "layer information", data)
+    document = _load(path, "layer information", file)
     layers = document.get("Layers") if isinstance(document, dict) else None
     if not isinstance(layers, list):
         raise ReportError(
@@ -218,10 +219,11 @@ def with_times(
     return tuple(timed)
 
 
-def _load(path: str | os.PathLike[str], what: str, data: bytes | None = None) -> Any:
+def _load(path: str | os.PathLike[str], what: str, file: Readable | None = None) -> Any:
     require_path(path, "path", of=f"the {what}")
     try:
-        return parse_json(read_input(path, limit=JSON_LIMIT) if data is None else data, unique=False)
+        with open_input(path) if file is None else nullcontext(file) as opened:
+            return parse_json(read_limited(opened, path, limit=JSON_LIMIT), unique=False)
     except OSError as error:
         raise ReportError(f"cannot read the {what} {path}: {error.strerror or error}") from error
     except DocumentError as error:
