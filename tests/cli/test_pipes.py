@@ -137,3 +137,22 @@ def test_what_a_pipe_cannot_give_is_said(folder, command, message):
     assert code > 0
     assert message in err.splitlines()[-1]
     assert out == b""
+
+
+def test_a_dash_is_stdin_or_stdout(folder):
+    """As in other tools; no file of this name is made."""
+    code, shown, err = shell("trt-int8 cache show - < c", folder)
+    assert (code, err) == (0, b"")
+    assert shown == shell("trt-int8 cache show c", folder)[1]
+    code, cache, err = shell("trt-int8 calibrate m.onnx --data d.npz -o - | cat", folder)
+    assert code == 0, err
+    assert cache == (folder / "c").read_bytes()
+    assert not (folder / "-").exists()
+
+
+def test_a_module_that_loads_data_is_not_overwritten(folder):
+    (folder / "load.py").write_text("def f():\n    yield 1\n")
+    code, _, err = shell("trt-int8 calibrate m.onnx --data load:f -o load.py", folder)
+    assert code == 1
+    assert b"the cache would overwrite the data load.py; choose another name" in err
+    assert (folder / "load.py").read_text().startswith("def f")

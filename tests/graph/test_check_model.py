@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_int8.errors import ModelError
 from trt_int8.graph import load_model
-from trt_int8.graph.check import all_tensors, check_functions, check_tensors, check_texts
+from trt_int8.graph.check import all_tensors, check_external_data, check_functions, check_tensors, check_texts
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("my", 1)]
 
@@ -254,3 +254,28 @@ def test_bodies_in_bodies(levels, tmp_path):
     with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX file, or a damaged one") as caught:
         load_model(tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_external_data_through_a_link(tmp_path):
+    tensor = onnx.numpy_helper.from_array(np.ones(4, np.float32), "w")
+    (tmp_path / "blob").write_bytes(tensor.raw_data)
+    (tmp_path / "w.bin").symlink_to(tmp_path / "blob")
+    onnx.external_data_helper.set_external_data(tensor, "w.bin", 0, 16)
+    tensor.ClearField("raw_data")
+    with pytest.raises(ModelError, match=r"w.bin is a symbolic link, .*; replace it by the file itself"):
+        check_external_data(with_weight(tensor), tmp_path)
+
+
+def test_external_data_larger_than_the_memory(tmp_path):
+    """A file with holes takes no room on the disk."""
+    tensor = onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1 << 40], raw_data=b"0")
+    with (tmp_path / "w.bin").open("wb") as file:
+        file.truncate(4 << 40)
+    onnx.external_data_helper.set_external_data(tensor, "w.bin", 0, 4 << 40)
+    with pytest.raises(ModelError, match=r"its external weights need more than the \d+ [MG]iB of memory"):
+        check_external_data(with_weight(tensor), tmp_path)
+
+
+def with_weight(tensor):
+    tensor.data_location = TensorProto.EXTERNAL
+    return onnx.ModelProto(graph=onnx.GraphProto(name="g", initializer=[tensor]))

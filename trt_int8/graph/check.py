@@ -17,6 +17,7 @@ from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from trt_int8.errors import ModelError
+from trt_int8.files.inputs import free_memory, size_text
 from trt_int8.graph.index import all_nodes, bodies
 
 #: The most nodes that a model may have after its functions are expanded; runtimes need minutes for more.
@@ -77,11 +78,17 @@ def check_external_data(model: onnx.ModelProto, folder: Path) -> None:
         ModelError: it does not; with the name of the tensor and the numbers.
         OSError: there is no such file.
     """
+    total, free = 0, free_memory()
     for tensor in all_tensors(model):
         if not uses_external_data(tensor):
             continue
         info = ExternalDataInfo(tensor)
         path = folder / info.location
+        if path.is_symlink():
+            raise ModelError(
+                f"{path} is a symbolic link, which onnx does not follow for external weights; replace it by "
+                "the file itself, for instance with cp -L"
+            )
         if path.exists() and not path.is_file():
             raise ModelError(f"{path}: not a regular file; external weights must be in one")
         size = path.stat().st_size
@@ -92,6 +99,12 @@ def check_external_data(model: onnx.ModelProto, folder: Path) -> None:
             raise ModelError(
                 f"tensor {tensor.name!r} {list(tensor.dims)} needs {expected} bytes, and its external data "
                 f"is {length} bytes at {start} of {path}, which has {size}; export or copy the model again"
+            )
+        total += length
+        if total > free:
+            raise ModelError(
+                f"its external weights need more than the {size_text(free)} of memory that are free; stop "
+                "other programs, or use a machine with more memory"
             )
 
 
