@@ -35,11 +35,11 @@ main(sys.argv[1:], prog_name="trt-int8")
 
 STOPPED_WRITING = """
 import os, signal, sys
-from trt_int8.ranges import CalibrationCache
+from trt_int8.files import atomic
 
-def interrupted(self, path):
+def interrupted(*files):
     os.kill(os.getpid(), signal.SIGINT)
-CalibrationCache.write = interrupted
+atomic.write_together = interrupted
 
 from trt_int8.cli import main
 main(sys.argv[1:], prog_name="trt-int8")

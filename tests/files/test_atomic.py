@@ -139,6 +139,15 @@ def test_results_that_belong_together_are_both_old_if_one_fails(tmp_path, monkey
     assert found == ({"m": "old", "m.log": "old"} if existed else {})
 
 
+def test_files_and_streams_are_written_together(tmp_path, capfd):
+    atomic.write_together((tmp_path / "a", b"1"), ("/dev/stdout", b"2"), (tmp_path / "b", b"3"))
+    assert capfd.readouterr().out == "2"
+    (tmp_path / "b").chmod(0o444)
+    with pytest.raises(OutputError, match="b: it is read-only"):
+        atomic.write_together((tmp_path / "a", b"4"), (tmp_path / "b", b"5"))
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["1", "3"]
+
+
 def test_several_writers_never_mix_their_results(tmp_path):
     """A reader may find no log, but never one of another writer."""
     code = (

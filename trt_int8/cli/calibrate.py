@@ -39,8 +39,9 @@ def calibrate(
       trt-int8 calibrate model.onnx --data photos/ -o model.cache --checkpoint model.checkpoint
     """
     from trt_int8.calibration import calibrate as run
-    from trt_int8.calibration.histograms import save_histograms
+    from trt_int8.calibration.histograms import to_bytes
     from trt_int8.correction.recentre import recentrable
+    from trt_int8.files import atomic
     from trt_int8.graph.model import Model
 
     results = {"cache": output, "histograms": histograms, "checkpoint": calibration.checkpoint}
@@ -56,14 +57,15 @@ def calibrate(
         scheduler=calibration.dask,
         workers=calibration.workers,
     )
+    files = [(output, result.cache().text.encode())]
     if histograms is not None:
         extra = {"algorithm": algorithm, "recentrable": recentrable(loaded.proto)}
-        save_histograms(result.histograms, histograms, extra=extra)
+        files.append((histograms, to_bytes(result.histograms, extra=extra)))
+    atomic.write_together(*files)
     if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
         listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")
         say(
             f"note: these tensors are always 0: {listed}; their consumers stay float; check the data",
             err=True,
         )
-    result.cache().write(output)
     say(f"{output}: {len(result.ranges)} tensors from {result.samples} samples ({algorithm})")

@@ -124,19 +124,21 @@ class BuildLog:
                 except OSError as error:
                     self._failure = error
 
-    def publish(self, engine: Path, data: bytes | bytearray | memoryview) -> None:
-        """Put the engine in place, and this log with it, after the build succeeded.
+    def publish(self, engine: Path, data: bytes | bytearray | memoryview, *others: atomic.Staged) -> None:
+        """Put the engine in place, and with it this log and ``others``, after the build succeeded.
 
         Raises:
             OutputError: one of them cannot be written; neither is in place.
         """
         if self._staged is None or is_stream(engine):
             atomic.write_bytes(engine, data)
+            for staged in others:
+                atomic.commit(staged)
             return
         with self._lock, atomic.Staged(engine) as staged:
             self._require_whole()
             staged.write(data)
-            atomic.commit(staged, self._staged)
+            atomic.commit(staged, self._staged, *others)
 
     @property
     def current(self) -> Path | None:

@@ -74,6 +74,24 @@ def write_text(path: FilePath, text: str, *, result: bool = True) -> None:
     write_bytes(path, text.encode("utf-8"), result=result)
 
 
+def write_together(*files: tuple[FilePath, bytes]) -> None:
+    """Write results that belong together by one `commit`, the main one first. Streams get theirs at once.
+
+    Raises:
+        OutputError: a file cannot be written; all are as before.
+    """
+    with contextlib.ExitStack() as stack:
+        staged = []
+        for path, data in files:
+            if is_stream(path):
+                write_bytes(path, data)
+                continue
+            staged.append(stack.enter_context(Staged(path)))
+            staged[-1].write(data)
+        if staged:
+            commit(*staged)
+
+
 class Staged:
     """A result in a temporary file, until `commit` puts it in place. A context manager.
 

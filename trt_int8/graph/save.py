@@ -7,7 +7,7 @@ import hashlib
 import mmap
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -25,24 +25,61 @@ _SMALLEST = 1024
 
 
 def save_like(model: onnx.ModelProto, path: FilePath, *, source: FilePath | None) -> None:
-    """Write ``model`` to ``path``, with external weights if those of ``source`` are external.
+    """Write ``model`` to ``path``; see `staged_like`.
+
+    Raises:
+        OutputError: a file cannot be written, or would overwrite weights of ``source``.
+    """
+    if is_stream(path):
+        if _is_external(model, path, source):
+            _require_neighbours(path)
+        save_model(model, path)
+        return
+    with staged_like(model, path, source=source) as file:
+        atomic.commit(file)
+
+
+@contextlib.contextmanager
+def staged_like(
+    model: onnx.ModelProto, path: FilePath, *, source: FilePath | None
+) -> Iterator[atomic.Staged]:
+    """Yield the file of ``model``, to be committed. Its weights are external if those of ``source`` are.
 
     Weights are also external if the model is larger than one protobuf message. Their file is named after
-    its content, ``<path>.<hash>.data``, and the model is written after it: a reader finds the old model with
-    its old weights, or the new one with its new weights. Weights of older versions of ``path`` are removed
+    its content, ``<path>.<hash>.data``, and is there before the model: a reader finds the old model with its
+    old weights, or the new one with its new weights. Weights of older versions of ``path`` are removed
     afterwards, unless another model in the folder has their name in it.
 
     Raises:
         OutputError: a file cannot be written, or would overwrite weights of ``source``.
     """
-    if external := source is not None and has_external_data(source):
+    external = _is_external(model, path, source)
+    with atomic.Staged(path) as file, contextlib.ExitStack() as stack:
+        weights = None
+        if external and any(len(tensor.raw_data) >= _SMALLEST for tensor in model.graph.initializer):
+            _require_neighbours(path)
+            weights = stack.enter_context(atomic.Staged(_data_file(file.target, "0" * 16)))
+            model = _with_weights_in(model, weights, beside=file.target)
+        file.write(serialize(model))
+        file.file.flush()  # so that nobody takes the weights for unused
+        existed = weights is not None and weights.target.exists()
+        try:
+            if weights is not None:
+                atomic.commit(weights)
+            yield file
+        finally:
+            if file.committed:
+                _remove_unused(file.target)
+            elif weights is not None and weights.committed and not existed:
+                weights.target.unlink(missing_ok=True)
+
+
+def _is_external(model: onnx.ModelProto, path: FilePath, source: FilePath | None) -> bool:
+    """Return whether the weights go to a file of their own; refuse to overwrite those of ``source``."""
+    if source is not None and has_external_data(source):
         check_saving({"saved model": path}, inputs={"model": source})
-    if external or serialized_size(model) > PROTOBUF_LIMIT:
-        _save_external(model, path)
-    else:
-        save_model(model, path)
-        if not is_stream(path):
-            _remove_unused(Path(os.path.realpath(path)))
+        return True
+    return serialized_size(model) > PROTOBUF_LIMIT
 
 
 def check_saving(outputs: Mapping[str, FilePath], *, inputs: Mapping[str, FilePath]) -> None:
@@ -77,33 +114,19 @@ def _weight_files(path: FilePath) -> list[Path]:
     return [Path(path).parent / name for name in external_files(model)]
 
 
-def _save_external(model: onnx.ModelProto, path: FilePath) -> None:
+def _with_weights_in(model: onnx.ModelProto, weights: atomic.Staged, *, beside: Path) -> onnx.ModelProto:
+    """Write the large weights to a file, whose target is set, and return the model that refers to it."""
     light = onnx.ModelProto()
     light.CopyFrom(model)
     large = [tensor for tensor in light.graph.initializer if len(tensor.raw_data) >= _SMALLEST]
-    if not large:
-        save_model(model, path)
-        return
-    _require_neighbours(path)
-    with atomic.Staged(path) as file, atomic.Staged(_data_file(file.target, "0" * 16)) as weights:
-        digest = hashlib.sha256()
-        spans = [_add(weights, digest, tensor.raw_data) for tensor in large]
-        weights.target = _data_file(file.target, digest.hexdigest()[:16])
-        for tensor, (offset, size) in zip(large, spans, strict=True):
-            onnx.external_data_helper.set_external_data(tensor, weights.target.name, offset, size)
-            tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-        file.write(serialize(light))
-        with atomic.locked(file.target.parent):
-            existed = weights.target.exists()
-            try:
-                atomic.commit(weights)
-                atomic.commit(file)
-            except BaseException:
-                if not existed and not file.committed:
-                    weights.target.unlink(missing_ok=True)
-                raise
-            _remove_unused(file.target, keep=weights.target.name)
+    digest = hashlib.sha256()
+    spans = [_add(weights, digest, tensor.raw_data) for tensor in large]
+    weights.target = _data_file(beside, digest.hexdigest()[:16])
+    for tensor, (offset, size) in zip(large, spans, strict=True):
+        onnx.external_data_helper.set_external_data(tensor, weights.target.name, offset, size)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+    return light
 
 
 def _require_neighbours(path: FilePath) -> None:
@@ -140,14 +163,14 @@ def _add(weights: atomic.Staged, digest: hashlib._Hash, raw: bytes) -> tuple[int
     return offset + len(padding), len(raw)
 
 
-def _remove_unused(path: Path, *, keep: str = "") -> None:
-    """Remove weights of older versions of ``path`` whose file name stands in no model of the folder."""
+def _remove_unused(path: Path) -> None:
+    """Remove weights of versions of ``path`` whose file name stands in no model of the folder."""
     ours = re.compile(re.escape(path.name) + r"\.[0-9a-f]{16}\.data")
     with contextlib.suppress(OSError):  # what cannot be read may name them, so they stay
         files = [file for file in path.parent.iterdir() if file.is_file()]
-        old = [file for file in files if ours.fullmatch(file.name) and file.name != keep]
+        unused = [file for file in files if ours.fullmatch(file.name) and not _names(path, file.name)]
         others = [file for file in files if not ours.fullmatch(file.name)]
-        for data in old:
+        for data in unused:
             if not any(_names(file, data.name) for file in others):
                 data.unlink()
 

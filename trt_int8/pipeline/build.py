@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from trt_int8.engine.implicit.fingerprint import Fingerprint
 from trt_int8.engine.log import BuildLog, append_line, default_log
 from trt_int8.engine.route import ChosenRoute, choose_route
 from trt_int8.errors import BuildError
+from trt_int8.files.places import FilePath, is_stream
 from trt_int8.graph.index import GraphIndex, label
 from trt_int8.graph.model import Model, ModelLike
-from trt_int8.graph.save import save_like
+from trt_int8.graph.save import save_like, staged_like
 from trt_int8.graph.shapes import profile_text
 from trt_int8.pipeline.checks import check_files, check_records, check_route, check_sources
 from trt_int8.pipeline.implicit_accuracy import simulate
@@ -154,15 +156,8 @@ def build_engine(
     tell(f"route: {route.name} ({route.reason})")
     if prepared.shapes:
         tell(f"optimization profile: {profile_text(prepared.shapes)}")
-    job = _Job(prepared, route, engine, log, tell)
+    job = _Job(prepared, route, engine, log, tell, qdq)
     result = _build_implicit(job, implicit) if route.name == "implicit" else _build_explicit(job, calibration)
-    if qdq is not None:
-        if result.qdq is None:
-            raise BuildError(
-                f"the engine {engine} is built, but no Q/DQ model simulates it, so {qdq} is not "
-                f"written: {'' if result.record is None else result.record.note}"
-            )
-        save_like(result.qdq, qdq, source=known.path)
     return result
 
 
@@ -175,6 +170,7 @@ class _Job:
     engine: Path
     log: Path
     tell: Tell
+    qdq: FilePath | None
 
     def result(self, built: SerializedEngine, **found: Any) -> BuildResult:
         """Return the result, with the fields ``found`` that depend on the route."""
@@ -202,7 +198,13 @@ def _build_explicit(job: _Job, calibration: CalibrationOptions | None) -> BuildR
             model, tensorrt=job.route.tensorrt, log=lines, target=prepared.target, shapes=prepared.shapes,
             record=None if record is None else record.to_json(),
         )  # fmt: skip
-        lines.publish(job.engine, built.data)
+        with ExitStack() as stack:
+            others = []
+            if job.qdq is not None and not is_stream(job.qdq):
+                others = [stack.enter_context(staged_like(model, job.qdq, source=prepared.model.path))]
+            lines.publish(job.engine, built.data, *others)
+    if job.qdq is not None and is_stream(job.qdq):
+        save_like(model, job.qdq, source=prepared.model.path)
     calibrated, quantized = (None, None) if made is None else (made.calibration, made.quantized)
     return job.result(built, record=record, qdq=model, calibration=calibrated, quantized=quantized)
 
@@ -259,6 +261,13 @@ def _build_implicit(job: _Job, implicit: ImplicitOptions) -> BuildResult:
     append_line(job.log, "I", f"trt_int8: record {simulated.record.to_json()}")
     job.tell(simulated.record.text)
     warn_of_budget(prepared, simulated.record, job.tell)
+    if job.qdq is not None:
+        if simulated.model is None:
+            raise BuildError(
+                f"the engine {job.engine} is built, but no Q/DQ model simulates it, so {job.qdq} is not "
+                f"written: {simulated.record.note}"
+            )
+        save_like(simulated.model, job.qdq, source=prepared.model.path)
     fingerprint = None if calibrator is None else calibrator.fingerprint
     return job.result(
         built, record=simulated.record, qdq=simulated.model, summary=summary, fingerprint=fingerprint
