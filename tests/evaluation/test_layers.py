@@ -64,6 +64,8 @@ def test_a_metric_of_ones_own(make_model, tmp_path, monkeypatch):
         def mean(outputs, labels):
             assert labels is None
             return outputs["c"].mean()
+        def beside(outputs, labels, float_outputs, times=1):
+            return times * (outputs["c"] - float_outputs["c"]).mean()
         def broken(outputs, labels):
             raise RuntimeError("no such thing")
         def nothing(outputs, labels):
@@ -74,6 +76,8 @@ def test_a_metric_of_ones_own(make_model, tmp_path, monkeypatch):
     batches = [{"x": np.ones((n, 8), np.float32)} for n in (2, 3)]
     result = evaluate(*pair, batches, metric=load_metric("score.py:mean"))
     assert (result.metric.reference, result.metric.quantized, result.drop) == (0.5, 1.5, -1)
+    result = evaluate(*pair, batches, metric=load_metric("score.py:beside"))
+    assert (result.metric.reference, result.metric.quantized) == (0, 1)
     for name, message in {
         "broken": "raised RuntimeError: no such thing",
         "nothing": "returned nan; it must return a finite number",

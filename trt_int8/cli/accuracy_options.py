@@ -67,7 +67,8 @@ def accuracy(*, max_drop: str, min_sqnr: str) -> Callable[[Decorated], Decorated
             "--metric",
             metavar="MODULE:FUNCTION",
             type=click.Path(),
-            help="Your own metric: a function of (outputs, labels), higher is better. Or file.py:function.",
+            help="Your own metric: a function of (outputs, labels) or of (outputs, labels, float_outputs), "
+            "higher is better. Or file.py:function.",
         ),
         option(
             "--scores", metavar="NAME", help="Output that holds the class scores. [default: the first output]"

@@ -16,7 +16,7 @@ from trt_int8.batches.items import Batches, DataDigest, require_batches
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation.comparer import Array, compared, run_side_by_side
 from trt_int8.evaluation.engine import EngineSession, is_engine
-from trt_int8.evaluation.metrics import Difference, Metric, topk
+from trt_int8.evaluation.metrics import Difference, Metric, measure, topk
 from trt_int8.graph.inputs import InputSpec, input_specs
 from trt_int8.graph.load import load_model
 from trt_int8.graph.runtime import Session
@@ -138,8 +138,8 @@ def evaluate(
         batches: ``{input name: array}``, see `trt_int8.batches.checked`.
         labels: int [n] or [n, 1], the right class of each sample, in the order of the batches.
         output: the output that holds class scores; None takes the first.
-        metric: ``metric(outputs of all samples, labels)`` → a number, higher is better; outputs of all
-            samples are then kept in memory.
+        metric: ``metric(outputs of all samples, labels)`` → a number, higher is better. It may take the
+            outputs of ``reference`` as a third argument. Outputs of all samples are then kept in memory.
 
     Raises:
         ModelError: a model cannot be read or run, or the two have different outputs.
@@ -262,14 +262,16 @@ def _open(
 def _measure(
     metric: Metric, names: list[str], kept: list[list[list[Array]]], labels: npt.NDArray[np.int64] | None
 ) -> MetricValues:
-    values = []
-    for which in (0, 1):
-        outputs = {
+    reference, quantized = (
+        {
             name: np.concatenate([np.atleast_1d(results[which][i]) for results in kept])
             for i, name in enumerate(names)
         }
-        values.append(metric(outputs, labels))
-    return MetricValues(*values)
+        for which in (0, 1)
+    )
+    return MetricValues(
+        *(measure(metric, outputs, labels, reference=reference) for outputs in (reference, quantized))
+    )
 
 
 def _top(output: str, scores: list[Array], right: npt.NDArray[np.int64], k: int) -> Top1:

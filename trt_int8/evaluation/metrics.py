@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,23 +74,52 @@ def topk(scores: npt.NDArray[np.generic], k: int) -> npt.NDArray[np.int64]:
 
 
 Outputs = Mapping[str, npt.NDArray[np.generic]]
-#: (outputs of all samples, labels or None) → a number, higher is better.
-Metric = Callable[[Outputs, npt.NDArray[np.generic] | None], float]
+Labels = npt.NDArray[np.generic] | None
+#: (outputs of all samples, labels or None[, the float model's outputs]) → a number, higher is better.
+Metric = Callable[[Outputs, Labels], float] | Callable[[Outputs, Labels, Outputs], float]
+
+
+def measure(metric: Metric, outputs: Outputs, labels: Labels, *, reference: Outputs) -> float:
+    """Return the value of ``metric``.
+
+    The float model's outputs, ``reference``, are given to a metric whose third parameter has no default.
+
+    Args:
+        metric: the function.
+        outputs: name → array of all samples, of the model that is measured.
+        labels: as the user gave them.
+        reference: likewise, of the float model.
+
+    Examples:
+        >>> def same(outputs, labels, float_outputs):
+        ...     return float((outputs["y"] == float_outputs["y"]).mean())
+        >>> measure(same, {"y": np.ones(2)}, None, reference={"y": np.array([1, 0])})
+        0.5
+    """
+    function: Callable[..., float] = metric
+    return function(outputs, labels, reference) if _takes_reference(function) else function(outputs, labels)
+
+
+def _takes_reference(function: Callable[..., float]) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
+    given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(given) > 2 and given[2].default is inspect.Parameter.empty
 
 
 def load_metric(source: str) -> Metric:
-    """Load the function that ``source`` names.
-
-    It is a `Metric`; ``outputs`` is ``{output name: array of all samples}``.
+    """Load the function that ``source`` names, a `Metric`.
 
     Raises:
         DataError: no such file, module or function.
     """
     function = load_entry(source)
 
-    def metric(outputs: Outputs, labels: npt.NDArray[np.generic] | None) -> float:
+    def metric(outputs: Outputs, labels: Labels, reference: Outputs) -> float:
         try:
-            value = float(function(outputs, labels))
+            value = float(measure(function, outputs, labels, reference=reference))
         except Exception as error:
             raise DataError(f"the metric {source} raised {type(error).__name__}: {error}") from error
         if not math.isfinite(value):

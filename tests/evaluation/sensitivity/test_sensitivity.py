@@ -171,6 +171,10 @@ def test_a_drop_counts_on_both_halves(make_model):
     assert evaluator(model).drop == 0
     with_metric = Evaluator(model, batches, metric=lambda outputs, labels: -float(outputs["y"].max()))
     assert with_metric(worse).drop == pytest.approx(5)
+    beside = Evaluator(
+        model, batches, metric=lambda outputs, _, wanted: float((outputs["y"] == wanted["y"]).mean())
+    )
+    assert (beside(model).drop, beside(worse).drop) == (0, 0.5)
     with pytest.raises(DataError, match="7 labels but 8 samples"):
         Evaluator(model, batches, labels=np.zeros(7, int))
     with pytest.raises(ModelError, match="the model has no output 'z'; its outputs are y"):

@@ -14,7 +14,7 @@ from trt_int8.batches.check import count_samples
 from trt_int8.batches.items import Batches
 from trt_int8.errors import DataError, ModelError
 from trt_int8.evaluation.comparer import Array, Comparer
-from trt_int8.evaluation.metrics import Metric, topk
+from trt_int8.evaluation.metrics import Metric, measure, topk
 from trt_int8.record import nan_as_worst
 
 
@@ -39,7 +39,8 @@ class Evaluator:
         model: the float model.
         batches: the data; kept in memory.
         labels: the right class of each sample; the metric is then top-1 on ``output``.
-        metric: the user's own metric, higher is better; it is used instead of top-1.
+        metric: the user's own metric, higher is better, see `trt_int8.evaluation.metrics.measure`; it is used
+            instead of top-1.
         output: the output that holds class scores; None takes the first.
 
     Raises:
@@ -113,11 +114,14 @@ class Evaluator:
         if labels is not None:
             chosen = np.concatenate([labels[self._ends[i] : self._ends[i + 1]] for i in half])
         if self._metric is not None:
-            joined = {
-                name: np.concatenate([np.atleast_1d(outputs[i][place]) for i in half])
-                for place, name in enumerate(self._comparer.names)
-            }
-            return self._metric(joined, chosen)
+            joined, reference = (
+                {
+                    name: np.concatenate([np.atleast_1d(values[i][place]) for i in half])
+                    for place, name in enumerate(self._comparer.names)
+                }
+                for values in (outputs, self._comparer.reference)
+            )
+            return measure(self._metric, joined, chosen, reference=reference)
         place = self._comparer.names.index(self._output)
         scores = np.concatenate([outputs[i][place] for i in half])
         best = topk(scores.reshape(len(scores), -1), 1)[:, 0]
