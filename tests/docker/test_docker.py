@@ -119,7 +119,13 @@ def test_what_is_no_digest_is_not_written(digests, wrong):
 
 
 def test_make_digests_runs_the_script():
-    shown = subprocess.run(["make", "-n", "digests"], cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["make", "-n", "--no-print-directory", "digests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert shown.stdout == "docker/digests.sh\n"
 
 

@@ -125,7 +125,7 @@ def test_every_pip_install_takes_locked_files(dockerfile):
 
 def test_make_lock_says_how_the_files_were_made_and_what_is_not_in_them():
     shown = subprocess.run(
-        ["make", "-n", "lock"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "lock"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert re.search(r"pip install -qq 'uv==\d+\.\d+\.\d+'", shown)
     for name in ("build", *DOCKERFILES):

@@ -96,13 +96,15 @@ def _unlogged() -> Iterator[None]:
     """Keep the lines and tracebacks that Dask logs off the terminal; our errors say what they mean."""
     logger = logging.getLogger("distributed")
     levels, propagated = {handler: handler.level for handler in logger.handlers}, logger.propagate
-    logger.propagate = False
+    logger.propagate, nowhere = False, logging.NullHandler()
+    logger.addHandler(nowhere)  # without any handler, logging itself would print
     for handler in levels:
         handler.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         logger.propagate = propagated
+        logger.removeHandler(nowhere)
         for handler, level in levels.items():
             handler.setLevel(level)
 
