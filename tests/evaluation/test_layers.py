@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from trt_int8.engine import load
 from trt_int8.errors import DataError, ModelError
-from trt_int8.evaluation import evaluate
+from trt_int8.evaluation import engine, evaluate
 from trt_int8.evaluation.engine import EngineSession, is_engine
 from trt_int8.evaluation.layers import compare_layers
 from trt_int8.evaluation.metrics import load_metric
+from trt_int8.streamer.gpu import Gpu
 
 
 def chain(make_model, factor):
@@ -101,3 +103,15 @@ def test_engines_are_told_by_their_name(tmp_path):
     assert not is_engine("a.onnx")
     with pytest.raises(ModelError, match=r"gone\.engine: cannot be read"):
         EngineSession(tmp_path / "gone.engine")
+
+
+def test_an_engine_that_cannot_be_loaded_is_built_again_or_with_tensorrt(monkeypatch):
+    """TensorRT-RTX builds engines for GPUs that its runtime refuses."""
+    rtx = load("tensorrt_rtx")
+    for capability, advice in (
+        ("sm90", "it does not run on H100 (sm90): build the engine with TensorRT"),
+        ("sm89", "build the engine again with this TensorRT version and for this GPU"),
+    ):
+        gpu = Gpu("H100", capability, "580", "13.0")
+        monkeypatch.setattr(engine, "find_gpus", lambda gpu=gpu: ((gpu,), None))
+        assert engine._advice(rtx).startswith(advice)

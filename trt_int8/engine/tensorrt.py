@@ -79,6 +79,13 @@ class TensorRT:
         names = (name.lower() for name in self.module.ComputeCapability.__members__)
         return (CURRENT, *(name for name in names if name.startswith("sm")))
 
+    def runs_on(self, capability: str) -> bool:
+        """Return whether its runtime takes a GPU of this compute capability, such as ``sm89``.
+
+        TensorRT-RTX runs on those that it builds for; for ``current`` it builds on others, too.
+        """
+        return not self.builds_ahead_of_time or capability in self.gpus
+
     def logger(self, log: BuildLog) -> Any:
         """Return an ``ILogger`` that adds every line to ``log`` and never raises into TensorRT."""
         return _logger_class(self.module)(log)

@@ -16,6 +16,7 @@ from trt_int8.errors import ModelError
 from trt_int8.files.inputs import read_input
 from trt_int8.graph.inputs import InputSpec
 from trt_int8.streamer.context import PrimaryContext, cuda_errors, load_driver
+from trt_int8.streamer.gpu import find_gpus
 
 #: Suffixes of engine files.
 SUFFIXES = (".engine", ".plan", ".trt")
@@ -52,10 +53,7 @@ class EngineSession:
             self._engine: Any = self._runtime.deserialize_cuda_engine(data)
             if self._engine is None:
                 lines = "; ".join(self._log.errors[:3])
-                raise ModelError(
-                    f"{path}: {trt.name} cannot load the engine: {lines}; build the engine again with this "
-                    "TensorRT version and for this GPU"
-                )
+                raise ModelError(f"{path}: {trt.name} cannot load the engine: {lines}; {_advice(trt)}")
             self._execution: Any = self._engine.create_execution_context()
             self._stream = self._driver.Stream()
         self._names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
@@ -105,3 +103,14 @@ class EngineSession:
             for host, device in results.values():
                 self._driver.memcpy_dtoh(host, device)
         return [results[name][0] for name in outputs]
+
+
+def _advice(tensorrt: TensorRT) -> str:
+    """Say what to do with an engine that cannot be loaded."""
+    gpus, _ = find_gpus()
+    if gpus and not tensorrt.runs_on(gpus[0].capability):
+        return (
+            f"it does not run on {gpus[0].name} ({gpus[0].capability}): build the engine with TensorRT "
+            "(target='tensorrt', pip install tensorrt-cu12)"
+        )
+    return "build the engine again with this TensorRT version and for this GPU"

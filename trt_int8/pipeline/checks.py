@@ -17,6 +17,8 @@ from trt_int8.graph.load import require_model
 from trt_int8.graph.model import Model
 from trt_int8.graph.save import check_saving
 from trt_int8.pipeline.options import CalibrationOptions, Profile, QuantizationOptions
+from trt_int8.streamer.gpu import find_gpus
+from trt_int8.target import CURRENT, DEFAULT_GPU
 
 
 def check_records(**given: object) -> None:
@@ -95,12 +97,34 @@ def check_sources(
         )
 
 
+def _check_current_gpu(route: ChosenRoute) -> None:
+    """Refuse to build with TensorRT-RTX for a GPU that is not there, or that its runtime refuses.
+
+    It builds for the GPU in this machine without looking at it.
+    """
+    if not route.tensorrt.builds_ahead_of_time or route.target.gpu != CURRENT:
+        return
+    gpus, problem = find_gpus()
+    if problem is not None:
+        raise BuildError(
+            f"target {route.target.name} is the GPU in this machine, and there is none: {problem.reason}; "
+            f"{problem.remedy}, or name a GPU, such as target='rtx:{DEFAULT_GPU}'"
+        )
+    if not route.tensorrt.runs_on(gpus[0].capability):
+        raise BuildError(
+            f"{route.tensorrt.name} does not run on the GPU in this machine, {gpus[0].name} "
+            f"({gpus[0].capability}), only on {', '.join(route.tensorrt.gpus[1:])}; use TensorRT: "
+            "target='tensorrt' (pip install tensorrt-cu12)"
+        )
+
+
 def check_route(route: ChosenRoute, options: QuantizationOptions, implicit: ImplicitOptions) -> None:
-    """Check that every option that was given has an effect on this route.
+    """Check that every option that was given has an effect on this route, and that there is the GPU it needs.
 
     Raises:
-        BuildError: an option is for the other route.
+        BuildError: an option is for the other route, or there is no GPU that this TensorRT can run on.
     """
+    _check_current_gpu(route)
     if route.name == "explicit":
         other, asked = "implicit", implicit.asked_for()
     else:
