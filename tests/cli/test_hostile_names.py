@@ -225,3 +225,13 @@ def test_an_option_to_paste_is_the_profile_of_the_input_and_runs_nothing(quoted,
     assert not (tmp_path / "pwned").exists()
     told = quoted("quantize", "m.onnx", "--data", "d.npz", "-o", "q.onnx", *options)
     assert told[-1].startswith("q.onnx: ")
+
+
+def test_histograms_are_written_though_no_cache_can_hold_the_names(end):
+    """They took the time of the calibration, and are of use without it."""
+    line = "calibrate m.onnx --data d.npz -o new.cache --histograms new.npz"
+    result = CliRunner().invoke(main, line.split())
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "new.npz was written."
+    assert not Path("new.cache").exists()
+    assert CliRunner().invoke(main, ["ranges", "analyze", "new.npz"]).exit_code == 0

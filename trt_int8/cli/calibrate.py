@@ -57,11 +57,14 @@ def calibrate(
         scheduler=calibration.dask,
         workers=calibration.workers,
     )
-    files = [(output, result.cache().text.encode())]
+    files = []
     if histograms is not None:
         extra = {"algorithm": algorithm, "recentrable": recentrable(loaded.proto)}
         files.append((histograms, to_bytes(result.histograms, extra=extra)))
-    atomic.write_together(*files)
+    try:
+        files.insert(0, (output, result.cache().text.encode()))
+    finally:  # a name that no cache can hold: the histograms are of use without it
+        atomic.write_together(*files)
     if zeros := [name for name, entry in result.ranges.items() if entry.amax == 0]:
         listed = ", ".join(zeros[:5]) + (", …" if len(zeros) > 5 else "")
         say(

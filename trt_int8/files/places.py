@@ -17,6 +17,7 @@ FilePath = str | os.PathLike[str]
 #: Names of a stream that is open already; opening it again would begin at the start of a redirected file.
 _STREAMS = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+_READ_ONLY = "it is read-only; make it writable, or choose another name"
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -69,9 +70,14 @@ def file_to_write(path: FilePath, *, follow: bool = True) -> Path:
         if follow:  # realpath gives up
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return target
-    # Also for root, who may write everything.
-    if not (os.access(target, os.W_OK) and kind & _WRITABLE):
-        raise PermissionError(errno.EACCES, "it is read-only; make it writable, or choose another name")
+    if not kind & _WRITABLE:  # also for root, who may write everything
+        raise PermissionError(errno.EACCES, _READ_ONLY)
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK))
+    except FileNotFoundError:  # another process replaces it
+        pass
+    except PermissionError as error:
+        raise PermissionError(errno.EACCES, _READ_ONLY) from error
     return target
 
 
