@@ -93,7 +93,7 @@ def photo(wheel, name):
     """The photograph ``name`` inside a wheel, at least 640 pixels a side."""
     with zipfile.ZipFile(wheel) as archive:
         member = next(entry for entry in archive.namelist() if entry.endswith(f"/{name}"))
-        image = Image.open(io.BytesIO(archive.read(member)), formats=["JPEG"]).convert("RGB")
+        image = Image.open(io.BytesIO(archive.read(member)), formats=["JPEG", "PNG"]).convert("RGB")
     factor = max(1, 640 / min(image.size))
     return image.resize((round(image.width * factor), round(image.height * factor)))
 
