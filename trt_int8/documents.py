@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -129,8 +130,7 @@ def to_yaml(document: Any, *, purpose: str) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen = set[str]()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # None
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise DocumentError(f"{twice!r} is given twice")
     return found
 
@@ -233,11 +233,11 @@ def _loader(typed: bool) -> Any:
         return getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    class Loader(base):  # type: ignore[misc]  # PyYAML is imported when it is used
-        yaml_implicit_resolvers = {  # noqa: RUF012  # as in PyYAML
-            first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) in _SCALARS]
-            for first, resolvers in base.yaml_implicit_resolvers.items()
-        }
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag.removeprefix(_TAG) in _SCALARS]
+        for first, known in base.yaml_implicit_resolvers.items()
+    }
+    loader_class: Any = type("Loader", (base,), {"yaml_implicit_resolvers": resolvers})
 
     def number(loader: Any, node: Any) -> Any:
         if ":" in node.value:  # a time of day, which YAML 1.1 reads as a number
@@ -252,9 +252,9 @@ def _loader(typed: bool) -> Any:
             node.start_mark.line + 1,
         )
 
-    Loader.add_constructor(f"{_TAG}int", number)
-    Loader.add_constructor(f"{_TAG}float", number)
-    return Loader
+    loader_class.add_constructor(f"{_TAG}int", number)
+    loader_class.add_constructor(f"{_TAG}float", number)
+    return loader_class
 
 
 _SCALARS = ("int", "float", "bool", "null")

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -119,11 +120,16 @@ CONFIGURATIONS = {
 }
 
 
+def written(table, number, name):
+    """Write a text of ``table`` to the file ``name``; return it and what must be said of it."""
+    text, message = list(table.items())[number]
+    Path(name).write_text(text, encoding="utf-8")
+    return text, message
+
+
 @pytest.mark.parametrize("number", range(len(CONFIGURATIONS)))
 def test_configurations(lenet_path, number):
-    text, message = list(CONFIGURATIONS.items())[number]
-    with open("c.yaml", "w", encoding="utf-8") as file:
-        file.write(text)
+    text, message = written(CONFIGURATIONS, number, "c.yaml")
     output = [] if "output" in text else ["-o", "out"]
     line = refused("calibrate", lenet_path, "--data", "x.npz", *output, "--config", "c.yaml", code=2)
     assert f"Error: c.yaml:{message}" in line
@@ -177,9 +183,7 @@ PLANS = {
 
 @pytest.mark.parametrize("number", range(len(PLANS)))
 def test_plans(readers, number):
-    text, message = list(PLANS.items())[number]
-    with open("p.yaml", "w", encoding="utf-8") as file:
-        file.write(text)
+    _, message = written(PLANS, number, "p.yaml")
     assert message in read_by(readers, "plan", "p.yaml")
 
 

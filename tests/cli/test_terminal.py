@@ -1,4 +1,4 @@
-"""What reaches a terminal or a pipe, in processes of their own: bytes, exit codes, and whole results."""
+"""Processes write to a terminal or a pipe: the bytes that arrive, exit codes, and whole results."""
 
 import logging
 import os

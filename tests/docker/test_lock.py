@@ -26,7 +26,7 @@ IMAGE = {
 
 
 def required(package: str, extras: frozenset[str]) -> list[Requirement]:
-    """What ``package`` with these extras needs in the images."""
+    """Return the packages that ``package`` with these extras needs in the images."""
     lines = [Requirement(line) for line in metadata.requires(package) or ()]
     return [
         line

@@ -11,17 +11,13 @@ Answers ``{"status": as of os.waitpid, "operations": names in order, or null if 
 """
 
 import errno
+import importlib
 import json
 import os
 import signal
 import sys
 import tempfile
 
-import numpy  # noqa: F401 - imported before the fork
-import onnx  # noqa: F401 - imported before the fork
-import onnxruntime  # noqa: F401 - imported before the fork
-
-import trt_int8.pipeline.build
 from trt_int8.cli import main
 from trt_int8.engine import log
 from trt_int8.files import atomic
@@ -128,7 +124,8 @@ def run(request):
 
 
 if __name__ == "__main__":
-    assert trt_int8.pipeline.build
+    for heavy in ("onnxruntime", "trt_int8.pipeline.build"):
+        importlib.import_module(heavy)  # once, not in each child
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

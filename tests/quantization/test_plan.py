@@ -1,4 +1,4 @@
-"""What a plan writes is read, and any bytes are a plan or refused. test_selection.py has what plans do."""
+"""A plan is read back as it was written, and other bytes are refused. See also test_selection.py."""
 
 import contextlib
 

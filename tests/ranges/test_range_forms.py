@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,6 +23,15 @@ AMAX = st.floats(0, 3e38) | st.just(math.inf) | st.sampled_from([1e-45, 1e300, 5
 TABLES = st.dictionaries(NAMES, AMAX, min_size=1, max_size=4)
 
 
+def refusal(do):
+    """Return the message of the CacheError that ``do`` raises; empty if it raises none."""
+    try:
+        do()
+    except CacheError as error:
+        return str(error)
+    return ""
+
+
 def ranges(amax):
     return Ranges({name: TensorRange(value, source="a test") for name, value in amax.items()})
 
@@ -32,10 +42,8 @@ def ranges(amax):
 @example(amax={"106": 1.0, "data": 2.5})
 def test_what_is_written_is_read(tmp_path, form, amax):
     path = tmp_path / "file"
-    try:
-        RangeFile(ranges(amax), form).write(path, form=form)
-    except CacheError as error:
-        assert "which JSON cannot have" in str(error) or "name" in str(error)  # noqa: PT017
+    if refused := refusal(lambda: RangeFile(ranges(amax), form).write(path, form=form)):
+        assert "which JSON cannot have" in refused or "name" in refused
         return
     found = RangeFile.read(path)
     read = {name: entry.amax for name, entry in found.ranges.items()}
@@ -67,11 +75,7 @@ def test_damaged_files_are_read_or_refused(tmp_path, form, change):
     data, (start, length, new) = path.read_bytes(), change
     start %= len(data)
     path.write_bytes(data[:start] + new + data[start + length :])
-    try:
-        RangeFile.read(path)
-        CalibrationCache.read(path)
-    except CacheError as error:
-        assert "\n" not in str(error)  # noqa: PT017
+    assert "\n" not in refusal(lambda: (RangeFile.read(path), CalibrationCache.read(path)))
 
 
 VALUES = st.recursive(
@@ -90,10 +94,7 @@ VALUES = st.recursive(
 def test_any_json_is_read_or_refused(tmp_path, document, suffix):
     path = tmp_path / f"file{suffix}"
     path.write_text(json.dumps(document))
-    try:
-        RangeFile.read(path)
-    except CacheError as error:
-        assert "\n" not in str(error)  # noqa: PT017
+    assert "\n" not in refusal(lambda: RangeFile.read(path))
 
 
 @SHARED
@@ -101,7 +102,4 @@ def test_any_json_is_read_or_refused(tmp_path, document, suffix):
 def test_any_bytes_are_read_or_refused(tmp_path, data):
     for name in ("file", "file.yaml"):
         (tmp_path / name).write_bytes(data)
-        try:
-            RangeFile.read(tmp_path / name)
-        except CacheError as error:
-            assert "\n" not in str(error)  # noqa: PT017
+        assert "\n" not in refusal(partial(RangeFile.read, tmp_path / name))

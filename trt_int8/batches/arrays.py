@@ -16,6 +16,7 @@ from trt_int8.batches.samples import ArraySamples
 from trt_int8.errors import DataError
 from trt_int8.files import npz
 from trt_int8.files.inputs import open_input, read_input
+from trt_int8.files.places import is_special
 
 
 def open_arrays(path: str | os.PathLike[str], *, inputs: Iterable[str]) -> ArraySamples:
@@ -67,8 +68,8 @@ def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.gen
     Raises:
         DataError: see `open_arrays`; or the labels are not integers.
     """
-    source: str | os.PathLike[str] = labels if labels.endswith(".npy") or _is_pipe(labels) else data
-    if source == data and _is_pipe(data):
+    source: str | os.PathLike[str] = labels if labels.endswith(".npy") or is_special(labels) else data
+    if source == data and is_special(data):
         raise DataError(
             f"labels {labels!r}: {data} is a pipe, which can be read once, for the samples; save the labels "
             "in an .npy file"
@@ -83,10 +84,6 @@ def read_labels(labels: str, data: str | os.PathLike[str]) -> npt.NDArray[np.gen
             f"{source}: labels {labels!r} are {array.dtype}; give the class of each sample as an integer"
         )
     return array
-
-
-def _is_pipe(path: str | os.PathLike[str]) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _members(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import click
@@ -16,6 +15,7 @@ from trt_int8.choices import COLORS, LAST, LAYOUTS, PRESETS, RESIZE
 from trt_int8.cli.help import Panel
 from trt_int8.cli.parameters import Decorated, count_option, given, grouped, option
 from trt_int8.cli.terminal import say
+from trt_int8.files.places import is_special
 
 if TYPE_CHECKING:
     import onnx
@@ -84,11 +84,7 @@ class Data:
         from trt_int8.batches.readable import ReadableBatches
 
         o = self.options
-        if (
-            o.data is not None
-            and Path(o.data).exists()
-            and not (Path(o.data).is_file() or Path(o.data).is_dir())
-        ):
+        if o.data is not None and is_special(o.data):
             raise click.UsageError(
                 f"each worker opens --data itself, and {o.data} is a pipe; save the samples in a file"
             )

@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 
 from trt_int8.errors import BuildError, OutputError
 from trt_int8.files import atomic
-from trt_int8.files.places import is_stream
+from trt_int8.files.places import is_special, is_stream
 
 #: Fatal, error, warning, info, verbose: the letters TensorRT's own tools print.
 Severity = Literal["F", "E", "W", "I", "V"]
@@ -42,7 +42,7 @@ def failed_log(log: Path) -> Path:
 
 def require_regular(path: Path) -> None:
     """Raise OutputError for a device or a pipe: the log is read after the build, and renamed."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_special(path):
         raise OutputError(
             f"cannot write the log {path}: it must be a regular file, because it is read after the build"
         )

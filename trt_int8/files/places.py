@@ -22,9 +22,12 @@ _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_stream(path: FilePath) -> bool:
-    """Return whether ``path`` is a pipe, a device, a socket, or a stream that is open already."""
-    if open_stream(path) is not None:
-        return True
+    """Return whether ``path`` is a stream that is open already, or `is_special`."""
+    return open_stream(path) is not None or is_special(path)
+
+
+def is_special(path: FilePath) -> bool:
+    """Return whether ``path`` is a pipe, a device or a socket: it exists, and is no file and no folder."""
     try:
         kind = os.stat(path).st_mode
     except (OSError, ValueError):

@@ -92,7 +92,7 @@ def ports():
 
 
 def attacked(folder, found):
-    """What another user got: (port, what); and the users as whom its code ran."""
+    """Return (port, answer) of all that another user got, and the users as whom its code ran."""
     (folder / "mark").touch()
     done = subprocess.run(
         [sys.executable, "-c", ATTACK, str(folder / "mark"), str(NOBODY), *map(str, found)],

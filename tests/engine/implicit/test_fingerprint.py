@@ -1,4 +1,4 @@
-"""What a sidecar says is read back, and any other text is refused. test_cache_reuse.py has what it decides."""
+"""A sidecar is read back as it was written, and any other text is refused. See also test_cache_reuse.py."""
 
 import contextlib
 import json

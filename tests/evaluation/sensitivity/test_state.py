@@ -1,4 +1,4 @@
-"""What a state file of sensitivity says is read back, and any other bytes are refused."""
+"""A state file of sensitivity is read back as it was written, and any other bytes are refused."""
 
 import contextlib
 
