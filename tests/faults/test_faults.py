@@ -66,6 +66,7 @@ CASES = {
     ),
     "check-qdq": Case("check-qdq few.qdq.onnx --fix -o f.onnx", "check-qdq other.qdq.onnx --fix -o f.onnx", [("f.onnx",)]),
     "cache merge": Case("cache merge lenet.cache few.cache -o c.cache", "cache merge lenet.cache few.cache --how min -o c.cache", [("c.cache",)]),
+    "cache from-qdq": Case("cache from-qdq few.qdq.onnx -o c.cache", "cache from-qdq other.qdq.onnx -o c.cache", [("c.cache",)]),
     "cache set": Case("cache set lenet.cache data=1 -o c.cache", "cache set lenet.cache data=2 -o c.cache", [("c.cache",)]),
     "cache convert": Case("cache convert lenet.cache --to ort-json -o r.json", "cache convert few.cache --to ort-json -o r.json", [("r.json",)]),
     "ranges analyze": Case("ranges analyze few.histograms -o a.json --format json", "ranges analyze other.histograms -o a.json --format json", [("a.json",)]),
